@@ -1,1 +1,2 @@
 //! everleaf
+pub mod api;
