@@ -10,9 +10,14 @@ pub mod certificate;
 pub mod certificate_request;
 pub mod challenge;
 pub mod dns01;
+pub mod duration;
+#[cfg(test)]
+mod fixtures;
+mod go_json;
 pub mod issuer;
 pub mod labels;
 pub mod meta;
+pub mod names;
 pub mod order;
 mod schema;
 pub mod solver;
