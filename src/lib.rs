@@ -1,1 +1,3 @@
 //! everleaf
+
+pub mod pki;
