@@ -41,12 +41,12 @@ impl Subject {
         let serial_number = single(&self.serial_number);
         let lists: [(ObjectIdentifier, &[String]); 9] = [
             (rfc4519::C, &self.countries),
-            (rfc4519::O, &self.organizations),
-            (rfc4519::OU, &self.organizational_units),
-            (rfc4519::L, &self.localities),
             (rfc4519::ST, &self.provinces),
+            (rfc4519::L, &self.localities),
             (rfc4519::STREET, &self.street_addresses),
             (rfc4519::POSTAL_CODE, &self.postal_codes),
+            (rfc4519::O, &self.organizations),
+            (rfc4519::OU, &self.organizational_units),
             (rfc4519::CN, common_name),
             (rfc4519::SERIAL_NUMBER, serial_number),
         ];
