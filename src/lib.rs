@@ -1,2 +1,4 @@
 //! everleaf
 pub mod api;
+pub mod serve;
+pub mod solvers;
