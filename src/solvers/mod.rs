@@ -1,0 +1,4 @@
+//! How a challenge is presented and cleaned up: the solver chosen for an identifier, and the
+//! objects, the responder and the check that a challenge type needs.
+
+pub mod http01;
