@@ -2,6 +2,12 @@
 //!
 //! Imports point one way: `api, pki ← acme ← issuers, solvers ← controllers ← runtime`.
 
+pub mod acme;
 pub mod api;
+pub mod controllers;
+pub mod explain;
+pub mod issuers;
 pub mod pki;
+pub mod runtime;
+pub mod serve;
 pub mod solvers;

@@ -50,6 +50,11 @@ impl IssuerReference {
         or_default(self.group.as_deref(), labels::GROUP)
     }
 
+    /// Whether the issuer is of this operator's group; another one's are external.
+    pub fn is_ours(&self) -> bool {
+        self.group_or_default() == labels::GROUP
+    }
+
     /// Whether both name the same issuer: absent, empty and the default are equal.
     pub fn is_same(&self, other: &Self) -> bool {
         self.name == other.name

@@ -47,13 +47,31 @@ fn list(field: Option<&Vec<String>>) -> &[String] {
     field.map(Vec::as_slice).unwrap_or_default()
 }
 
+fn other_names<'a>(names: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
+    digest(&names.collect::<BTreeSet<_>>())
+}
+
+/// A subject whose lists are sets.
+fn subject_digest(subject: &Subject) -> u64 {
+    let lists = [
+        &subject.countries,
+        &subject.organizations,
+        &subject.organizational_units,
+        &subject.localities,
+        &subject.provinces,
+        &subject.street_addresses,
+        &subject.postal_codes,
+    ];
+    digest(&(lists.map(|l| set(l)), &subject.common_name, &subject.serial_number))
+}
+
 fn duration(text: Option<&String>) -> Option<SignedDuration> {
     text.and_then(|t| parse_go_duration(t).ok())
 }
 
 /// The names of usages, as a set without aliases.
 fn usages(names: Option<&Vec<String>>) -> u64 {
-    KeyUsages::from_names(list(names)).map_or_else(|_| set(list(names)), |u| digest(&u.canonical()))
+    KeyUsages::from_names(list(names), false).map_or_else(|_| set(list(names)), |u| set(&u.names()))
 }
 
 /// What a request asks for. An error says why its CSR cannot be read.
@@ -66,11 +84,11 @@ pub fn request_fields(spec: &CertificateRequestSpec) -> Result<Compared, String>
             set(&sans.uris),
             set(&sans.email_addresses),
             set(&sans.dns_names),
-            digest(&csr.subject().normalized()),
+            subject_digest(&csr.subject().to_subject()),
             digest(&spec.is_ca.unwrap_or_default()),
             usages(spec.usages.as_ref()),
         ],
-        other_names: digest(&sans.other_names),
+        other_names: other_names(sans.other_names.iter().map(|o| (o.oid.as_str(), o.utf8_value.as_str()))),
         duration: duration(spec.duration.as_ref()),
         issuer: spec.issuer_ref.clone(),
         public: digest(&csr.public_key_der()),
@@ -84,12 +102,20 @@ pub fn differences(spec: &CertificateSpec, subject: &Subject, request: &Compared
         set(list(spec.uris.as_ref())),
         set(list(spec.email_addresses.as_ref())),
         set(list(spec.dns_names.as_ref())),
-        digest(&subject.normalized()),
+        subject_digest(subject),
         digest(&spec.is_ca.unwrap_or_default()),
         usages(spec.usages.as_ref()),
     ];
     let pairs = wanted.iter().zip(&request.fields).zip(FIELDS);
     let mut fields: Vec<_> = pairs.filter(|((a, b), _)| a != b).map(|(_, name)| name).collect();
+    let others = spec.other_names.as_deref().unwrap_or_default();
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let pairs: Vec<(String, String)> =
+        others.iter().map(|o| (text(&o.oid), text(&o.utf8_value))).collect();
+    let wanted = other_names(pairs.iter().map(|(oid, value)| (oid.as_str(), value.as_str())));
+    if !others.is_empty() && wanted != request.other_names {
+        fields.push("spec.otherNames");
+    }
     if let (Some(wanted), Some(asked)) = (duration(spec.duration.as_ref()), request.duration)
         && wanted != asked
     {
@@ -105,7 +131,7 @@ pub fn differences(spec: &CertificateSpec, subject: &Subject, request: &Compared
 pub fn leaf_names(leaf: &ParsedCertificate) -> u64 {
     let sans = leaf.sans();
     let mut names: BTreeSet<String> = sans.dns_names.iter().cloned().collect();
-    names.extend(leaf.common_name());
+    names.extend(leaf.subject().common_name());
     names.extend(sans.ip_addresses.iter().map(|a| format!("ip {a}")));
     names.extend(sans.uris.iter().map(|u| format!("uri {u}")));
     names.extend(sans.email_addresses.iter().map(|e| format!("email {e}")));

@@ -32,7 +32,8 @@ struct Inner {
     orders: HashMap<Name, Arc<Order>>,
     challenges: HashMap<Name, Arc<Challenge>>,
     secrets: HashMap<Name, Arc<SecretFact>>,
-    other_secrets: HashSet<u64>,
+    /// Secrets without our label: digest of the name, and the version as a number.
+    other_secrets: HashMap<u64, u64>,
     ingresses: HashMap<Name, Arc<IngressFact>>,
     ingress_classes: HashSet<Arc<str>>,
     pods: HashMap<Name, Arc<SolverFact>>,
@@ -155,7 +156,7 @@ impl Store {
             Change::OtherSecret(id, present) => {
                 let name = id_name(&id);
                 if present {
-                    inner.other_secrets.insert(digest(&name));
+                    inner.other_secrets.insert(digest(&name), digest(&id.version));
                 } else {
                     inner.other_secrets.remove(&digest(&name));
                 }
@@ -248,7 +249,7 @@ impl Store {
     }
 
     /// Replace what is known of Secrets without the label, after a relist.
-    pub fn replace_other_secrets(&self, present: HashSet<u64>) {
+    pub fn replace_other_secrets(&self, present: HashMap<u64, u64>) {
         self.inner.write().other_secrets = present;
     }
 
@@ -572,7 +573,15 @@ impl Store {
     /// Whether a Secret without the label exists.
     pub fn has_other_secret(&self, namespace: &str, name: &str) -> bool {
         let name: Name = (namespace.into(), name.into());
-        self.inner.read().other_secrets.contains(&digest(&name))
+        self.inner.read().other_secrets.contains_key(&digest(&name))
+    }
+
+    /// Something that differs whenever the Secret was written; `None` when there is none.
+    pub fn secret_version(&self, namespace: &str, name: &str) -> Option<u64> {
+        let name: Name = (namespace.into(), name.into());
+        let inner = self.inner.read();
+        let labelled = inner.secrets.get(&name).map(|s| digest(&s.id.version));
+        labelled.or_else(|| inner.other_secrets.get(&digest(&name)).copied())
     }
 
     /// The Issuer or ClusterIssuer of this operator's group that a reference names; `None` when it

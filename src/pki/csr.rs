@@ -19,7 +19,7 @@ const WHAT: &str = "certificate request";
 const LABEL: &str = "CERTIFICATE REQUEST";
 
 /// What a Certificate asks its signing request to say.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RequestParams {
     pub subject: Subject,
     pub dns_names: Vec<String>,

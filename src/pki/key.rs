@@ -19,8 +19,9 @@ use super::{Error, MAX_PRIVATE_KEY_PEM, pem, public_key};
 const WHAT: &str = "private key";
 
 /// The values of `spec.privateKey.encoding`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum KeyEncoding {
+    #[default]
     /// `RSA PRIVATE KEY` (RFC 8017 A.1.2) and `EC PRIVATE KEY` (RFC 5915).
     Pkcs1,
     /// `PRIVATE KEY` (RFC 5958).

@@ -1,7 +1,7 @@
 //! One watch a kind, each with its own back-off. What arrives is reduced to a fact and dropped; what
 //! vanished while a watch was down is found by comparing the new list with what was known.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +67,8 @@ impl Informers {
             ($informer:ident, $type:ty, $config:expr, $reduce:expr) => {
                 let api: Api<$type> = api(client, namespace);
                 let me = self.clone();
-                tasks.spawn(async move { me.run(Informer::$informer, api, $config, $reduce).await });
+                let config = $config;
+                tasks.spawn(async move { me.run(Informer::$informer, api, config, $reduce).await });
             };
         }
         run!(Certificates, Certificate, all(), |o| Change::Certificate(certificate(o)));
@@ -168,7 +169,8 @@ impl Informers {
                     meta.name.as_deref().unwrap_or_default().into(),
                 );
                 if informer == Informer::OtherSecrets {
-                    list.digests.insert(digest(&name));
+                    let version = meta.resource_version.clone().unwrap_or_default();
+                    list.digests.insert(digest(&name), digest(&version));
                 } else {
                     list.names.insert(name);
                 }
@@ -248,7 +250,7 @@ impl Informers {
 struct List {
     began: Option<std::time::Instant>,
     names: HashSet<Name>,
-    digests: HashSet<u64>,
+    digests: HashMap<u64, u64>,
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 
 use super::{IssuerState, Observation};
 use crate::api::{Certificate, CertificateRequest};
-use crate::controllers::facts::{KeyFact, RequestFact, SecretFact};
+use crate::controllers::facts::{IssuerFact, KeyFact, RequestFact, SecretFact};
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::explain;
@@ -47,10 +47,36 @@ pub async fn observe(reader: &Reader, key: &Key) -> Result<Option<Observation>, 
         .find_map(|name| reader.keys.get(&key.namespace, &name));
     observation.staged = staged.map(|k| KeyFact::of(&k));
     complete_answer(reader, &mut observation, next).await?;
-    let verdict = explain::certificate(store, &reader.recoveries, &observation.certificate, &observation.requests);
-    observation.cause = verdict.cause;
-    observation.recovered = verdict.recovered;
+    explain_it(reader, &mut observation, issuer.as_deref(), next);
     Ok(Some(observation))
+}
+
+/// The deepest cause, and whether what failed has recovered.
+fn explain_it(reader: &Reader, o: &mut Observation, issuer: Option<&IssuerFact>, next: i64) {
+    let namespace = o.certificate.metadata.namespace.clone().unwrap_or_default();
+    let request = o.requests.iter().find(|r| r.revision == Some(next));
+    let orders = request.map(|r| reader.store.orders_of(&namespace, &r.id.uid)).unwrap_or_default();
+    let order = orders.first();
+    let uid = order.and_then(|o| o.metadata.uid.clone()).unwrap_or_default();
+    let challenges = reader.store.challenges_of(&namespace, &uid);
+    let recovered = challenges.iter().filter_map(|c| reader.recoveries.since(c.metadata.uid.as_deref()?)).max();
+    let cause = explain::cause(&explain::Chain {
+        namespace: &namespace,
+        issuer_ref: &o.certificate.spec.issuer_ref,
+        issuer: match (o.issuer, issuer) {
+            (IssuerState::External, _) => explain::Issuer::External,
+            (_, None) => explain::Issuer::Missing,
+            (IssuerState::Ready { .. }, _) => explain::Issuer::Ready,
+            (_, Some(issuer)) => {
+                let message = issuer.ready().and_then(|c| c.message.clone());
+                explain::Issuer::NotReady(message.unwrap_or_default())
+            }
+        },
+        request: request.and_then(|r| r.body.as_deref()),
+        order: order.map(AsRef::as_ref),
+        challenges: challenges.iter().map(AsRef::as_ref).collect(),
+    });
+    (o.cause, o.recovered) = (cause, recovered);
 }
 
 /// The target Secret. One without our label is read live: a user made it, or another tool.

@@ -54,7 +54,12 @@ impl TryFrom<&CertificateSpec> for Wanted {
         check_supported(spec)?;
         let key = desired_key(spec)?;
         let params = params(spec)?;
-        if params.has_no_name() {
+        if params.subject.common_name.is_empty()
+            && params.dns_names.is_empty()
+            && params.ip_addresses.is_empty()
+            && params.email_addresses.is_empty()
+            && params.uris.is_empty()
+            && params.other_names.is_empty() {
             let problem = "at least one of commonName, dnsNames, uris, emailAddresses, ipAddresses and \
                            otherNames is needed";
             return Err(invalid("spec", problem));
@@ -150,12 +155,9 @@ fn params(spec: &CertificateSpec) -> Result<RequestParams, Invalid> {
         ip_addresses.push(address);
     }
     let names = list(spec.usages.as_ref());
-    let mut usages =
-        KeyUsages::from_names(&names).map_err(|e| invalid("spec.usages", e.to_string()))?;
     let is_ca = spec.is_ca.unwrap_or_default();
-    if is_ca {
-        usages.add_cert_sign();
-    }
+    let usages =
+        KeyUsages::from_names(&names, is_ca).map_err(|e| invalid("spec.usages", e.to_string()))?;
     let signature_algorithm = spec.signature_algorithm.as_deref().filter(|a| !a.is_empty());
     let signature_algorithm = signature_algorithm
         .map(|name| {

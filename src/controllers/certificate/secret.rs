@@ -73,10 +73,10 @@ fn issuer_annotations(certificate: &Certificate, issuer: &IssuerReference) -> [(
 /// there is something to say.
 fn details(leaf: &ParsedCertificate) -> BTreeMap<String, String> {
     let sans = leaf.sans();
-    let subject = leaf.subject();
+    let subject = leaf.subject().to_subject();
     let texts = |items: &[std::net::IpAddr]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
     let always = [
-        (labels::COMMON_NAME_ANNOTATION, leaf.common_name().unwrap_or_default()),
+        (labels::COMMON_NAME_ANNOTATION, leaf.subject().common_name().unwrap_or_default()),
         (labels::ALT_NAMES_ANNOTATION, csv(&sans.dns_names)),
         (labels::IP_SANS_ANNOTATION, csv(&texts(&sans.ip_addresses))),
         (labels::URI_SANS_ANNOTATION, csv(&sans.uris)),

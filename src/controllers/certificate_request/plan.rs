@@ -231,9 +231,13 @@ impl<'a> Step<'a> {
         };
         let meta = &self.body.metadata;
         let id = &self.o.request.id;
+        let name = match names::order_name(&id.name, &spec) {
+            Ok(name) => name,
+            Err(e) => return self.failed(ACME, "OrderBuildingError", &e.to_string()),
+        };
         let order = Order {
             metadata: ObjectMeta {
-                name: Some(names::order_name(&id.name, &spec)),
+                name: Some(name.clone()),
                 namespace: meta.namespace.clone(),
                 labels: meta.labels.clone(),
                 annotations: meta.annotations.clone(),
@@ -250,7 +254,6 @@ impl<'a> Step<'a> {
             spec,
             status: None,
         };
-        let name = order.metadata.name.clone().unwrap_or_default();
         let message = format!("Created Order resource {}/{name}", id.namespace);
         self.pending(ACME, "OrderCreated", message);
         self.after.push(Action::Ensure(Box::new(Object::Order(order))));

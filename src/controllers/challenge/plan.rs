@@ -167,10 +167,10 @@ fn present(
             service::DIRECT_NAME.to_owned()
         }
     };
-    let exact = settings.solver.exact_path;
+    let exact = settings.solver.exact_path_type;
     match solver.name.as_deref().filter(|n| !n.is_empty()) {
         None => {
-            let built = ingress::ingress(presentation, &backend, &settings.solver);
+            let built = ingress::ingress(presentation, &settings.solver, &backend);
             ensure(o.objects.ingress.is_none(), Object::Ingress(built));
         }
         Some(name) => {

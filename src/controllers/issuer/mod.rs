@@ -36,7 +36,7 @@ pub enum Effect {
 }
 
 /// What an effect brought.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Outcome {
     /// The key is loaded; its hash.
     KeyLoaded(String),

@@ -50,7 +50,7 @@ pub enum Effect {
 }
 
 /// What the CA said.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Outcome {
     /// The order and its authorizations.
     Read {

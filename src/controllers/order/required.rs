@@ -7,7 +7,8 @@ use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::order::{OrderAuthorization, OrderChallenge};
 use crate::api::solver::Solver;
 use crate::api::{Challenge, ChallengeSpec, labels, names};
-use crate::solvers::pick::{Identifier, Offer, pick};
+use crate::solvers::overrides::overridden;
+use crate::solvers::pick::{Wanted, pick};
 
 /// Why an authorization cannot be solved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,41 +34,14 @@ fn challenge(
     let types: Vec<&str> = offered.iter().map(|c| c.type_.as_str()).collect();
     let solvers = acme.solvers.as_deref().unwrap_or_default();
     let order_labels = o.order.metadata.labels.clone().unwrap_or_default();
-    let identifier = Identifier { name: &domain, wildcard };
-    let choice = pick(solvers, &order_labels, identifier, Offer { types: &types })
-        .map_err(|e| NoSolver(format!("no configured challenge solver can be used for \"{domain}\": {e}")))?;
+    let wanted = Wanted { name: &domain, wildcard, labels: &order_labels, offered: &types };
+    let choice = pick(solvers, &wanted).map_err(|e| NoSolver(e.to_string()))?;
     let (Some(solver), Some(offer)) = (solvers.get(choice.solver), offered.get(choice.challenge)) else {
         return Err(NoSolver(format!("no configured challenge solver can be used for \"{domain}\"")));
     };
-    let solver = with_overrides(solver.clone(), o)?;
-    Ok(build(o, authorization, offer, solver, &domain, wildcard, thumbprint))
-}
-
-/// The annotations that replace all three of name, class and ingressClassName (contract §3.3).
-fn with_overrides(mut solver: Solver, o: &Observation) -> Result<Solver, NoSolver> {
     let annotations = o.order.metadata.annotations.clone().unwrap_or_default();
-    let overrides = [
-        labels::HTTP01_OVERRIDE_INGRESS_NAME_ANNOTATION,
-        labels::HTTP01_OVERRIDE_INGRESS_CLASS_ANNOTATION,
-        labels::HTTP01_OVERRIDE_INGRESS_INGRESSCLASSNAME_ANNOTATION,
-    ]
-    .map(|key| annotations.get(key).cloned().filter(|v| !v.is_empty()));
-    let given = overrides.iter().flatten().count();
-    let ingress = solver.http01.as_mut().and_then(|h| h.ingress.as_mut());
-    match (ingress, given) {
-        (_, 0) | (None, _) => {}
-        (Some(ingress), 1) => {
-            [ingress.name, ingress.class, ingress.ingress_class_name] = overrides;
-        }
-        (Some(_), _) => {
-            return Err(NoSolver(
-                "at most one of the annotations acme.cert-manager.io/http01-override-ingress-name, -class and \
-                 -ingressclassname can be set"
-                    .into(),
-            ));
-        }
-    }
-    Ok(solver)
+    let solver = overridden(solver.clone(), &annotations).map_err(|e| NoSolver(e.to_string()))?;
+    build(o, authorization, offer, solver, &domain, wildcard, thumbprint)
 }
 
 fn build(
@@ -78,7 +52,7 @@ fn build(
     domain: &str,
     wildcard: bool,
     thumbprint: &str,
-) -> Challenge {
+) -> Result<Challenge, NoSolver> {
     let dns = offer.type_ == "dns-01";
     let authorized = format!("{}.{thumbprint}", offer.token);
     let spec = ChallengeSpec {
@@ -94,9 +68,10 @@ fn build(
     };
     let meta = &o.order.metadata;
     let order = meta.name.clone().unwrap_or_default();
-    Challenge {
+    let name = names::challenge_name(&order, &spec).map_err(|e| NoSolver(e.to_string()))?;
+    Ok(Challenge {
         metadata: ObjectMeta {
-            name: Some(names::challenge_name(&order, &spec)),
+            name: Some(name),
             namespace: meta.namespace.clone(),
             // Before any side effect, and without a write of its own.
             finalizers: Some(vec![labels::CHALLENGE_FINALIZER.into()]),
@@ -112,5 +87,5 @@ fn build(
         },
         spec,
         status: None,
-    }
+    })
 }
