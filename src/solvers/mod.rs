@@ -2,3 +2,5 @@
 //! objects, the responder and the check that a challenge type needs.
 
 pub mod http01;
+pub mod overrides;
+pub mod pick;
