@@ -65,8 +65,8 @@ fn create(order: &Order) -> Effect {
     names.extend(spec.common_name.clone().filter(|name| !addresses.contains(name)));
     names.sort();
     names.dedup();
-    let dns = names.into_iter().map(Identifier::Dns);
-    let ips = addresses.iter().filter_map(|a| a.parse().ok()).map(Identifier::Ip);
+    let dns = names.into_iter().map(Identifier::dns);
+    let ips = addresses.iter().filter_map(|a| a.parse().ok()).map(Identifier::ip);
     let duration = spec.duration.as_deref().and_then(|d| parse_go_duration(d).ok());
     Effect::Create {
         identifiers: dns.chain(ips).collect(),

@@ -59,7 +59,7 @@ fn build(
         authorization_url: authorization.url.clone(),
         dns_name: domain.to_owned(),
         issuer_ref: o.order.spec.issuer_ref.clone(),
-        key: if dns { crate::acme::dns_value(&authorized) } else { authorized },
+        key: if dns { crate::acme::dns01_value(&authorized) } else { authorized },
         solver,
         token: offer.token.clone(),
         type_: if dns { "DNS-01" } else { "HTTP-01" }.into(),
