@@ -1,3 +1,4 @@
 //! everleaf
 
+pub mod acme;
 pub mod pki;
