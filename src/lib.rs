@@ -2,3 +2,4 @@
 pub mod api;
 pub mod serve;
 pub mod solvers;
+pub mod telemetry;
