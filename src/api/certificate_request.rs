@@ -1,4 +1,4 @@
-//! The CertificateRequest kind: one signing request and its answer.
+//! The `CertificateRequest` kind: one signing request and its answer.
 //!
 //! Source of names and rules: contract §1.5.
 
@@ -10,12 +10,13 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::absent::absent_as_default;
 use super::meta::{Condition, ConditionWithoutGeneration, IssuerReference, KeyUsage};
 use super::schema::Base64;
 
 /// One request to sign, fixed once made.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 #[kube(
     group = "cert-manager.io",
     version = "v1",
@@ -29,34 +30,6 @@ use super::schema::Base64;
     shortname = "cr",
     shortname = "crs",
     category = "cert-manager",
-    printcolumn(
-        name = "Approved",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Approved")].status"#
-    ),
-    printcolumn(
-        name = "Denied",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Denied")].status"#
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Ready")].status"#
-    ),
-    printcolumn(name = "Issuer", type_ = "string", json_path = ".spec.issuerRef.name"),
-    printcolumn(name = "Requester", type_ = "string", json_path = ".spec.username"),
-    printcolumn(
-        name = "Status",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Ready")].message"#,
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
     selectable = ".spec.issuerRef.group",
     selectable = ".spec.issuerRef.kind",
     selectable = ".spec.issuerRef.name"
@@ -95,6 +68,8 @@ pub struct CertificateRequestSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
 }
+
+absent_as_default!(CertificateRequestSpec);
 
 /// The answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -8,6 +8,8 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
+use super::duration::{format_go_duration, parse_go_duration};
+
 /// One Go struct: its fields in the order of their declaration.
 pub(super) type Struct = &'static [Field];
 
@@ -23,6 +25,8 @@ pub(super) struct Field {
 enum Shape {
     /// A scalar, a list or map of scalars, or free JSON: written as it is.
     Plain,
+    /// A duration, which Go reads and writes anew: `2160h` becomes `2160h0m0s`.
+    Duration,
     /// One struct.
     One(Struct),
     /// A list of structs.
@@ -60,6 +64,11 @@ const fn ptr(name: &'static str) -> Field {
     field(name, Shape::Plain, Absent::OmitNil)
 }
 
+/// A pointer to a duration, left out when nil.
+const fn duration(name: &'static str) -> Field {
+    field(name, Shape::Duration, Absent::OmitNil)
+}
+
 /// A string that is always written.
 const fn text(name: &'static str) -> Field {
     field(name, Shape::Plain, Absent::Write("\"\""))
@@ -90,7 +99,7 @@ pub(super) const ORDER_SPEC: Struct = &[
     opt("commonName"),
     opt("dnsNames"),
     opt("ipAddresses"),
-    ptr("duration"),
+    duration("duration"),
     opt("profile"),
     opt("replaces"),
 ];
@@ -128,7 +137,7 @@ const SOLVER: Struct = &[
         ],
     ),
     ptr_to("dns01", DNS01),
-    ptr("waitInsteadOfSelfCheck"),
+    duration("waitInsteadOfSelfCheck"),
 ];
 
 const INGRESS: Struct = &[
@@ -377,6 +386,10 @@ fn write_field(out: &mut String, value: Option<&Value>, field: &Field) {
             }
             out.push(']');
         }
+        (Shape::Duration, Some(Value::String(text))) => match parse_go_duration(text) {
+            Ok(duration) => write_string(out, &format_go_duration(duration)),
+            Err(_) => write_string(out, text),
+        },
         (_, Some(value)) => write_plain(out, value),
         (_, None) => {
             if let Absent::Write(zero) = field.absent {

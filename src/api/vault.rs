@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::meta::{SecretKeySelector, ServiceAccountRef};
 use super::schema::Base64;
 
-/// A PKI engine of HashiCorp Vault or `OpenBao`.
+/// A PKI engine of Vault or `OpenBao`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VaultIssuer {

@@ -1,4 +1,4 @@
-//! The Venafi issuer: CyberArk Certificate Manager and Palo Alto NGTS.
+//! The Venafi issuer: Venafi by its several names, and Palo Alto NGTS.
 //!
 //! Source of names and rules: contract §1.6 and §6.4.
 
@@ -12,9 +12,12 @@ use super::schema::Base64;
 /// A Venafi service: exactly one of `tpp`, `cloud` and `ngts`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{"rule": "[has(self.tpp), has(self.cloud), has(self.ngts)].filter(set, set).size() == 1", "message": "exactly one of tpp, cloud and ngts must be set"}]))]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "[has(self.tpp), has(self.cloud), has(self.ngts)].filter(set, set).size() == 1",
+    "message": "exactly one of tpp, cloud and ngts must be configured",
+}]))]
 pub struct VenafiIssuer {
-    /// The SaaS service. Example: `{"apiTokenSecretRef": {"name": "venafi"}}`.
+    /// The hosted service. Example: `{"apiTokenSecretRef": {"name": "venafi"}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud: Option<VenafiCloud>,
     /// Palo Alto NGTS. Example: `{"tsgID": "1", "credentialsRef": {"name": "ngts"}}`.
@@ -28,7 +31,7 @@ pub struct VenafiIssuer {
     pub zone: String,
 }
 
-/// The SaaS service.
+/// The hosted service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VenafiCloud {
