@@ -6,7 +6,6 @@ MAKEFLAGS += --no-print-directory
 
 export EVERLEAF_CACHE ?= $(HOME)/.cache/everleaf
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
-export CARGO_TERM_COLOR ?= auto
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 IMAGE ?= localhost/everleaf:$(VERSION)
@@ -62,7 +61,7 @@ build: ## the static release binary
 	RUSTFLAGS='$(RELEASE_FLAGS)' cargo build --locked --release --target x86_64-unknown-linux-gnu --bin everleaf
 
 .PHONY: image
-image: build ## an OCI image of it, as a file that "ctr images import" and "docker load" read
+image: build ## an OCI image of it, as a file: reproducible, no container engine needed
 	image/build $(EVERLEAF_BINARY) $(IMAGE) $(EVERLEAF_IMAGE)
 
 .PHONY: crds
