@@ -509,6 +509,12 @@ fn is_settled(object: &Certificate) -> bool {
 
 /// Reads.
 impl Store {
+    /// What refers to an Issuer or ClusterIssuer and is not finished.
+    pub fn users_of(&self, issuer: &Key) -> Vec<Key> {
+        let name = (issuer.namespace.clone(), issuer.name.clone());
+        self.inner.read().users_of(issuer.kind, &name)
+    }
+
     /// A Certificate.
     pub fn certificate(&self, namespace: &str, name: &str) -> Option<Arc<Certificate>> {
         self.inner.read().certificates.get(&(namespace.into(), name.into())).cloned()

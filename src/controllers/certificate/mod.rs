@@ -131,6 +131,8 @@ pub enum Outcome {
     Loaded(Zeroizing<Vec<u8>>),
     /// The private key is nowhere.
     KeyLost,
+    /// The CSR cannot be built from this spec: why.
+    Unbuildable(String),
     /// The target Secret's data.
     Repaired(SecretData),
 }

@@ -42,6 +42,7 @@ pub fn absorb(o: &Observation, settings: &Settings, outcome: Outcome, now: Times
         Outcome::Loaded(key) => step.issue(&key),
         Outcome::Repaired(data) => step.repair(data),
         Outcome::KeyLost => step.start_over(),
+        Outcome::Unbuildable(problem) => step.unbuildable(&problem),
     }
     step.finish()
 }
@@ -290,7 +291,7 @@ impl<'a> Step<'a> {
     }
 
     /// The request is answered: check the certificate, then fetch the private key.
-    fn answer(&mut self, request: &RequestFact, _wanted: &Wanted) {
+    fn answer(&mut self, request: &RequestFact, wanted: &Wanted) {
         let Some(body) = &request.body else {
             // The answer was dropped from memory although nobody used it: read it again.
             return;
@@ -316,9 +317,7 @@ impl<'a> Step<'a> {
         }
         self.plan.effect = Some(Effect::LoadKey {
             name: self.key_name(),
-            encoding: super::request::Wanted::try_from(&self.o.certificate.spec)
-                .map(|w| w.encoding)
-                .unwrap_or_default(),
+            encoding: wanted.encoding,
         });
     }
 
@@ -376,6 +375,13 @@ impl<'a> Step<'a> {
         if let Some(request) = self.next_request() {
             self.after.push(Action::Delete(Target::CertificateRequest, request.id.clone()));
         }
+    }
+
+    /// The library refuses the spec: an issuance would only fail again.
+    fn unbuildable(&mut self, problem: &str) {
+        let message = format!("Failed to build the certificate request: {problem}. Correct the spec.");
+        self.plan.events.push(Event::warning(REQUESTS, "RequestFailed", &message));
+        self.ready(Some(&Violation { reason: "RequestFailed", message }), None);
     }
 
     fn fail(&mut self, reason: &str, message: Option<&str>) {

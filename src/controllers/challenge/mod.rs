@@ -4,7 +4,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub struct Settings {
     /// `--http01-mode`: for solvers that do not say.
     pub mode: Mode,
     /// Where the operator itself can be reached, for [`Mode::Direct`].
-    pub address: Option<IpAddr>,
+    pub address: Option<SocketAddr>,
     /// `--max-concurrent-challenges`.
     pub max_concurrent: usize,
     /// How long a failing self-check delays the CA.
