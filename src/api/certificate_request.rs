@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::absent::absent_as_default;
+use super::base64_bytes;
 use super::meta::{Condition, ConditionWithoutGeneration, IssuerReference, KeyUsage};
 use super::schema::Base64;
 
@@ -52,6 +53,7 @@ pub struct CertificateRequestSpec {
     /// The issuer that signs. Example: `{"name": "letsencrypt"}`.
     pub issuer_ref: IssuerReference,
     /// The PEM signing request, base64 encoded. Example: `LS0tLS1CRUdJTi...`.
+    #[serde(deserialize_with = "base64_bytes::required")]
     #[schemars(with = "Base64")]
     pub request: ByteString,
     /// UID of the user who made the request, set at admission. Example:
@@ -77,11 +79,19 @@ absent_as_default!(CertificateRequestSpec);
 pub struct CertificateRequestStatus {
     /// PEM of the signing CA where the issuer knows it, base64 encoded. Example:
     /// `LS0tLS1CRUdJTi...`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "base64_bytes::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Option<Base64>")]
     pub ca: Option<ByteString>,
     /// PEM chain, leaf first, base64 encoded. Example: `LS0tLS1CRUdJTi...`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "base64_bytes::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Option<Base64>")]
     pub certificate: Option<ByteString>,
     /// `Ready`, `Approved`, `Denied` and `InvalidRequest`. Example: `[{"type": "Approved",

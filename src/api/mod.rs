@@ -7,6 +7,7 @@
 
 mod absent;
 pub mod acme_issuer;
+mod base64_bytes;
 
 pub mod certificate;
 pub mod certificate_request;
@@ -17,6 +18,7 @@ pub mod duration;
 #[cfg(test)]
 mod fixtures;
 mod go_json;
+mod go_shapes;
 pub mod issuer;
 pub mod labels;
 pub mod meta;

@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::challenge::ChallengeSpec;
-use super::go_json::{self, CHALLENGE_SPEC, NAMED_ORDER_SPEC, ORDER_SPEC};
+use super::go_json;
+use super::go_shapes::{CHALLENGE_SPEC, NAMED_ORDER_SPEC, ORDER_SPEC};
 use super::order::OrderSpec;
 
 /// The longest Certificate name that is used as it is: a revision of 19 digits still fits.

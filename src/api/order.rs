@@ -8,6 +8,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::base64_bytes;
 use super::meta::IssuerReference;
 use super::schema::Base64;
 
@@ -84,6 +85,7 @@ pub struct OrderSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
     /// The PEM signing request, base64 encoded. Example: `LS0tLS1CRUdJTi...`.
+    #[serde(deserialize_with = "base64_bytes::required")]
     #[schemars(with = "Base64")]
     pub request: ByteString,
 }
@@ -97,7 +99,11 @@ pub struct OrderStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorizations: Option<Vec<OrderAuthorization>>,
     /// The PEM chain, base64 encoded; fixed once set. Example: `LS0tLS1CRUdJTi...`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "base64_bytes::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Option<Base64>")]
     pub certificate: Option<ByteString>,
     /// When the order failed. Example: `2026-11-24T14:36:26Z`.

@@ -100,6 +100,44 @@ fn absent_and_empty_stay_distinct() {
 }
 
 #[test]
+fn base64_is_read_as_leniently_as_the_api_server_reads_it() {
+    for (text, bytes) in [("YQ==", "a"), ("YR==", "a"), ("YWJj", "abc")] {
+        let request: CertificateRequest =
+            serde_json::from_value(with_spec::<CertificateRequest>(&json!({
+                "issuerRef": {"name": "i"},
+                "request": text,
+            })))
+            .unwrap();
+        assert_eq!(request.spec.request.0, bytes.as_bytes());
+        let issuer: Issuer = serde_json::from_value(with_spec::<Issuer>(&json!({"acme": {
+            "server": "s",
+            "privateKeySecretRef": {"name": "k"},
+            "caBundle": text,
+        }})))
+        .unwrap();
+        let bundle = issuer.spec.acme.unwrap().ca_bundle.unwrap();
+        assert_eq!(bundle.0, bytes.as_bytes());
+    }
+}
+
+#[test]
+fn quantities_may_be_numbers() {
+    let issuer: Issuer = serde_json::from_value(with_spec::<Issuer>(&json!({"acme": {
+        "server": "s",
+        "privateKeySecretRef": {"name": "k"},
+        "solvers": [{"http01": {"ingress": {"podTemplate": {"spec": {"resources": {
+            "limits": {"cpu": 1, "memory": "64Mi", "example.com/x": 0.5},
+        }}}}}}],
+    }})))
+    .unwrap();
+    let json = serde_json::to_value(&issuer.spec).unwrap();
+    assert_eq!(
+        json.pointer("/acme/solvers/0/http01/ingress/podTemplate/spec/resources/limits"),
+        Some(&json!({"cpu": "1", "memory": "64Mi", "example.com/x": "0.5"}))
+    );
+}
+
+#[test]
 fn free_json_of_a_webhook_solver_is_kept() {
     let spec = json!({"acme": {
         "server": "https://acme.example.com",

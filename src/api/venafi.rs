@@ -6,6 +6,7 @@ use k8s_openapi::ByteString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::base64_bytes;
 use super::meta::{LocalObjectReference, SecretKeySelector};
 use super::schema::Base64;
 
@@ -64,7 +65,11 @@ pub struct VenafiNgts {
 #[serde(rename_all = "camelCase")]
 pub struct VenafiTpp {
     /// PEM certificates that vouch for the server, base64 encoded. Example: `LS0tLS1CRUdJTi...`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "base64_bytes::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Option<Base64>")]
     pub ca_bundle: Option<ByteString>,
     /// Where such certificates are kept; `key` is `ca.crt` when absent. Example: `{"name":
