@@ -2,7 +2,7 @@
 {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* 52, so that the longest suffix, which is -http-metrics, still fits into a name. */}}
+{{/* 50, so that the suffixes of the roles still fit into a name. */}}
 {{- define "everleaf.fullname" -}}
 {{ default .Release.Name .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
 {{- end }}
