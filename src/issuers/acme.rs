@@ -33,7 +33,9 @@ pub struct Account {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The Secret's key is none, or not usable.
-    #[error("the account's private key in Secret \"{secret}\", entry \"{entry}\", cannot be used: {problem}")]
+    #[error(
+        "the account's private key in Secret \"{secret}\", entry \"{entry}\", cannot be used: {problem}"
+    )]
     Key {
         /// Its Secret.
         secret: String,
@@ -76,14 +78,21 @@ impl Account {
 
     /// For signed calls; `None` before registration.
     pub fn reference(&self) -> Option<AccountRef> {
-        Some(AccountRef { key: self.key.clone(), kid: self.kid.clone()? })
+        Some(AccountRef {
+            key: self.key.clone(),
+            kid: self.kid.clone()?,
+        })
     }
 }
 
 fn config(spec: &AcmeIssuer) -> ServerConfig {
     ServerConfig {
         directory_url: spec.server.clone(),
-        ca_bundle: spec.ca_bundle.as_ref().map(|b| b.0.clone()).filter(|b| !b.is_empty()),
+        ca_bundle: spec
+            .ca_bundle
+            .as_ref()
+            .map(|b| b.0.clone())
+            .filter(|b| !b.is_empty()),
         skip_tls_verify: spec.skip_tls_verify.unwrap_or_default(),
         user_agent: concat!("everleaf/", env!("CARGO_PKG_VERSION")).into(),
     }

@@ -30,7 +30,11 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     /// `None` before the account is registered.
     pub fn new(account: &'a Account, now: Timestamp) -> Option<Self> {
-        Some(Self { client: &account.client, account: account.reference()?, now })
+        Some(Self {
+            client: &account.client,
+            account: account.reference()?,
+            now,
+        })
     }
 
     /// Create an order and read its authorizations.
@@ -41,7 +45,11 @@ impl<'a> Session<'a> {
         profile: Option<&str>,
     ) -> order::Outcome {
         let not_after = duration.and_then(|d| self.now.checked_add(d).ok());
-        match self.client.new_order(&self.account, identifiers, not_after, profile).await {
+        match self
+            .client
+            .new_order(&self.account, identifiers, not_after, profile)
+            .await
+        {
             Ok(order) => self.authorizations(order).await,
             Err(error) => self.order_refused(&error, "Failed to create Order"),
         }
@@ -60,7 +68,9 @@ impl<'a> Session<'a> {
         for url in &order.authorizations {
             match self.client.authorization(&self.account, url).await {
                 Ok(authorization) => authorizations.push(stored(url, &authorization)),
-                Err(error) => return self.order_refused(&error, "Failed to retrieve authorization"),
+                Err(error) => {
+                    return self.order_refused(&error, "Failed to retrieve authorization");
+                }
             }
         }
         order::Outcome::Read {
@@ -72,7 +82,12 @@ impl<'a> Session<'a> {
     }
 
     /// Finalize an order that is ready, and fetch the certificate of one that is valid.
-    pub async fn complete_order(&self, url: &str, csr: &[u8], preferred: Option<&str>) -> order::Outcome {
+    pub async fn complete_order(
+        &self,
+        url: &str,
+        csr: &[u8],
+        preferred: Option<&str>,
+    ) -> order::Outcome {
         let mut order = match self.client.order(&self.account, url).await {
             Ok(order) => order,
             Err(error) => return self.order_refused(&error, "Failed to retrieve Order resource"),
@@ -83,7 +98,10 @@ impl<'a> Session<'a> {
                 Ok(order) => order,
                 // Finalized before, by a process that did not live to see the answer.
                 Err(error) if error.problem().is_some_and(|p| p.is("orderNotReady")) => {
-                    return order::Outcome::NotYet { state: "processing".into(), retry: LEAST };
+                    return order::Outcome::NotYet {
+                        state: "processing".into(),
+                        retry: LEAST,
+                    };
                 }
                 Err(error) => return self.order_refused(&error, "Failed to finalize Order"),
             };
@@ -106,9 +124,16 @@ impl<'a> Session<'a> {
 
     async fn fetch(&self, order: &acme::Order, preferred: Option<&str>) -> order::Outcome {
         let Some(url) = &order.certificate else {
-            return order::Outcome::NotYet { state: "processing".into(), retry: LEAST };
+            return order::Outcome::NotYet {
+                state: "processing".into(),
+                retry: LEAST,
+            };
         };
-        match self.client.preferred_certificate(&self.account, url, preferred).await {
+        match self
+            .client
+            .preferred_certificate(&self.account, url, preferred)
+            .await
+        {
             Ok(chain) => order::Outcome::Issued(chain.pem.into_bytes()),
             Err(error) => self.order_refused(&error, "Failed to retrieve signed certificate"),
         }
@@ -117,17 +142,28 @@ impl<'a> Session<'a> {
     fn order_refused(&self, error: &acme::Error, doing: &str) -> order::Outcome {
         let reason = format!("{doing}: {error}");
         match error.class() {
-            acme::Class::Permanent => order::Outcome::Ended { state: "errored".into(), reason },
-            acme::Class::Transient => order::Outcome::Unavailable { reason, retry: None },
-            acme::Class::RateLimited { until } => {
-                order::Outcome::Unavailable { reason, retry: after(until, self.now).or(Some(MOST)) }
-            }
+            acme::Class::Permanent => order::Outcome::Ended {
+                state: "errored".into(),
+                reason,
+            },
+            acme::Class::Transient => order::Outcome::Unavailable {
+                reason,
+                retry: None,
+            },
+            acme::Class::RateLimited { until } => order::Outcome::Unavailable {
+                reason,
+                retry: after(until, self.now).or(Some(MOST)),
+            },
         }
     }
 
     /// Ask the CA to validate a challenge, unless it has begun to already.
     pub async fn accept(&self, authorization_url: &str, url: &str) -> challenge::Outcome {
-        match self.client.authorization(&self.account, authorization_url).await {
+        match self
+            .client
+            .authorization(&self.account, authorization_url)
+            .await
+        {
             Ok(authorization) => match pending(&authorization, url) {
                 true => match self.client.accept(&self.account, url).await {
                     Ok(accepted) => challenge::Outcome::State {
@@ -145,7 +181,11 @@ impl<'a> Session<'a> {
 
     /// How far the CA is with a challenge.
     pub async fn poll(&self, authorization_url: &str, url: &str) -> challenge::Outcome {
-        match self.client.authorization(&self.account, authorization_url).await {
+        match self
+            .client
+            .authorization(&self.account, authorization_url)
+            .await
+        {
             Ok(authorization) => self.verdict(&authorization, url),
             Err(error) => self.challenge_refused(&error),
         }
@@ -163,7 +203,11 @@ impl<'a> Session<'a> {
         };
         let retry = after(authorization.retry_after, self.now);
         let reason = problem.map(|p: &Problem| format!("Error accepting authorization: {p}"));
-        challenge::Outcome::State { state: state.into(), reason, retry }
+        challenge::Outcome::State {
+            state: state.into(),
+            reason,
+            retry,
+        }
     }
 
     fn challenge_refused(&self, error: &acme::Error) -> challenge::Outcome {
@@ -174,12 +218,18 @@ impl<'a> Session<'a> {
             retry: None,
         };
         match error.class() {
-            acme::Class::Permanent if error.problem().is_some_and(|p| p.is("malformed")) => state("expired"),
-            acme::Class::Permanent => state("errored"),
-            acme::Class::Transient => challenge::Outcome::Unavailable { reason, retry: None },
-            acme::Class::RateLimited { until } => {
-                challenge::Outcome::Unavailable { reason, retry: after(until, self.now).or(Some(MOST)) }
+            acme::Class::Permanent if error.problem().is_some_and(|p| p.is("malformed")) => {
+                state("expired")
             }
+            acme::Class::Permanent => state("errored"),
+            acme::Class::Transient => challenge::Outcome::Unavailable {
+                reason,
+                retry: None,
+            },
+            acme::Class::RateLimited { until } => challenge::Outcome::Unavailable {
+                reason,
+                retry: after(until, self.now).or(Some(MOST)),
+            },
         }
     }
 }

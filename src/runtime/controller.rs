@@ -43,7 +43,10 @@ const SKEW: Duration = Duration::from_secs(300);
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let ignored = options.without_effect();
     if !ignored.is_empty() {
-        tracing::warn!(flags = ignored.join(" "), "flags without effect in this version");
+        tracing::warn!(
+            flags = ignored.join(" "),
+            "flags without effect in this version"
+        );
     }
     let settings = options.settings()?;
     let stop = CancellationToken::new();
@@ -61,7 +64,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let effects = Effects::new(client.clone(), metrics.clone());
     let (events, _poster) = Events::start(effects.clone(), &options.cluster_resource_namespace);
 
-    let informers = Informers::new(store.clone(), queue.clone(), progress.clone(), metrics.clone());
+    let informers = Informers::new(
+        store.clone(),
+        queue.clone(),
+        progress.clone(),
+        metrics.clone(),
+    );
     let namespace = (!options.namespace.is_empty()).then_some(options.namespace.as_str());
     let watches = informers.start(&client, namespace);
 
@@ -69,14 +77,24 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     serve(&options, &metrics, &informers, &tenants, &leads, &stop).await?;
     let lease = options.leader_elect.then(|| {
         let settings = options.lease(identity());
-        tokio::spawn(lease::hold(client.clone(), settings, leads.clone(), stop.clone()))
+        tokio::spawn(lease::hold(
+            client.clone(),
+            settings,
+            leads.clone(),
+            stop.clone(),
+        ))
     });
     if lease.is_none() {
         leads.send_replace(true);
     }
 
     let driver = Arc::new(Driver {
-        reader: Reader { store, keys: Arc::new(Keys::default()), recoveries, client },
+        reader: Reader {
+            store,
+            keys: Arc::new(Keys::default()),
+            recoveries,
+            client,
+        },
         queue,
         effects,
         events,
@@ -86,7 +104,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         settings,
         errors: parking_lot::Mutex::default(),
     });
-    let outcome = lead(&driver, &informers, &mut led, options.limit() * Kind::COUNT, &stop).await;
+    let outcome = lead(
+        &driver,
+        &informers,
+        &mut led,
+        options.limit() * Kind::COUNT,
+        &stop,
+    )
+    .await;
     metrics.set_leader(false);
     stop.cancel();
     if let Some(lease) = lease {
@@ -135,15 +160,24 @@ async fn lead(
 
 async fn client(options: &Options) -> anyhow::Result<Client> {
     let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
-    let choice = KubeConfigOptions { context: text(&options.context), ..KubeConfigOptions::default() };
+    let choice = KubeConfigOptions {
+        context: text(&options.context),
+        ..KubeConfigOptions::default()
+    };
     let mut config = if options.kubeconfig.is_empty() && options.context.is_empty() {
-        Config::infer().await.context("no cluster to work in: neither in a Pod nor with a kubeconfig")?
+        Config::infer()
+            .await
+            .context("no cluster to work in: neither in a Pod nor with a kubeconfig")?
     } else if options.kubeconfig.is_empty() {
-        Config::from_kubeconfig(&choice).await.context("--context")?
+        Config::from_kubeconfig(&choice)
+            .await
+            .context("--context")?
     } else {
         let file = Kubeconfig::read_from(&options.kubeconfig)
             .with_context(|| format!("--kubeconfig {}", options.kubeconfig))?;
-        Config::from_custom_kubeconfig(file, &choice).await.context("--kubeconfig")?
+        Config::from_custom_kubeconfig(file, &choice)
+            .await
+            .context("--kubeconfig")?
     };
     // Retries are ours: each call has a deadline, and each object a back-off.
     config.default_retry = false;
@@ -159,8 +193,12 @@ fn hooks(metrics: &Arc<Metrics>) -> Hooks {
             let request = AcmeRequest {
                 scheme: "https".into(),
                 host: seen.host.into(),
-                action: seen.action.as_str().into(),
-                method: seen.method.into(),
+                action: seen.action.as_str(),
+                method: match seen.method {
+                    "HEAD" => "HEAD",
+                    "GET" => "GET",
+                    _ => "POST",
+                },
                 status: seen.status,
             };
             metrics.acme_request(request, seen.duration);
@@ -182,7 +220,11 @@ async fn serve(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let address = &options.internal_healthz_listen_address;
-    if let Some(listener) = address.listen().await.context("--internal-healthz-listen-address")? {
+    if let Some(listener) = address
+        .listen()
+        .await
+        .context("--internal-healthz-listen-address")?
+    {
         let probes = Arc::new(Health {
             informers: informers.clone(),
             leads: leads.subscribe(),
@@ -190,12 +232,23 @@ async fn serve(
         });
         tokio::spawn(serve_probes(listener, probes, stop.clone()));
     }
-    if let Some(listener) = options.metrics_listen_address.listen().await.context("--metrics-listen-address")? {
+    if let Some(listener) = options
+        .metrics_listen_address
+        .listen()
+        .await
+        .context("--metrics-listen-address")?
+    {
         tokio::spawn(serve_metrics(listener, metrics.clone(), stop.clone()));
     }
     if options.http01_port != 0 {
-        let listener = responder::listen(options.http01_port).await.context("--http01-port")?;
-        tokio::spawn(responder::respond(listener, tenants.tokens.clone(), stop.clone()));
+        let listener = responder::listen(options.http01_port)
+            .await
+            .context("--http01-port")?;
+        tokio::spawn(responder::respond(
+            listener,
+            tenants.tokens.clone(),
+            stop.clone(),
+        ));
     }
     Ok(())
 }
@@ -212,33 +265,55 @@ impl Probes for Health {
         let watches = if stalled.is_empty() {
             Ok(())
         } else {
-            Err(format!("no list was ever completed of {}", stalled.join(", ")))
+            Err(format!(
+                "no list was ever completed of {}",
+                stalled.join(", ")
+            ))
         };
         let (instant, time) = self.started;
         let wall = now().duration_since(time);
         let steady = monotonic().duration_since(instant);
         let skew = wall.unsigned_abs().abs_diff(steady);
         let clock = if skew > SKEW {
-            Err(format!("the wall clock has moved by {} s against the monotonic clock", skew.as_secs()))
+            Err(format!(
+                "the wall clock has moved by {} s against the monotonic clock",
+                skew.as_secs()
+            ))
         } else {
             Ok(())
         };
-        vec![(Cow::Borrowed("watches"), watches), (Cow::Borrowed("clock"), clock)]
+        vec![
+            (Cow::Borrowed("watches"), watches),
+            (Cow::Borrowed("clock"), clock),
+        ]
     }
 
     fn ready(&self) -> Vec<Check> {
         let missing = self.informers.progress.waiting_for();
         let names: Vec<_> = missing.iter().map(|i| i.name()).collect();
-        let caches = if names.is_empty() { Ok(()) } else { Err(format!("waiting for {}", names.join(", "))) };
-        let role = if *self.leads.borrow() { "leader" } else { "standby" };
-        vec![(Cow::Borrowed("caches"), caches), (Cow::Owned(format!("role {role}")), Ok(()))]
+        let caches = if names.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("waiting for {}", names.join(", ")))
+        };
+        let role = if *self.leads.borrow() {
+            "leader"
+        } else {
+            "standby"
+        };
+        vec![
+            (Cow::Borrowed("caches"), caches),
+            (Cow::Owned(format!("role {role}")), Ok(())),
+        ]
     }
 }
 
 fn identity() -> String {
     let host = std::env::var("POD_NAME")
         .or_else(|_| std::env::var("HOSTNAME"))
-        .or_else(|_| std::fs::read_to_string("/proc/sys/kernel/hostname").map(|h| h.trim().to_owned()))
+        .or_else(|_| {
+            std::fs::read_to_string("/proc/sys/kernel/hostname").map(|h| h.trim().to_owned())
+        })
         .unwrap_or_else(|_| "everleaf".into());
     format!("{host}_{:x}", now().as_nanosecond())
 }

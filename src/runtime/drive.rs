@@ -129,7 +129,13 @@ impl Driver {
         }
         self.metrics.sync_failed(key.kind.controller());
         let text = failure.to_string();
-        if self.errors.lock().insert(key.clone(), text.clone()).as_ref() != Some(&text) {
+        if self
+            .errors
+            .lock()
+            .insert(key.clone(), text.clone())
+            .as_ref()
+            != Some(&text)
+        {
             tracing::warn!(object = %key, error = text, "reconciling failed; it is tried again");
         }
         Done::Failed
@@ -153,13 +159,18 @@ impl Driver {
 
     async fn certificate(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let settings = &self.settings.certificate;
-        let Some(seen) = certificate::observe(&self.reader, key).await? else { return Ok(()) };
+        let Some(seen) = certificate::observe(&self.reader, key).await? else {
+            return Ok(());
+        };
         let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();
         let mut plan = certificate::plan(&seen, settings, now());
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if let Some(effect) = effect {
-            let outcome = self.signer.certificate(&self.reader, &key.namespace, effect).await?;
+            let outcome = self
+                .signer
+                .certificate(&self.reader, &key.namespace, effect)
+                .await?;
             let stored = matches!(outcome, certificate::Outcome::Loaded(_));
             let plan = certificate::absorb(&seen, settings, outcome, now());
             self.carry_out(key, &uid, plan, ended).await?;
@@ -177,19 +188,26 @@ impl Driver {
             if let Some(name) = &request.key_secret {
                 self.reader.keys.remove(&request.id.namespace, name);
             }
-            self.reader.store.request_is_consumed(&request.id.namespace, &request.id.name);
+            self.reader
+                .store
+                .request_is_consumed(&request.id.namespace, &request.id.name);
         }
     }
 
     async fn request(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let settings = &self.settings.request;
-        let Some(seen) = certificate_request::observe(&self.reader, key) else { return Ok(()) };
+        let Some(seen) = certificate_request::observe(&self.reader, key) else {
+            return Ok(());
+        };
         let uid = seen.request.id.uid.clone();
         let mut plan = certificate_request::plan(&seen, settings, now());
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if let Some(effect) = effect {
-            let outcome = self.signer.request(&self.reader, &key.namespace, effect).await?;
+            let outcome = self
+                .signer
+                .request(&self.reader, &key.namespace, effect)
+                .await?;
             let plan = certificate_request::absorb(&seen, settings, outcome, now());
             self.carry_out(key, &uid, plan, ended).await?;
         }
@@ -222,11 +240,18 @@ impl Driver {
     }
 
     async fn order(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
-        let account = self.reader.store.order(&key.namespace, &key.name).and_then(|o| {
-            self.tenants.account(&self.reader.store, &key.namespace, &o.spec.issuer_ref)
-        });
+        let account = self
+            .reader
+            .store
+            .order(&key.namespace, &key.name)
+            .and_then(|o| {
+                self.tenants
+                    .account(&self.reader.store, &key.namespace, &o.spec.issuer_ref)
+            });
         let thumbprint = account.as_ref().map(|a| a.thumbprint.clone());
-        let Some(seen) = order::observe(&self.reader, key, thumbprint) else { return Ok(()) };
+        let Some(seen) = order::observe(&self.reader, key, thumbprint) else {
+            return Ok(());
+        };
         let uid = seen.order.metadata.uid.clone().unwrap_or_default();
         let mut plan = order::plan(&seen, now());
         let effect = plan.effect.take();
@@ -241,9 +266,14 @@ impl Driver {
 
     async fn challenge(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let settings = &self.settings.challenge;
-        let account = self.reader.store.challenge(&key.namespace, &key.name).and_then(|c| {
-            self.tenants.account(&self.reader.store, &key.namespace, &c.spec.issuer_ref)
-        });
+        let account = self
+            .reader
+            .store
+            .challenge(&key.namespace, &key.name)
+            .and_then(|c| {
+                self.tenants
+                    .account(&self.reader.store, &key.namespace, &c.spec.issuer_ref)
+            });
         let (memo, in_flight) = self.tenants.memo(key);
         let known = account.is_some();
         let Some(mut seen) =
@@ -259,8 +289,11 @@ impl Driver {
         self.tenants.planned(key, &plan.actions);
         self.carry_out(key, &uid, plan, ended).await?;
         if let Some(effect) = effect {
-            let outcome =
-                self.tenants.clone().challenge(self.queue.clone(), key, &seen, account, effect).await;
+            let outcome = self
+                .tenants
+                .clone()
+                .challenge(self.queue.clone(), key, &seen, account, effect)
+                .await;
             let plan = challenge::absorb(&seen, settings, outcome, now());
             self.carry_out(key, &uid, plan, ended).await?;
         }
@@ -269,14 +302,22 @@ impl Driver {
 
     async fn ingress(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let settings = &self.settings.ingress;
-        let Some(seen) = ingress::observe(&self.reader, key, settings) else { return Ok(()) };
+        let Some(seen) = ingress::observe(&self.reader, key, settings) else {
+            return Ok(());
+        };
         let uid = seen.ingress.id.uid.clone();
         let plan = ingress::plan(&seen, settings, now());
         self.carry_out(key, &uid, plan, ended).await
     }
 
     /// The writes of a plan, in order; then its events.
-    async fn carry_out<E>(&self, key: &Key, uid: &str, plan: Plan<E>, ended: &mut Ended) -> Result<(), Failure> {
+    async fn carry_out<E>(
+        &self,
+        key: &Key,
+        uid: &str,
+        plan: Plan<E>,
+        ended: &mut Ended,
+    ) -> Result<(), Failure> {
         if let Some(wake) = plan.wake {
             ended.wake = Some(ended.wake.map_or(wake, |w| w.min(wake)));
         }

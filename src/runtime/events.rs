@@ -43,7 +43,14 @@ impl Events {
                 }
             }
         });
-        (Self { sender, said: Arc::default(), namespace: namespace.into() }, task)
+        (
+            Self {
+                sender,
+                said: Arc::default(),
+                namespace: namespace.into(),
+            },
+            task,
+        )
     }
 
     /// Post an event about an object.
@@ -70,7 +77,11 @@ impl Events {
 
     fn build(&self, key: &Key, uid: &str, event: Event) -> CoreEvent {
         let time = now();
-        let namespace = if key.namespace.is_empty() { &self.namespace } else { &key.namespace };
+        let namespace = if key.namespace.is_empty() {
+            &self.namespace
+        } else {
+            &key.namespace
+        };
         let group = match key.kind {
             Kind::Order | Kind::Challenge => labels::ACME_API_VERSION,
             Kind::Ingress => "networking.k8s.io/v1",
@@ -93,7 +104,10 @@ impl Events {
             type_: Some(if event.warning { "Warning" } else { "Normal" }.into()),
             reason: Some(event.reason),
             message: Some(shortened(event.message)),
-            source: Some(EventSource { component: Some(event.component.into()), host: None }),
+            source: Some(EventSource {
+                component: Some(event.component.into()),
+                host: None,
+            }),
             reporting_component: Some(event.component.into()),
             first_timestamp: Some(Time(time)),
             last_timestamp: Some(Time(time)),
@@ -105,7 +119,10 @@ impl Events {
 
 fn shortened(mut message: String) -> String {
     if message.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|i| message.is_char_boundary(*i)).unwrap_or_default();
+        let end = (0..=LONGEST)
+            .rev()
+            .find(|i| message.is_char_boundary(*i))
+            .unwrap_or_default();
         message.truncate(end);
         message.push('…');
     }

@@ -2,12 +2,15 @@
 
 pub mod ca;
 pub mod clock;
+pub mod controller;
 pub mod crash;
 pub mod drive;
 pub mod effects;
 pub mod events;
 pub mod informer;
 pub mod lease;
+pub mod options;
 pub mod queue;
+pub mod scrape;
 pub mod signing;
 pub mod tenants;

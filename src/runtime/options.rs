@@ -77,7 +77,12 @@ pub struct Options {
     pub leader_election_retry_period: Duration,
 
     /// Controllers to run: `*` for all, a name for one, `-` before a name for all but one.
-    #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "*",
+        allow_hyphen_values = true
+    )]
     pub controllers: Vec<String>,
     /// Gates as `Name=true,Other=false`.
     #[arg(long, value_delimiter = ',', value_parser = gate)]
@@ -257,26 +262,68 @@ impl Later {
             ("--config", some(&self.config)),
             ("--kube-api-qps", some(&self.kube_api_qps)),
             ("--kube-api-burst", some(&self.kube_api_burst)),
-            ("--acme-http01-solver-nameservers", some(&self.acme_http01_solver_nameservers)),
-            ("--cluster-issuer-ambient-credentials", flag(&self.cluster_issuer_ambient_credentials)),
-            ("--issuer-ambient-credentials", flag(&self.issuer_ambient_credentials)),
-            ("--dns01-recursive-nameservers", some(&self.dns01_recursive_nameservers)),
-            ("--dns01-recursive-nameservers-only", flag(&self.dns01_recursive_nameservers_only)),
-            ("--dns01-check-retry-period", some(&self.dns01_check_retry_period)),
+            (
+                "--acme-http01-solver-nameservers",
+                some(&self.acme_http01_solver_nameservers),
+            ),
+            (
+                "--cluster-issuer-ambient-credentials",
+                flag(&self.cluster_issuer_ambient_credentials),
+            ),
+            (
+                "--issuer-ambient-credentials",
+                flag(&self.issuer_ambient_credentials),
+            ),
+            (
+                "--dns01-recursive-nameservers",
+                some(&self.dns01_recursive_nameservers),
+            ),
+            (
+                "--dns01-recursive-nameservers-only",
+                flag(&self.dns01_recursive_nameservers_only),
+            ),
+            (
+                "--dns01-check-retry-period",
+                some(&self.dns01_check_retry_period),
+            ),
             ("--enable-gateway-api", flag(&self.enable_gateway_api)),
-            ("--enable-gateway-api-listenerset", flag(&self.enable_gateway_api_listenerset)),
-            ("--gateway-api-extra-protocols", some(&self.gateway_api_extra_protocols)),
+            (
+                "--enable-gateway-api-listenerset",
+                flag(&self.enable_gateway_api_listenerset),
+            ),
+            (
+                "--gateway-api-extra-protocols",
+                some(&self.gateway_api_extra_protocols),
+            ),
             ("--metrics-tls-cert-file", some(&self.metrics_tls_cert_file)),
-            ("--metrics-tls-private-key-file", some(&self.metrics_tls_private_key_file)),
+            (
+                "--metrics-tls-private-key-file",
+                some(&self.metrics_tls_private_key_file),
+            ),
             (
                 "--metrics-dynamic-serving-ca-secret-namespace",
                 some(&self.metrics_dynamic_serving_ca_secret_namespace),
             ),
-            ("--metrics-dynamic-serving-ca-secret-name", some(&self.metrics_dynamic_serving_ca_secret_name)),
-            ("--metrics-dynamic-serving-dns-names", some(&self.metrics_dynamic_serving_dns_names)),
-            ("--metrics-dynamic-serving-leaf-duration", some(&self.metrics_dynamic_serving_leaf_duration)),
-            ("--metrics-tls-cipher-suites", some(&self.metrics_tls_cipher_suites)),
-            ("--metrics-tls-min-version", some(&self.metrics_tls_min_version)),
+            (
+                "--metrics-dynamic-serving-ca-secret-name",
+                some(&self.metrics_dynamic_serving_ca_secret_name),
+            ),
+            (
+                "--metrics-dynamic-serving-dns-names",
+                some(&self.metrics_dynamic_serving_dns_names),
+            ),
+            (
+                "--metrics-dynamic-serving-leaf-duration",
+                some(&self.metrics_dynamic_serving_leaf_duration),
+            ),
+            (
+                "--metrics-tls-cipher-suites",
+                some(&self.metrics_tls_cipher_suites),
+            ),
+            (
+                "--metrics-tls-min-version",
+                some(&self.metrics_tls_min_version),
+            ),
             ("--enable-profiling", flag(&self.enable_profiling)),
             ("--profiler-address", some(&self.profiler_address)),
             (
@@ -285,11 +332,21 @@ impl Later {
             ),
             ("--max-certificate-size", some(&self.max_certificate_size)),
             ("--max-private-key-size", some(&self.max_private_key_size)),
-            ("--max-certificate-chain-length", some(&self.max_certificate_chain_length)),
-            ("--max-certificate-bundle-size", some(&self.max_certificate_bundle_size)),
+            (
+                "--max-certificate-chain-length",
+                some(&self.max_certificate_chain_length),
+            ),
+            (
+                "--max-certificate-bundle-size",
+                some(&self.max_certificate_bundle_size),
+            ),
             ("--vmodule", some(&self.vmodule)),
         ];
-        table.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+        table
+            .into_iter()
+            .filter(|(_, given)| *given)
+            .map(|(name, _)| name)
+            .collect()
     }
 }
 
@@ -303,9 +360,15 @@ const CONTROLLERS: [(&str, Option<Kind>); 20] = [
     ("certificates-revision-manager", Some(Kind::Certificate)),
     ("certificates-metrics", None),
     ("certificaterequests-approver", None),
-    ("certificaterequests-issuer-acme", Some(Kind::CertificateRequest)),
+    (
+        "certificaterequests-issuer-acme",
+        Some(Kind::CertificateRequest),
+    ),
     ("certificaterequests-issuer-ca", None),
-    ("certificaterequests-issuer-selfsigned", Some(Kind::CertificateRequest)),
+    (
+        "certificaterequests-issuer-selfsigned",
+        Some(Kind::CertificateRequest),
+    ),
     ("certificaterequests-issuer-vault", None),
     ("certificaterequests-issuer-venafi", None),
     ("issuers", Some(Kind::Issuer)),
@@ -341,13 +404,20 @@ impl Options {
     }
 
     fn gate(&self, name: &str, default: bool) -> bool {
-        self.feature_gates.iter().rev().find(|(n, _)| n == name).map_or(default, |(_, on)| *on)
+        self.feature_gates
+            .iter()
+            .rev()
+            .find(|(n, _)| n == name)
+            .map_or(default, |(_, on)| *on)
     }
 
     /// Whether a controller of this name runs.
     fn runs(&self, name: &str) -> bool {
         let all = self.controllers.iter().any(|c| c == "*");
-        let off = self.controllers.iter().any(|c| c.strip_prefix('-') == Some(name));
+        let off = self
+            .controllers
+            .iter()
+            .any(|c| c.strip_prefix('-') == Some(name));
         !off && (all || self.controllers.iter().any(|c| c == name))
     }
 
@@ -361,10 +431,16 @@ impl Options {
             }
         }
         let runs = |kind: Kind| {
-            CONTROLLERS.iter().filter(|(_, k)| *k == Some(kind)).all(|(name, _)| self.runs(name))
+            CONTROLLERS
+                .iter()
+                .filter(|(_, k)| *k == Some(kind))
+                .all(|(name, _)| self.runs(name))
         };
         let cluster_wide = |kind: &Kind| *kind == Kind::ClusterIssuer && !self.namespace.is_empty();
-        Ok(Kind::ALL.into_iter().filter(|k| !runs(*k) || cluster_wide(k)).collect())
+        Ok(Kind::ALL
+            .into_iter()
+            .filter(|k| !runs(*k) || cluster_wide(k))
+            .collect())
     }
 
     /// What the controllers have to know.
@@ -398,12 +474,18 @@ impl Options {
                         &self.acme_http01_solver_resource_limits_memory,
                     ),
                     run_as_non_root: self.acme_http01_solver_run_as_non_root,
-                    extra_labels: self.acme_http01_solver_extra_labels.iter().cloned().collect::<BTreeMap<_, _>>(),
+                    extra_labels: self
+                        .acme_http01_solver_extra_labels
+                        .iter()
+                        .cloned()
+                        .collect::<BTreeMap<_, _>>(),
                     runtime_class_name: text(&self.acme_http01_solver_runtime_class_name),
                     exact_path_type: self.gate("ACMEHTTP01IngressPathTypeExact", true),
                 },
                 mode: self.http01_mode,
-                address: self.http01_address.map(|a| SocketAddr::new(a, self.http01_port)),
+                address: self
+                    .http01_address
+                    .map(|a| SocketAddr::new(a, self.http01_port)),
                 max_concurrent: self.max_concurrent_challenges,
                 self_check_limit: self.http01_self_check_limit,
                 verbose_events: self.verbose_events,
@@ -437,15 +519,24 @@ fn go_duration(text: &str) -> Result<Duration, String> {
 }
 
 fn gate(text: &str) -> Result<(String, bool), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("\"{text}\" is not of the form Name=true"))?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("\"{text}\" is not of the form Name=true"))?;
     if !GATES.contains(&name) && !GATES_OF_OLD.contains(&name) {
-        return Err(format!("there is no feature gate \"{name}\"; there are: {}", GATES.join(", ")));
+        return Err(format!(
+            "there is no feature gate \"{name}\"; there are: {}",
+            GATES.join(", ")
+        ));
     }
-    let on = value.parse().map_err(|_| format!("\"{value}\" of {name} is neither true nor false"))?;
+    let on = value
+        .parse()
+        .map_err(|_| format!("\"{value}\" of {name} is neither true nor false"))?;
     Ok((name.to_owned(), on))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("\"{text}\" is not of the form key=value"))?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("\"{text}\" is not of the form key=value"))?;
     Ok((key.to_owned(), value.to_owned()))
 }

@@ -22,7 +22,9 @@ pub struct Signer {
 impl Default for Signer {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { rsa: Arc::new(Semaphore::new(cores)) }
+        Self {
+            rsa: Arc::new(Semaphore::new(cores)),
+        }
     }
 }
 
@@ -35,17 +37,26 @@ impl Signer {
         effect: certificate::Effect,
     ) -> Result<certificate::Outcome, ReadError> {
         match effect {
-            certificate::Effect::Prepare { source, durable, key_secret, params } => {
+            certificate::Effect::Prepare {
+                source,
+                durable,
+                key_secret,
+                params,
+            } => {
                 let stored = matches!(source, KeySource::Next(_));
                 let Some(key) = self.key(reader, namespace, &key_secret, source).await? else {
                     return Ok(certificate::Outcome::KeyLost);
                 };
                 let csr = match build_request(&params, &key) {
                     Ok(csr) => csr,
-                    Err(problem) => return Ok(certificate::Outcome::Unbuildable(problem.to_string())),
+                    Err(problem) => {
+                        return Ok(certificate::Outcome::Unbuildable(problem.to_string()));
+                    }
                 };
                 reader.keys.put(namespace, &key_secret, key.clone());
-                let key = (durable && !stored).then(|| encoded(&key, KeyEncoding::Pkcs8)).flatten();
+                let key = (durable && !stored)
+                    .then(|| encoded(&key, KeyEncoding::Pkcs8))
+                    .flatten();
                 Ok(certificate::Outcome::Prepared { csr, key })
             }
             certificate::Effect::LoadKey { name, encoding } => {
@@ -95,7 +106,9 @@ impl Signer {
     ) -> Result<Option<Arc<PrivateKey>>, ReadError> {
         let secret: Option<Secret> = reader.live(namespace, name).await?;
         let pem = secret.and_then(|s| s.data?.remove("tls.key"));
-        Ok(pem.and_then(|pem| PrivateKey::from_pem(&pem.0).ok()).map(Arc::new))
+        Ok(pem
+            .and_then(|pem| PrivateKey::from_pem(&pem.0).ok())
+            .map(Arc::new))
     }
 
     /// A new key; `None` if the random source or the library failed.
@@ -142,12 +155,16 @@ impl Signer {
         };
         Ok(match self_signed::sign(&wanted, &key) {
             Ok(pem) => request::Outcome::Signed(pem),
-            Err(error @ self_signed::Error::OtherKey) => {
-                request::Outcome::Refused { reason: "ErrorKeyMatch", message: error.to_string() }
-            }
+            Err(error @ self_signed::Error::OtherKey) => request::Outcome::Refused {
+                reason: "ErrorKeyMatch",
+                message: error.to_string(),
+            },
             Err(error) => {
                 let message = format!("Error signing certificate: {error}");
-                request::Outcome::Refused { reason: "ErrorSigning", message }
+                request::Outcome::Refused {
+                    reason: "ErrorSigning",
+                    message,
+                }
             }
         })
     }

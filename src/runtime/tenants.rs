@@ -58,28 +58,43 @@ impl Tenants {
     }
 
     /// The account behind an issuer reference, once it is registered.
-    pub fn account(&self, store: &Store, namespace: &str, reference: &IssuerReference) -> Option<Arc<Account>> {
+    pub fn account(
+        &self,
+        store: &Store,
+        namespace: &str,
+        reference: &IssuerReference,
+    ) -> Option<Arc<Account>> {
         let issuer = store.issuer(namespace, reference)?;
-        let account = self.accounts.get(&(issuer.id.namespace.clone(), issuer.id.name.clone()))?;
+        let account = self
+            .accounts
+            .get(&(issuer.id.namespace.clone(), issuer.id.name.clone()))?;
         account.kid.is_some().then_some(account)
     }
 
     /// Hash of the account key in use for this issuer as it is now.
     pub fn loaded_hash(&self, store: &Store, key: &Key) -> Option<String> {
         let issuer = store.issuer_named(&key.namespace, &key.name)?;
-        let account = self.accounts.get(&(key.namespace.clone(), key.name.clone()))?;
-        let current = (issuer.generation, secret_version(store, key, issuer.spec.acme.as_ref()?));
+        let account = self
+            .accounts
+            .get(&(key.namespace.clone(), key.name.clone()))?;
+        let current = (
+            issuer.generation,
+            secret_version(store, key, issuer.spec.acme.as_ref()?),
+        );
         (account.loaded_for == current).then(|| account.hash.clone())
     }
 
     /// Whether Orders of this issuer can go on.
     pub fn account_is_usable(&self, key: &Key) -> bool {
-        self.accounts.get(&(key.namespace.clone(), key.name.clone())).is_some_and(|a| a.kid.is_some())
+        self.accounts
+            .get(&(key.namespace.clone(), key.name.clone()))
+            .is_some_and(|a| a.kid.is_some())
     }
 
     /// The issuer is gone.
     pub fn forget_issuer(&self, key: &Key) {
-        self.accounts.remove(&(key.namespace.clone(), key.name.clone()));
+        self.accounts
+            .remove(&(key.namespace.clone(), key.name.clone()));
     }
 
     /// An issuer's effect.
@@ -107,7 +122,9 @@ impl Tenants {
         let reference = &spec.private_key_secret_ref;
         let entry = reference.key_or("tls.key");
         let secret: Option<Secret> = reader.live(&seen.home, &reference.name).await?;
-        let Some(secret) = secret else { return Ok(self.make_key(seen, spec, entry).await) };
+        let Some(secret) = secret else {
+            return Ok(self.make_key(seen, spec, entry).await);
+        };
         let Some(pem) = secret.data.as_ref().and_then(|d| d.get(entry)) else {
             return Ok(issuer::Outcome::KeyMissing(format!(
                 "Secret \"{}\" in namespace \"{}\" has no entry \"{entry}\" with the account's private key: add it, \
@@ -116,25 +133,43 @@ impl Tenants {
             )));
         };
         let id = &seen.issuer.id;
-        let key = Key { kind: seen.kind, namespace: id.namespace.clone(), name: id.name.clone() };
-        let loaded_for = (seen.issuer.generation, secret_version(&reader.store, &key, spec));
+        let key = Key {
+            kind: seen.kind,
+            namespace: id.namespace.clone(),
+            name: id.name.clone(),
+        };
+        let loaded_for = (
+            seen.issuer.generation,
+            secret_version(&reader.store, &key, spec),
+        );
         let status = seen.issuer.status.acme.clone().unwrap_or_default();
-        Ok(match Account::load(spec, &pem.0, None, self.hooks.clone(), loaded_for) {
-            Ok(mut account) => {
-                let same = status.last_private_key_hash.as_deref() == Some(&account.hash);
-                let hash = account.hash.clone();
-                if same && seen.issuer.is_ready() && same_server(status.uri.as_deref(), &spec.server) {
-                    account.kid = status.uri;
+        Ok(
+            match Account::load(spec, &pem.0, None, self.hooks.clone(), loaded_for) {
+                Ok(mut account) => {
+                    let same = status.last_private_key_hash.as_deref() == Some(&account.hash);
+                    let hash = account.hash.clone();
+                    if same
+                        && seen.issuer.is_ready()
+                        && same_server(status.uri.as_deref(), &spec.server)
+                    {
+                        account.kid = status.uri;
+                    }
+                    self.accounts
+                        .put((key.namespace, key.name), Arc::new(account));
+                    issuer::Outcome::KeyLoaded(hash)
                 }
-                self.accounts.put((key.namespace, key.name), Arc::new(account));
-                issuer::Outcome::KeyLoaded(hash)
-            }
-            Err(error) => issuer::Outcome::KeyMissing(error.to_string()),
-        })
+                Err(error) => issuer::Outcome::KeyMissing(error.to_string()),
+            },
+        )
     }
 
     /// The account's key is stored before the CA hears of it.
-    async fn make_key(&self, seen: &issuer::Observation, spec: &AcmeIssuer, entry: &str) -> issuer::Outcome {
+    async fn make_key(
+        &self,
+        seen: &issuer::Observation,
+        spec: &AcmeIssuer,
+        entry: &str,
+    ) -> issuer::Outcome {
         let reference = &spec.private_key_secret_ref;
         if spec.disable_account_key_generation == Some(true) {
             return issuer::Outcome::KeyMissing(format!(
@@ -145,13 +180,21 @@ impl Tenants {
         }
         let key = self.signer.generate(KeyAlgorithm::Rsa { bits: 2048 }).await;
         let Some(pem) = key.and_then(|k| k.to_pem(KeyEncoding::Pkcs1).ok()) else {
-            return issuer::Outcome::KeyMissing("the account's private key could not be made".into());
+            return issuer::Outcome::KeyMissing(
+                "the account's private key could not be made".into(),
+            );
         };
         issuer::Outcome::KeyMade(Box::new(SecretObject(Secret {
             metadata: ObjectMeta {
                 name: Some(reference.name.clone()),
                 namespace: Some(seen.home.to_string()),
-                labels: Some([(labels::MANAGED_BY_LABEL.to_owned(), labels::MANAGED_BY.to_owned())].into()),
+                labels: Some(
+                    [(
+                        labels::MANAGED_BY_LABEL.to_owned(),
+                        labels::MANAGED_BY.to_owned(),
+                    )]
+                    .into(),
+                ),
                 ..ObjectMeta::default()
             },
             data: Some([(entry.to_owned(), ByteString(pem.as_bytes().to_vec()))].into()),
@@ -166,16 +209,25 @@ impl Tenants {
         seen: &issuer::Observation,
         spec: &AcmeIssuer,
     ) -> Result<issuer::Outcome, ReadError> {
-        let name: Name = (seen.issuer.id.namespace.clone(), seen.issuer.id.name.clone());
+        let name: Name = (
+            seen.issuer.id.namespace.clone(),
+            seen.issuer.id.name.clone(),
+        );
         let Some(account) = self.accounts.get(&name) else {
-            return Ok(issuer::Outcome::KeyMissing("the account's private key is not loaded".into()));
+            return Ok(issuer::Outcome::KeyMissing(
+                "the account's private key is not loaded".into(),
+            ));
         };
         let eab = match self.binding(reader, seen, spec).await? {
             Ok(eab) => eab,
             Err(message) => return Ok(refused(message, true)),
         };
         let email = spec.email.as_deref().filter(|e| !e.is_empty());
-        let registered = match account.client.new_account(&account.key, email, eab.as_ref()).await {
+        let registered = match account
+            .client
+            .new_account(&account.key, email, eab.as_ref())
+            .await
+        {
             Ok(registered) => registered,
             Err(error) => {
                 let message = format!("Failed to register ACME account: {error}");
@@ -192,14 +244,19 @@ impl Tenants {
         };
         let wanted = email.map(|e| format!("mailto:{}", e.to_lowercase()));
         let known = registered.contact.first().cloned();
-        if !registered.created && known != wanted
+        if !registered.created
+            && known != wanted
             && let Some(reference) = usable.reference()
             && let Err(error) = account.client.update_contact(&reference, email).await
         {
             usable.kid = None;
             let message = format!("Failed to update ACME account: {error}");
             let permanent = error.class() == Class::Permanent;
-            return Ok(issuer::Outcome::Refused { reason: "ErrUpdateACMEAccount", message, permanent });
+            return Ok(issuer::Outcome::Refused {
+                reason: "ErrUpdateACMEAccount",
+                message,
+                permanent,
+            });
         }
         let outcome = issuer::Outcome::Registered {
             uri: registered.url,
@@ -217,7 +274,9 @@ impl Tenants {
         seen: &issuer::Observation,
         spec: &AcmeIssuer,
     ) -> Result<Result<Option<Eab>, String>, ReadError> {
-        let Some(binding) = &spec.external_account_binding else { return Ok(Ok(None)) };
+        let Some(binding) = &spec.external_account_binding else {
+            return Ok(Ok(None));
+        };
         let reference = &binding.key_secret_ref;
         let entry = reference.key.clone().unwrap_or_default();
         let secret: Option<Secret> = reader.live(&seen.home, &reference.name).await?;
@@ -228,20 +287,41 @@ impl Tenants {
                  \"{entry}\"",
                 reference.name, seen.home
             )),
-            Some(value) => Eab::new(&binding.key_id, &value.0).map(Some).map_err(|e| e.to_string()),
+            Some(value) => Eab::new(&binding.key_id, &value.0)
+                .map(Some)
+                .map_err(|e| e.to_string()),
         })
     }
 
     /// An Order's effect.
-    pub async fn order(&self, account: &Account, seen: &order::Observation, effect: order::Effect) -> order::Outcome {
-        let unavailable = |reason: &str| order::Outcome::Unavailable { reason: reason.into(), retry: None };
+    pub async fn order(
+        &self,
+        account: &Account,
+        seen: &order::Observation,
+        effect: order::Effect,
+    ) -> order::Outcome {
+        let unavailable = |reason: &str| order::Outcome::Unavailable {
+            reason: reason.into(),
+            retry: None,
+        };
         let Some(session) = Session::new(account, now()) else {
             return unavailable("the ACME account is not registered yet");
         };
-        let url = seen.order.status.as_ref().and_then(|s| s.url.clone()).unwrap_or_default();
+        let url = seen
+            .order
+            .status
+            .as_ref()
+            .and_then(|s| s.url.clone())
+            .unwrap_or_default();
         match effect {
-            order::Effect::Create { identifiers, duration, profile } => {
-                session.create_order(&identifiers, duration, profile.as_deref()).await
+            order::Effect::Create {
+                identifiers,
+                duration,
+                profile,
+            } => {
+                session
+                    .create_order(&identifiers, duration, profile.as_deref())
+                    .await
             }
             order::Effect::Read => session.read_order(&url).await,
             order::Effect::Complete => {
@@ -266,7 +346,10 @@ impl Tenants {
     /// What is remembered of a Challenge, and how many others are being validated.
     pub fn memo(&self, key: &Key) -> (Memo, usize) {
         let memos = self.memos.lock();
-        let in_flight = memos.iter().filter(|(k, m)| *k != key && m.presented.is_some()).count();
+        let in_flight = memos
+            .iter()
+            .filter(|(k, m)| *k != key && m.presented.is_some())
+            .count();
         (memos.get(key).cloned().unwrap_or_default(), in_flight)
     }
 
@@ -276,10 +359,16 @@ impl Tenants {
     }
 
     /// Answer for the token before anybody is sent here; stop when the Challenge has ended.
-    pub fn prepare_challenge(&self, key: &Key, seen: &mut challenge::Observation, settings: &challenge::Settings) {
+    pub fn prepare_challenge(
+        &self,
+        key: &Key,
+        seen: &mut challenge::Observation,
+        settings: &challenge::Settings,
+    ) {
         let object = &seen.challenge;
         let uid = object.metadata.uid.clone().unwrap_or_default();
-        let ended = object.metadata.deletion_timestamp.is_some() || challenge::is_final(challenge::state(object));
+        let ended = object.metadata.deletion_timestamp.is_some()
+            || challenge::is_final(challenge::state(object));
         if ended {
             self.tokens.remove_owner(&uid);
             let mut memos = self.memos.lock();
@@ -294,7 +383,8 @@ impl Tenants {
         }
         if mode(object, settings) == Some(Mode::Direct) {
             let spec = &object.spec;
-            self.tokens.insert(&uid, &spec.dns_name, &spec.token, &spec.key);
+            self.tokens
+                .insert(&uid, &spec.dns_name, &spec.token, &spec.key);
             // A Service from before this process leads to an address that may be another's by now.
             if !self.slices.lock().contains(&key.namespace) {
                 seen.objects.direct_service = None;
@@ -304,11 +394,15 @@ impl Tenants {
 
     /// Take note of what a plan is about to write.
     pub fn planned(&self, key: &Key, actions: &[Action]) {
-        let slice = |a: &Action| matches!(a, Action::Ensure(o) if matches!(**o, Object::EndpointSlice(_)));
+        let slice =
+            |a: &Action| matches!(a, Action::Ensure(o) if matches!(**o, Object::EndpointSlice(_)));
         if actions.iter().any(slice) {
             self.slices.lock().insert(key.namespace.clone());
         }
-        if actions.iter().any(|a| matches!(a, Action::DeleteDirectService(_))) {
+        if actions
+            .iter()
+            .any(|a| matches!(a, Action::DeleteDirectService(_)))
+        {
             self.slices.lock().remove(&key.namespace);
         }
     }
@@ -335,11 +429,13 @@ impl Tenants {
                 memo.presented.get_or_insert_with(now);
                 memo.check = Check::Running;
                 drop(memos);
-                self.clone().check(queue, key.clone(), seen.challenge.clone(), false);
+                self.clone()
+                    .check(queue, key.clone(), seen.challenge.clone(), false);
                 challenge::Outcome::Started
             }
             (challenge::Effect::Probe, _) => {
-                self.clone().check(queue, key.clone(), seen.challenge.clone(), true);
+                self.clone()
+                    .check(queue, key.clone(), seen.challenge.clone(), true);
                 challenge::Outcome::Started
             }
             (challenge::Effect::Accept, Some(session)) => {
@@ -349,7 +445,9 @@ impl Tenants {
                 }
                 outcome
             }
-            (challenge::Effect::Poll, Some(session)) => session.poll(&spec.authorization_url, &spec.url).await,
+            (challenge::Effect::Poll, Some(session)) => {
+                session.poll(&spec.authorization_url, &spec.url).await
+            }
             (_, None) => unavailable,
         }
     }
@@ -359,14 +457,20 @@ impl Tenants {
     fn check(self: Arc<Self>, queue: Arc<Queue>, key: Key, object: Arc<Challenge>, probe: bool) {
         tokio::spawn(async move {
             let spec = &object.spec;
-            let found = self.self_check.check(&spec.dns_name, &spec.token, &spec.key).await;
+            let found = self
+                .self_check
+                .check(&spec.dns_name, &spec.token, &spec.key)
+                .await;
             if probe {
                 self.probed(&key, &object, &found);
                 return;
             }
             let check = match found {
                 Checked::Reachable => Check::Passed,
-                Checked::NotYet(reason) => Check::Failed { reason: reason.to_string(), at: now() },
+                Checked::NotYet(reason) => Check::Failed {
+                    reason: reason.to_string(),
+                    at: now(),
+                },
             };
             if let Some(memo) = self.memos.lock().get_mut(&key) {
                 memo.check = check;
@@ -396,11 +500,19 @@ fn mode(object: &Challenge, settings: &challenge::Settings) -> Option<Mode> {
 }
 
 fn refused(message: String, permanent: bool) -> issuer::Outcome {
-    issuer::Outcome::Refused { reason: "ErrRegisterACMEAccount", message, permanent }
+    issuer::Outcome::Refused {
+        reason: "ErrRegisterACMEAccount",
+        message,
+        permanent,
+    }
 }
 
 fn same_server(uri: Option<&str>, server: &str) -> bool {
-    let host = |url: &str| url.parse::<http::Uri>().ok().and_then(|u| u.authority().map(ToString::to_string));
+    let host = |url: &str| {
+        url.parse::<http::Uri>()
+            .ok()
+            .and_then(|u| u.authority().map(ToString::to_string))
+    };
     uri.is_some_and(|uri| host(uri).is_some() && host(uri) == host(server))
 }
 
