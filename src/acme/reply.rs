@@ -85,15 +85,12 @@ impl Exchange {
             };
         }
         let retry_after = retry_after(&headers, Timestamp::now());
-        let error = match serde_json::from_slice::<Problem>(&body) {
-            // Any JSON object reads as a problem, the reply of a proxy too: one that says nothing is none.
-            Ok(problem) if !problem.kind.is_empty() || !problem.detail.is_empty() => {
-                Error::Problem {
-                    problem: Box::new(Problem { status, ..problem }),
-                    retry_after,
-                }
-            }
-            _ => Error::Status {
+        let error = match problem(&body) {
+            Some(problem) => Error::Problem {
+                problem: Box::new(Problem { status, ..problem }),
+                retry_after,
+            },
+            None => Error::Status {
                 status,
                 host: host.to_owned(),
                 retry_after,
@@ -104,6 +101,15 @@ impl Exchange {
             nonce,
         }
     }
+}
+
+/// Any JSON object would read as a problem, and a list too: one that says nothing is none.
+fn problem(body: &[u8]) -> Option<Problem> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    let problem: Problem = serde_json::from_slice(body).ok()?;
+    Some(problem).filter(|problem| !problem.kind.is_empty() || !problem.detail.is_empty())
 }
 
 /// Seconds or a date (RFC 9110 §10.2.3).
