@@ -24,7 +24,7 @@ impl Reply {
     }
 
     pub(super) fn retry_after(&self) -> Option<Timestamp> {
-        retry_after(&self.headers, Timestamp::now())
+        retry_after(&self.headers)
     }
 
     /// Targets of the links with a relation (RFC 8288), resolved.
@@ -84,7 +84,7 @@ impl Exchange {
                 nonce,
             };
         }
-        let retry_after = retry_after(&headers, Timestamp::now());
+        let retry_after = retry_after(&headers);
         let error = match problem(&body) {
             Some(problem) => Error::Problem {
                 problem: Box::new(Problem { status, ..problem }),
@@ -112,11 +112,15 @@ fn problem(body: &[u8]) -> Option<Problem> {
     Some(problem).filter(|problem| !problem.kind.is_empty() || !problem.detail.is_empty())
 }
 
-/// Seconds or a date (RFC 9110 §10.2.3).
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
-    parse_retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a server counts its seconds from the reply's arrival, which is here"
+)]
+fn retry_after(headers: &HeaderMap) -> Option<Timestamp> {
+    parse_retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, Timestamp::now())
 }
 
+/// Seconds or a date (RFC 9110 §10.2.3).
 pub(super) fn parse_retry_after(value: &str, now: Timestamp) -> Option<Timestamp> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
