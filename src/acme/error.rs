@@ -1,7 +1,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::text::{MAX_MESSAGE, MAX_PIECE, clean, cut};
 use super::types::{Identifier, nullable};
@@ -155,7 +155,7 @@ pub struct Problem {
     #[serde(deserialize_with = "nullable")]
     pub detail: String,
     /// HTTP status code. 0 if it is not known.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "lenient_status")]
     pub status: u16,
     /// Where a human can do what `userActionRequired` asks for.
     pub instance: Option<String>,
@@ -200,6 +200,13 @@ impl Problem {
         }
         classify_status(self.status, retry_after)
     }
+}
+
+/// Whatever is no status code is not known.
+fn lenient_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    let number = value.as_u64().and_then(|number| u16::try_from(number).ok());
+    Ok(number.unwrap_or(0))
 }
 
 /// How many subproblems are shown.

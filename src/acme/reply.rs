@@ -24,7 +24,7 @@ impl Reply {
     }
 
     pub(super) fn retry_after(&self) -> Option<Timestamp> {
-        retry_after(&self.headers, Timestamp::now())
+        retry_after(&self.headers)
     }
 
     /// Targets of the links with a relation (RFC 8288), resolved.
@@ -84,16 +84,13 @@ impl Exchange {
                 nonce,
             };
         }
-        let retry_after = retry_after(&headers, Timestamp::now());
-        let error = match serde_json::from_slice::<Problem>(&body) {
-            // Any JSON object reads as a problem, the reply of a proxy too: one that says nothing is none.
-            Ok(problem) if !problem.kind.is_empty() || !problem.detail.is_empty() => {
-                Error::Problem {
-                    problem: Box::new(Problem { status, ..problem }),
-                    retry_after,
-                }
-            }
-            _ => Error::Status {
+        let retry_after = retry_after(&headers);
+        let error = match problem(&body) {
+            Some(problem) => Error::Problem {
+                problem: Box::new(Problem { status, ..problem }),
+                retry_after,
+            },
+            None => Error::Status {
                 status,
                 host: host.to_owned(),
                 retry_after,
@@ -106,11 +103,24 @@ impl Exchange {
     }
 }
 
-/// Seconds or a date (RFC 9110 §10.2.3).
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
-    parse_retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
+/// Any JSON object would read as a problem, and a list too: one that says nothing is none.
+fn problem(body: &[u8]) -> Option<Problem> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    let problem: Problem = serde_json::from_slice(body).ok()?;
+    Some(problem).filter(|problem| !problem.kind.is_empty() || !problem.detail.is_empty())
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a server counts its seconds from the reply's arrival, which is here"
+)]
+fn retry_after(headers: &HeaderMap) -> Option<Timestamp> {
+    parse_retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, Timestamp::now())
+}
+
+/// Seconds or a date (RFC 9110 §10.2.3).
 pub(super) fn parse_retry_after(value: &str, now: Timestamp) -> Option<Timestamp> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
