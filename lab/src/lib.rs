@@ -89,7 +89,8 @@ impl Lab {
             Some(dir) => std::path::absolute(dir)?,
             None => unique_dir(),
         };
-        fs::create_dir(&dir).with_context(|| format!("{} (is it a lab? `lab down` ends it)", dir.display()))?;
+        fs::create_dir(&dir)
+            .with_context(|| format!("{} (is it a lab? `lab down` ends it)", dir.display()))?;
         fs::create_dir(dir.join("log"))?;
         fs::create_dir(dir.join("pki"))?;
         fs::write(dir.join("path"), path.as_encoded_bytes())?;
@@ -97,7 +98,14 @@ impl Lab {
             let _ = fs::remove_dir_all(&dir);
         })?;
         let frame = Some(frame);
-        let mut lab = Self { dir, init, path, detached: options.detached, parts: BTreeMap::new(), frame };
+        let mut lab = Self {
+            dir,
+            init,
+            path,
+            detached: options.detached,
+            parts: BTreeMap::new(),
+            frame,
+        };
         if let Err(error) = parts::start(&mut lab, tier, options) {
             // A failed lab has no use, detached or not.
             if lab.detached {
@@ -113,7 +121,14 @@ impl Lab {
         let dir = std::path::absolute(dir)?;
         let init = running(&dir).with_context(|| format!("no lab in {}", dir.display()))?;
         let path = fs::read_to_string(dir.join("path"))?.into();
-        Ok(Self { dir, init, path, detached: true, parts: BTreeMap::new(), frame: None })
+        Ok(Self {
+            dir,
+            init,
+            path,
+            detached: true,
+            parts: BTreeMap::new(),
+            frame: None,
+        })
     }
 
     /// Configuration, logs and state of the lab.
@@ -135,8 +150,13 @@ impl Lab {
         if let Ok(current) = env::current_dir() {
             command.arg([OsStr::new("--wdns="), current.as_os_str()].join(OsStr::new("")));
         }
-        command.args(["--", "setpriv", "--pdeathsig", "KILL", "--"]).arg(program);
-        command.env("PATH", &self.path).env("KUBECONFIG", self.kubeconfig()).env("LAB_DIR", &self.dir);
+        command
+            .args(["--", "setpriv", "--pdeathsig", "KILL", "--"])
+            .arg(program);
+        command
+            .env("PATH", &self.path)
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("LAB_DIR", &self.dir);
         // A proxy of the host is out of reach.
         command.env("no_proxy", "*").env("NO_PROXY", "*");
         command
@@ -144,12 +164,19 @@ impl Lab {
 
     /// Starts a command made by [`Lab::command`] in the background, with its output in the lab's `log` directory.
     pub fn spawn(&self, name: &str, command: Command) -> Result<Process> {
-        Process::spawn(name, command, self.dir.join("log").join(name), self.detached)
+        Process::spawn(
+            name,
+            command,
+            self.dir.join("log").join(name),
+            self.detached,
+        )
     }
 
     /// A part of the lab, for example `pebble` or `apiserver`, to stop or restart.
     pub fn part(&self, name: &str) -> Result<&Process> {
-        self.parts.get(name).with_context(|| format!("the lab has no part {name}"))
+        self.parts
+            .get(name)
+            .with_context(|| format!("the lab has no part {name}"))
     }
 
     /// Runs kubectl and returns what it prints.
@@ -170,8 +197,15 @@ impl Lab {
     pub fn get(&self, url: &str) -> Result<String> {
         let pki = self.dir.join("pki");
         let mut command = self.command("curl");
-        command.args(["-fsS", "--max-time", "5", "--cacert"]).arg(pki.join("ca.crt"));
-        command.arg("--cert").arg(pki.join("admin.crt")).arg("--key").arg(pki.join("admin.key")).arg(url);
+        command
+            .args(["-fsS", "--max-time", "5", "--cacert"])
+            .arg(pki.join("ca.crt"));
+        command
+            .arg("--cert")
+            .arg(pki.join("admin.crt"))
+            .arg("--key")
+            .arg(pki.join("admin.key"))
+            .arg(url);
         output(&mut command)
     }
 
@@ -221,7 +255,13 @@ impl Lab {
         self.dir.join("log/audit.json")
     }
 
-    fn run(&mut self, name: &str, program: &str, arguments: &[String], environment: &[(String, String)]) -> Result<()> {
+    fn run(
+        &mut self,
+        name: &str,
+        program: &str,
+        arguments: &[String],
+        environment: &[(String, String)],
+    ) -> Result<()> {
         let mut command = self.command(program);
         command.args(arguments).envs(environment.iter().cloned());
         let process = self.spawn(name, command)?;
@@ -243,7 +283,10 @@ impl Frame {
     fn start(dir: &Path, tier: Tier, detached: bool) -> Result<(Self, String)> {
         let (tier, resolver) = match tier {
             Tier::Control => ("control", format!("nameserver {ADDRESS}\n")),
-            Tier::Node => ("node", "nameserver 10.244.1.1\nsearch svc.cluster.local cluster.local\n".to_owned()),
+            Tier::Node => (
+                "node",
+                "nameserver 10.244.1.1\nsearch svc.cluster.local cluster.local\n".to_owned(),
+            ),
         };
         fs::write(dir.join("resolv.conf"), resolver)?;
         let script = dir.join("frame.sh");
@@ -251,10 +294,21 @@ impl Frame {
         let log = dir.join("log/frame");
         let file = fs::File::create(&log)?;
         let mut command = Command::new("sh");
-        command.arg(&script).env("LAB_DIR", dir).env("LAB_TIER", tier);
+        command
+            .arg(&script)
+            .env("LAB_DIR", dir)
+            .env("LAB_TIER", tier);
         command.env("LAB_DETACHED", if detached { "yes" } else { "" });
-        command.stdin(if detached { Stdio::null() } else { Stdio::piped() });
-        let mut process = command.stdout(file.try_clone()?).stderr(file).process_group(0).spawn()?;
+        command.stdin(if detached {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        });
+        let mut process = command
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0)
+            .spawn()?;
         let input = process.stdin.take();
         let end = Instant::now() + Duration::from_secs(10);
         loop {
@@ -288,18 +342,31 @@ pub fn down(dir: &Path) -> Result<()> {
 
 /// Process 1 of the lab in `dir`, if it is alive. Its environment shows that the id was not reused.
 fn running(dir: &Path) -> Option<String> {
-    let init = fs::read_to_string(dir.join("init")).ok()?.trim_end().to_owned();
+    let init = fs::read_to_string(dir.join("init"))
+        .ok()?
+        .trim_end()
+        .to_owned();
     let environment = fs::read(format!("/proc/{init}/environ")).ok()?;
     let mark = format!("LAB_DIR={}", dir.display());
-    environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes()).then_some(init)
+    environment
+        .split(|byte| *byte == 0)
+        .any(|entry| entry == mark.as_bytes())
+        .then_some(init)
 }
 
 /// Runs a command to its end; an error shows what it said.
 pub fn output(command: &mut Command) -> Result<String> {
-    let result = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
+    let result = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{command:?}"))?;
     if !result.status.success() {
         let said = [result.stderr.as_slice(), result.stdout.as_slice()].concat();
-        bail!("{command:?}: {}\n{}", result.status, String::from_utf8_lossy(&said).trim_end());
+        bail!(
+            "{command:?}: {}\n{}",
+            result.status,
+            String::from_utf8_lossy(&said).trim_end()
+        );
     }
     Ok(String::from_utf8_lossy(&result.stdout).into_owned())
 }
@@ -313,23 +380,47 @@ pub fn is_root() -> bool {
 fn programs(tier: Tier) -> Result<OsString> {
     let (tier, debian) = match tier {
         Tier::Control => ("control", &["curl", "ip", "named", "openssl"][..]),
-        Tier::Node => ("node", &["curl", "ip", "named", "nft", "openssl", "runc"][..]),
+        Tier::Node => (
+            "node",
+            &["curl", "ip", "named", "nft", "openssl", "runc"][..],
+        ),
     };
     let mut build = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/build"));
-    let built = build.arg(tier).stderr(Stdio::inherit()).output().context("lab/build")?;
+    let built = build
+        .arg(tier)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("lab/build")?;
     ensure!(built.status.success(), "lab/build {tier} failed");
     let built = String::from_utf8(built.stdout)?;
     let inherited = env::var_os("PATH").unwrap_or_default();
-    let directories = built.lines().map(PathBuf::from).chain(env::split_paths(&inherited));
-    let directories: Vec<_> = directories.chain(["/usr/sbin".into(), "/sbin".into()]).collect();
-    let is_missing = |program: &&&str| !directories.iter().any(|directory| directory.join(program).exists());
+    let directories = built
+        .lines()
+        .map(PathBuf::from)
+        .chain(env::split_paths(&inherited));
+    let directories: Vec<_> = directories
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .collect();
+    let is_missing = |program: &&&str| {
+        !directories
+            .iter()
+            .any(|directory| directory.join(program).exists())
+    };
     let missing: Vec<_> = debian.iter().filter(is_missing).copied().collect();
-    ensure!(missing.is_empty(), "not installed: {}; run `make lab-deps`", missing.join(" "));
+    ensure!(
+        missing.is_empty(),
+        "not installed: {}; run `make lab-deps`",
+        missing.join(" ")
+    );
     Ok(env::join_paths(directories)?)
 }
 
 fn unique_dir() -> PathBuf {
-    env::temp_dir().join(format!("everleaf-lab-{}-{}", std_process::id(), next_number()))
+    env::temp_dir().join(format!(
+        "everleaf-lab-{}-{}",
+        std_process::id(),
+        next_number()
+    ))
 }
 
 fn next_number() -> u32 {

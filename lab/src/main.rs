@@ -22,33 +22,46 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let dir = env::var_os("LAB_DIR").map_or_else(|| env::temp_dir().join("everleaf-lab"), PathBuf::from);
+    let dir =
+        env::var_os("LAB_DIR").map_or_else(|| env::temp_dir().join("everleaf-lab"), PathBuf::from);
     let arguments: Vec<_> = env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments.split_first() {
         Some((&"up", rest)) => up(dir, rest),
         Some((&"down", [])) => lab::down(&dir),
         Some((&"shell", [])) => Err(Lab::attach(&dir)?.command("bash").exec().into()),
-        Some((&"shell", [program, rest @ ..])) => Err(Lab::attach(&dir)?.command(program).args(rest).exec().into()),
+        Some((&"shell", [program, rest @ ..])) => {
+            Err(Lab::attach(&dir)?.command(program).args(rest).exec().into())
+        }
         _ => bail!(USAGE),
     }
 }
 
 fn up(dir: PathBuf, arguments: &[&str]) -> Result<()> {
     let mut tier = Tier::Control;
-    let mut options = Options { dir: Some(dir), detached: true, ..Options::default() };
+    let mut options = Options {
+        dir: Some(dir),
+        detached: true,
+        ..Options::default()
+    };
     for argument in arguments {
         match (*argument, argument.split_once('=')) {
             ("control", _) => tier = Tier::Control,
             ("node", _) => tier = Tier::Node,
             ("--audit", _) => options.audit = true,
             ("--eab", _) => options.eab = true,
-            (_, Some((name, value))) if name.starts_with("PEBBLE_") => options.pebble.push((name.into(), value.into())),
+            (_, Some((name, value))) if name.starts_with("PEBBLE_") => {
+                options.pebble.push((name.into(), value.into()))
+            }
             _ => bail!("unknown argument {argument}\n{USAGE}"),
         }
     }
     let began = Instant::now();
     let lab = Lab::start(tier, &options)?;
-    println!("ready in {:.1} s: {}", began.elapsed().as_secs_f32(), lab.dir().display());
+    println!(
+        "ready in {:.1} s: {}",
+        began.elapsed().as_secs_f32(),
+        lab.dir().display()
+    );
     Ok(())
 }

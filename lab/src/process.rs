@@ -31,13 +31,33 @@ struct State {
 }
 
 impl Process {
-    pub(crate) fn spawn(name: &str, mut command: Command, log: PathBuf, detached: bool) -> Result<Self> {
+    pub(crate) fn spawn(
+        name: &str,
+        mut command: Command,
+        log: PathBuf,
+        detached: bool,
+    ) -> Result<Self> {
         let file = fs::File::options().create(true).append(true).open(&log)?;
         // A group of its own: an interrupt from the terminal is for the caller, who decides what becomes of the lab.
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
-        let child = command.spawn().with_context(|| format!("{name}: {command:?}"))?;
-        let state = Mutex::new(State { command, child, stopped: false });
-        Ok(Self { name: name.to_owned(), log, detached, state })
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0);
+        let child = command
+            .spawn()
+            .with_context(|| format!("{name}: {command:?}"))?;
+        let state = Mutex::new(State {
+            command,
+            child,
+            stopped: false,
+        });
+        Ok(Self {
+            name: name.to_owned(),
+            log,
+            detached,
+            state,
+        })
     }
 
     /// The program's process id on the host.
@@ -63,7 +83,11 @@ impl Process {
             // nsenter stops itself along with its child.
             pids.push(self.state().child.id().to_string());
         }
-        output(Command::new("sh").args(["-c", r#"kill -s "$@""#, "sh", signal]).args(pids))?;
+        output(
+            Command::new("sh")
+                .args(["-c", r#"kill -s "$@""#, "sh", signal])
+                .args(pids),
+        )?;
         Ok(())
     }
 
@@ -72,7 +96,8 @@ impl Process {
         self.state().stopped = true;
         if self.exit_status()?.is_none() {
             // Not nsenter, which would be gone before the program is.
-            self.signal("KILL").or_else(|error| self.exit_status()?.map(|_| ()).ok_or(error))?;
+            self.signal("KILL")
+                .or_else(|error| self.exit_status()?.map(|_| ()).ok_or(error))?;
             self.wait(Duration::from_secs(10))?;
         }
         Ok(())
@@ -100,7 +125,11 @@ impl Process {
                 return Ok(status);
             }
             if Instant::now() >= end {
-                bail!("{} still runs after {deadline:?}\n{}", self.name, self.log_end());
+                bail!(
+                    "{} still runs after {deadline:?}\n{}",
+                    self.name,
+                    self.log_end()
+                );
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -133,7 +162,9 @@ impl Process {
 
 impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Process").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Process")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
