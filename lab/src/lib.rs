@@ -3,6 +3,8 @@
 //! A lab lives in namespaces of its own (network, mounts, pids), so that labs run side by side, nothing leaves the
 //! machine, and nothing stays behind: when the program that started it ends, however it ends, so does the lab.
 
+mod frame;
+mod image;
 mod parts;
 mod pki;
 mod process;
@@ -12,9 +14,9 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs,
-    os::unix::{fs::MetadataExt, process::CommandExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::{self as std_process, Child, ChildStdin, Command, Stdio},
+    process::{self as std_process, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
@@ -22,8 +24,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-pub use crate::process::Process;
-use crate::process::log_end;
+use crate::frame::{Frame, running};
+pub use crate::{frame::down, process::Process};
 
 /// Where everything in a lab listens: API server, Pebble, Traefik, DNS, node. Test names resolve to it.
 pub const ADDRESS: &str = "10.244.0.1";
@@ -38,6 +40,15 @@ pub enum Tier {
     Control,
     /// With a node that runs pods, and with cluster DNS.
     Node,
+}
+
+impl Tier {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Node => "node",
+        }
+    }
 }
 
 /// What may differ from lab to lab.
@@ -71,13 +82,6 @@ pub struct Lab {
     detached: bool,
     parts: BTreeMap<String, Process>,
     frame: Option<Frame>,
-}
-
-/// What holds the namespaces, until its input ends.
-#[derive(Debug)]
-struct Frame {
-    process: Child,
-    input: Option<ChildStdin>,
 }
 
 impl Lab {
@@ -255,103 +259,38 @@ impl Lab {
         self.dir.join("log/audit.json")
     }
 
-    fn run(
-        &mut self,
-        name: &str,
-        program: &str,
-        arguments: &[String],
-        environment: &[(String, String)],
-    ) -> Result<()> {
-        let mut command = self.command(program);
-        command.args(arguments).envs(environment.iter().cloned());
-        let process = self.spawn(name, command)?;
-        self.parts.insert(name.to_owned(), process);
+    /// Starts the part that `etc/PART.args` describes: the program, then an argument a line.
+    fn run(&mut self, part: &str) -> Result<()> {
+        let text = fs::read_to_string(self.etc(&format!("{part}.args")))?;
+        let mut lines = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let mut command = self.command(lines.next().context("a program")?);
+        command.args(lines);
+        let process = self.spawn(part, command)?;
+        self.parts.insert(part.to_owned(), process);
         Ok(())
+    }
+
+    fn etc(&self, name: &str) -> String {
+        self.dir.join("etc").join(name).display().to_string()
+    }
+
+    /// A file or directory beside the lab's programs.
+    fn find(&self, name: &str) -> Result<PathBuf> {
+        env::split_paths(&self.path)
+            .map(|directory| directory.join(name))
+            .find(|file| file.exists())
+            .with_context(|| format!("no {name} in PATH"))
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
         if let (false, Some(frame)) = (self.detached, &mut self.frame) {
-            frame.input = None;
-            let _ = frame.process.wait();
+            frame.end();
         }
     }
-}
-
-impl Frame {
-    fn start(dir: &Path, tier: Tier, detached: bool) -> Result<(Self, String)> {
-        let (tier, resolver) = match tier {
-            Tier::Control => ("control", format!("nameserver {ADDRESS}\n")),
-            Tier::Node => (
-                "node",
-                "nameserver 10.244.1.1\nsearch svc.cluster.local cluster.local\n".to_owned(),
-            ),
-        };
-        fs::write(dir.join("resolv.conf"), resolver)?;
-        let script = dir.join("frame.sh");
-        fs::write(&script, include_str!("frame.sh"))?;
-        let log = dir.join("log/frame");
-        let file = fs::File::create(&log)?;
-        let mut command = Command::new("sh");
-        command
-            .arg(&script)
-            .env("LAB_DIR", dir)
-            .env("LAB_TIER", tier);
-        command.env("LAB_DETACHED", if detached { "yes" } else { "" });
-        command.stdin(if detached {
-            Stdio::null()
-        } else {
-            Stdio::piped()
-        });
-        let mut process = command
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .process_group(0)
-            .spawn()?;
-        let input = process.stdin.take();
-        let end = Instant::now() + Duration::from_secs(10);
-        loop {
-            if let Ok(init) = fs::read_to_string(dir.join("init")) {
-                return Ok((Self { process, input }, init.trim_end().to_owned()));
-            }
-            if process.try_wait()?.is_some() || Instant::now() >= end {
-                bail!("the lab's namespaces failed: {}", log_end(&log));
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-/// Ends the detached lab in `dir`, if there is one, and removes the directory.
-pub fn down(dir: &Path) -> Result<()> {
-    let dir = std::path::absolute(dir)?;
-    if let Some(init) = running(&dir) {
-        output(Command::new("sh").args(["-c", "kill -KILL $0", &init]))?;
-        let end = Instant::now() + Duration::from_secs(20);
-        // The frame removes the directory when all processes are gone.
-        while dir.exists() && Instant::now() < end {
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-    if dir.join("frame.sh").exists() {
-        fs::remove_dir_all(&dir)?;
-    }
-    Ok(())
-}
-
-/// Process 1 of the lab in `dir`, if it is alive. Its environment shows that the id was not reused.
-fn running(dir: &Path) -> Option<String> {
-    let init = fs::read_to_string(dir.join("init"))
-        .ok()?
-        .trim_end()
-        .to_owned();
-    let environment = fs::read(format!("/proc/{init}/environ")).ok()?;
-    let mark = format!("LAB_DIR={}", dir.display());
-    environment
-        .split(|byte| *byte == 0)
-        .any(|entry| entry == mark.as_bytes())
-        .then_some(init)
 }
 
 /// Runs a command to its end; an error shows what it said.

@@ -1,13 +1,20 @@
 //! Labs from the command line; see `README.md` beside this crate.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
 
-use std::{env, os::unix::process::CommandExt, path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    env,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
 use anyhow::{Result, bail};
 use lab::{Lab, Options, Tier};
 
 const USAGE: &str = "usage: lab up [control|node] [--audit] [--eab] [PEBBLE_NAME=VALUE...]
        lab shell [COMMAND...]
+       lab load-image REFERENCE ARCHIVE
        lab down
 The lab is in $LAB_DIR, by default everleaf-lab in the directory for temporary files.";
 
@@ -33,6 +40,9 @@ fn run() -> Result<()> {
         Some((&"shell", [program, rest @ ..])) => {
             Err(Lab::attach(&dir)?.command(program).args(rest).exec().into())
         }
+        Some((&"load-image", [reference, archive])) => {
+            Lab::attach(&dir)?.load_image(reference, Path::new(archive))
+        }
         _ => bail!(USAGE),
     }
 }
@@ -51,7 +61,7 @@ fn up(dir: PathBuf, arguments: &[&str]) -> Result<()> {
             ("--audit", _) => options.audit = true,
             ("--eab", _) => options.eab = true,
             (_, Some((name, value))) if name.starts_with("PEBBLE_") => {
-                options.pebble.push((name.into(), value.into()))
+                options.pebble.push((name.into(), value.into()));
             }
             _ => bail!("unknown argument {argument}\n{USAGE}"),
         }
