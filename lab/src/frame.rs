@@ -37,6 +37,7 @@ impl Frame {
             .arg(&script)
             .env("LAB_DIR", dir)
             .env("LAB_TIER", tier.name());
+        command.env("LAB_CGROUP", cgroup(dir));
         command.env("LAB_DETACHED", if detached { "yes" } else { "" });
         command.stdin(if detached {
             Stdio::null()
@@ -67,6 +68,11 @@ impl Frame {
         // Its status says nothing: it was told to end.
         let _ = self.process.wait();
     }
+}
+
+/// The lab's own part of the cgroup hierarchies, as a path below their roots.
+pub(crate) fn cgroup(dir: &Path) -> String {
+    format!("everleaf{}", dir.display()).replace('/', "-")
 }
 
 /// Ends the detached lab in `dir`, if there is one, and removes the directory.

@@ -1,11 +1,9 @@
-# The frame of a lab: `sh frame.sh` on the host, with LAB_DIR, LAB_TIER and LAB_DETACHED in the environment.
+# The frame of a lab: `sh frame.sh` on the host, with LAB_DIR, LAB_TIER, LAB_CGROUP, LAB_DETACHED in the environment.
 #
 # It makes network, mount and pid namespaces and stays. A lab ends when the input of the frame does, that is when the
 # program at the other end of the pipe closes it or dies. The kernel then kills every process of the lab, and
 # interfaces, tables and mounts go with their namespaces. A detached lab ends when its first process is killed.
 set -eu
-
-name=${LAB_DIR##*/}
 
 outside() {
   # The kubelet wants its root in each hierarchy of version 1, or with controllers enabled in version 2.
@@ -15,12 +13,12 @@ outside() {
   else
     roots=$(echo $roots/*)
   fi
-  [ "$LAB_TIER" = control ] || for root in $roots; do mkdir -p "$root/$name"; done
+  [ "$LAB_TIER" = control ] || for root in $roots; do mkdir -p "$root/$LAB_CGROUP"; done
 
   unshare --net --mount --pid --fork --kill-child sh "$0" inside || true
 
   for root in $roots; do
-    [ ! -d "$root/$name" ] || find "$root/$name" -depth -type d -exec rmdir {} +
+    [ ! -d "$root/$LAB_CGROUP" ] || find "$root/$LAB_CGROUP" -depth -type d -exec rmdir {} +
   done
   # Without this file the start failed, and whoever started it reads the log.
   [ ! -e "$LAB_DIR/init" ] || [ "${EVERLEAF_LAB_KEEP-}" ] || rm -rf --one-file-system "$LAB_DIR"
@@ -31,9 +29,9 @@ inside() {
   read -r pid _ </proc/self/stat
   mount -t proc proc /proc
 
-  # Fixed paths of containerd, CNI and kubelet, and the host's name service caches, are below these two.
+  # Fixed paths of containerd, CNI and kubelet are below these, and the host's name service caches.
   mount -t tmpfs lab /run
-  [ "$LAB_TIER" = control ] || mount -t tmpfs lab /var/lib
+  [ "$LAB_TIER" = control ] || { mount -t tmpfs lab /var/lib && mount -t tmpfs lab /var/log; }
   resolv=$(realpath -m /etc/resolv.conf)
   [ -e "$resolv" ] || { mkdir -p "${resolv%/*}" && touch "$resolv"; }
   mount --bind "$LAB_DIR/resolv.conf" "$resolv"

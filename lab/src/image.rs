@@ -1,6 +1,10 @@
 //! Images for the node, without a registry or an engine.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{self, Command},
+};
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -13,17 +17,23 @@ impl Lab {
     /// Pods use it with `imagePullPolicy: IfNotPresent`. A reference without a registry, such as `solver:1`, would be
     /// `docker.io/library/solver:1` to them: name it `localhost/solver:1`.
     pub fn load_image(&self, reference: &str, archive: &Path) -> Result<()> {
-        let mut ctr = self.command("ctr");
-        ctr.args([
-            "-n",
-            "k8s.io",
-            "images",
+        let ctr = |arguments: &[&str]| {
+            output(
+                self.command("ctr")
+                    .args(["-n", "k8s.io", "images"])
+                    .args(arguments),
+            )
+        };
+        // Its own name for now, since the names inside the archive may or may not be the wanted one.
+        let imported = format!("localhost/imported:{}-{}", process::id(), next_number());
+        ctr(&[
             "import",
             "--index-name",
-            reference,
-        ])
-        .arg(archive);
-        output(&mut ctr)?;
+            &imported,
+            &archive.to_string_lossy(),
+        ])?;
+        ctr(&["tag", "--force", &imported, reference])?;
+        ctr(&["rm", &imported])?;
         Ok(())
     }
 
@@ -54,7 +64,7 @@ impl Lab {
         });
         fs::write(work.join("config.json"), config.to_string())?;
         let manifest =
-            json!([{"Config": "config.json", "RepoTags": [reference], "Layers": ["layer.tar"]}]);
+            json!([{"Config": "config.json", "RepoTags": null, "Layers": ["layer.tar"]}]);
         fs::write(work.join("manifest.json"), manifest.to_string())?;
         tar(
             "image.tar",

@@ -33,6 +33,9 @@ pub const ADDRESS: &str = "10.244.0.1";
 /// The key `lab.` (hmac-sha256, base64) for updates of `dns01.example.com`.
 pub const TSIG_SECRET: &str = "ZXZlcmxlYWYgbGFiLCBub3QgYSBzZWNyZXQgYXQgYWw=";
 
+/// The MAC key (base64url) of the external account `kid-1`.
+pub const EAB_KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+
 /// How much of Kubernetes a lab has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
@@ -67,9 +70,6 @@ pub struct Options {
     /// The lab outlives the [`Lab`] and this program, until [`down`].
     pub detached: bool,
 }
-
-/// The MAC key (base64url) of the external account `kid-1`.
-pub const EAB_KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
 
 /// A running lab. Dropping it ends it.
 #[derive(Debug)]
@@ -147,13 +147,15 @@ impl Lab {
 
     /// A command inside the lab: the network, name service and processes are the lab's, the files are the host's.
     ///
-    /// `KUBECONFIG` and `PATH` are set: kubectl, helm, curl, openssl, dig and so on work. It dies when its handle is killed.
+    /// `KUBECONFIG` and `PATH` are set: kubectl, helm, curl, openssl, dig work.
+    /// Its current directory is this program's, which must not be below /run, nor in the node tier /var/lib or /var/log.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.init, "--net", "--mount", "--pid"]);
         if let Ok(current) = env::current_dir() {
             command.arg([OsStr::new("--wdns="), current.as_os_str()].join(OsStr::new("")));
         }
+        // Whoever kills the returned command kills nsenter, and that kills the program.
         command
             .args(["--", "setpriv", "--pdeathsig", "KILL", "--"])
             .arg(program);
@@ -317,41 +319,30 @@ pub fn is_root() -> bool {
 
 /// A PATH with the programs of the tier in front, built if need be.
 fn programs(tier: Tier) -> Result<OsString> {
-    let (tier, debian) = match tier {
-        Tier::Control => ("control", &["curl", "ip", "named", "openssl"][..]),
-        Tier::Node => (
-            "node",
-            &["curl", "ip", "named", "nft", "openssl", "runc"][..],
-        ),
-    };
     let mut build = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/build"));
-    let built = build
-        .arg(tier)
-        .stderr(Stdio::inherit())
-        .output()
-        .context("lab/build")?;
-    ensure!(built.status.success(), "lab/build {tier} failed");
+    let built = build.arg(tier.name()).stderr(Stdio::inherit()).output()?;
+    ensure!(built.status.success(), "lab/build {} failed", tier.name());
     let built = String::from_utf8(built.stdout)?;
     let inherited = env::var_os("PATH").unwrap_or_default();
-    let directories = built
-        .lines()
-        .map(PathBuf::from)
-        .chain(env::split_paths(&inherited));
-    let directories: Vec<_> = directories
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .collect();
-    let is_missing = |program: &&&str| {
-        !directories
+    let mut path: Vec<_> = built.lines().map(PathBuf::from).collect();
+    path.extend(env::split_paths(&inherited));
+    path.push("/usr/sbin".into());
+
+    let mut debian = vec!["curl", "ip", "named", "openssl"];
+    if tier == Tier::Node {
+        debian.extend(["nft", "runc"]);
+    }
+    debian.retain(|program| {
+        !path
             .iter()
             .any(|directory| directory.join(program).exists())
-    };
-    let missing: Vec<_> = debian.iter().filter(is_missing).copied().collect();
+    });
     ensure!(
-        missing.is_empty(),
-        "not installed: {}; run `make lab-deps`",
-        missing.join(" ")
+        debian.is_empty(),
+        "run `make lab-deps`, to install {}",
+        debian.join(", ")
     );
-    Ok(env::join_paths(directories)?)
+    Ok(env::join_paths(path)?)
 }
 
 fn unique_dir() -> PathBuf {

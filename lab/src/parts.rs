@@ -5,7 +5,7 @@ use std::{env, fs, path::Path, time::Duration};
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::{EAB_KEY, Lab, Options, Process, TSIG_SECRET, Tier, output, pki};
+use crate::{EAB_KEY, Lab, Options, Process, TSIG_SECRET, Tier, frame, output, pki};
 
 const API: &str = "https://10.244.0.1:6443";
 
@@ -87,14 +87,7 @@ fn configure(lab: &Lab, options: &Options) -> Result<()> {
         .map(|dir| dir.display().to_string())
         .unwrap_or_default();
     let values = [
-        (
-            "{name}",
-            lab.dir
-                .file_name()
-                .context("a directory")?
-                .to_string_lossy()
-                .into_owned(),
-        ),
+        ("{cgroup}", frame::cgroup(&lab.dir)),
         ("{dir}", dir),
         ("{cni}", cni),
         ("{apiserver}", flags.join("\n")),

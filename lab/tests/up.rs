@@ -2,13 +2,15 @@
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 use std::{
-    fs,
+    env, fs,
+    os::unix::process::ExitStatusExt,
     path::Path,
-    process::{Command, Stdio},
-    time::Duration,
+    process::{self, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lab::{ADDRESS, Lab, Options, Tier, is_root, output};
 
 const SOON: Duration = Duration::from_mins(1);
@@ -104,6 +106,67 @@ fn control_tier_serves_and_leaves_nothing() -> Result<()> {
 }
 
 #[test]
+fn node_tier_runs_pods() -> Result<()> {
+    if !is_root() {
+        println!("SKIPPED (needs root): node_tier_runs_pods");
+        return Ok(());
+    }
+    let lab = Lab::start(Tier::Node, &Options::default())?;
+    lab.apply(ECHO)?;
+    let get = |url: &str| output(lab.command("curl").args(["-fsS", "--max-time", "5", url]));
+    let service = lab.kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}"])?;
+    for url in [
+        format!("http://{service}/hello"),
+        "http://echo.default.svc/hello".into(),
+        "http://www.example.com/hello".into(),
+    ] {
+        assert_eq!(lab.wait(SOON, &url, || get(&url).map(Some))?, "world");
+    }
+    // From inside: the cluster's DNS, the Service that the pod itself is behind, and Traefik.
+    for url in ["http://echo/hello", "http://www.example.com/hello"] {
+        let answer = lab.kubectl(&["exec", "echo-0", "--", "/testpod", "get", url])?;
+        assert_eq!(answer, "200 OK\nworld");
+    }
+    assert!(lab.kubectl(&["logs", "echo-0"])?.contains("GET /hello"));
+    assert!(output(lab.command("helm").arg("list")).is_ok());
+
+    let dir = lab.dir().to_owned();
+    drop(lab);
+    ensure_gone(&dir)
+}
+
+const ECHO: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: echo-0, labels: {app: echo}}
+spec:
+  containers:
+    - name: echo
+      image: localhost/testpod:1
+      args: [serve, ':8080', /hello=world]
+      securityContext:
+        runAsNonRoot: true
+        readOnlyRootFilesystem: true
+        seccompProfile: {type: RuntimeDefault}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo}
+spec: {selector: {app: echo}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: echo}
+spec:
+  ingressClassName: traefik
+  rules:
+    - host: www.example.com
+      http:
+        paths:
+          - {path: /hello, pathType: Exact, backend: {service: {name: echo, port: {number: 80}}}}
+";
+
+#[test]
 fn failed_start_says_which_part() {
     if !is_root() {
         println!("SKIPPED (needs root): failed_start_says_which_part");
@@ -113,14 +176,47 @@ fn failed_start_says_which_part() {
         apiserver: vec!["--no-such-flag".into()],
         ..Options::default()
     };
-    let error = format!(
-        "{:#}",
-        Lab::start(Tier::Control, &options).expect_err("a wrong flag")
-    );
-    assert!(
-        error.contains("apiserver ended") && error.contains("unknown flag: --no-such-flag"),
-        "{error}"
-    );
+    let error = Lab::start(Tier::Control, &options).expect_err("a wrong flag");
+    let error = format!("{error:#}");
+    assert!(error.contains("apiserver ended"), "{error}");
+    assert!(error.contains("unknown flag: --no-such-flag"), "{error}");
+}
+
+#[test]
+fn crashed_program_takes_its_lab_along() -> Result<()> {
+    if !is_root() {
+        println!("SKIPPED (needs root): crashed_program_takes_its_lab_along");
+        return Ok(());
+    }
+    let dir = env::temp_dir().join(format!("everleaf-crash-{}", process::id()));
+    let mut crash = Command::new(env::current_exe()?);
+    crash
+        .args(["--exact", "crash", "--ignored"])
+        .env("CRASH_DIR", &dir);
+    let status = crash.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    assert_eq!(status.signal(), Some(9));
+    let end = Instant::now() + SOON;
+    while ensure_gone(&dir).is_err() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
+    }
+    ensure_gone(&dir)
+}
+
+#[test]
+#[ignore = "a part of crashed_program_takes_its_lab_along"]
+fn crash() -> Result<()> {
+    let Some(dir) = env::var_os("CRASH_DIR") else {
+        return Ok(());
+    };
+    let _lab = Lab::start(
+        Tier::Control,
+        &Options {
+            dir: Some(dir.into()),
+            ..Options::default()
+        },
+    )?;
+    output(Command::new("sh").args(["-c", "kill -KILL $PPID"]))?;
+    Ok(())
 }
 
 /// Which of a lab's ports somebody listens at on the host. Other ports may belong to other tests.
@@ -138,9 +234,13 @@ fn listeners() -> Result<Vec<String>> {
         .collect())
 }
 
-/// No directory, no process with the lab's mark.
+/// No directory, no cgroup, no process with the lab's mark.
 fn ensure_gone(dir: &Path) -> Result<()> {
     ensure!(!dir.exists(), "{} is left", dir.display());
+    let name = dir.file_name().context("a name")?.to_string_lossy();
+    let mut find = Command::new("find");
+    find.args(["/sys/fs/cgroup", "-maxdepth", "2", "-name", &format!("everleaf*{name}")]);
+    ensure!(output(&mut find)?.is_empty(), "cgroups are left");
     let mark = format!("LAB_DIR={}", dir.display());
     let left = Command::new("grep")
         .args(["-lzxF", &mark])
