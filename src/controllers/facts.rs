@@ -108,7 +108,7 @@ pub struct RequestFact {
     pub approved: bool,
     /// The Denied condition, when True.
     pub denied: Option<Condition>,
-    /// The InvalidRequest condition, when True.
+    /// The `InvalidRequest` condition, when True.
     pub invalid: Option<Condition>,
     /// The Ready condition.
     pub ready: Option<Condition>,

@@ -81,6 +81,7 @@ impl Index {
 }
 
 /// A change that an informer delivers.
+#[allow(clippy::large_enum_variant, reason = "moved once, into the store")]
 #[derive(Debug)]
 pub enum Change {
     /// Added or modified.

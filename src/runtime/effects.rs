@@ -553,14 +553,13 @@ fn same_owner(
         .iter()
         .flatten()
         .find(|o| o.controller == Some(true));
-    match controller {
-        Some(owner) => found.owner_references.iter().any(|o| o.uid == owner.uid),
-        None => {
-            let mark = |labels: &std::collections::BTreeMap<String, String>| {
-                labels.get(labels::MANAGED_BY_LABEL).cloned()
-            };
-            wanted.labels.as_ref().and_then(mark) == mark(&found.labels)
-        }
+    if let Some(owner) = controller {
+        found.owner_references.iter().any(|o| o.uid == owner.uid)
+    } else {
+        let mark = |labels: &std::collections::BTreeMap<String, String>| {
+            labels.get(labels::MANAGED_BY_LABEL).cloned()
+        };
+        wanted.labels.as_ref().and_then(mark) == mark(&found.labels)
     }
 }
 
