@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod certificate_request;
 pub mod challenge;
 pub mod facts;
+pub mod ingress;
 pub mod issuer;
 pub mod key;
 pub mod matching;
