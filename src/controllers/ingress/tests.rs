@@ -81,8 +81,8 @@ fn decide(o: &Observation, settings: &Settings) -> Plan<Infallible> {
 }
 
 /// The Certificates that a plan creates; the plan does nothing else.
-fn created(plan: &Plan<Infallible>) -> Vec<&Certificate> {
-    let certificate = |action| match action {
+fn created<'a>(plan: &'a Plan<Infallible>) -> Vec<&'a Certificate> {
+    let certificate = |action: &'a Action| match action {
         Action::Create(object) => match &**object {
             Object::Certificate(c) => c,
             other => panic!("creates {other:?}"),
