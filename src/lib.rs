@@ -11,3 +11,4 @@ pub mod pki;
 pub mod runtime;
 pub mod serve;
 pub mod solvers;
+pub mod telemetry;

@@ -6,6 +6,7 @@ use k8s_openapi::ByteString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::base64_bytes;
 use super::meta::SecretKeySelector;
 use super::schema::Base64;
 use super::solver::Solver;
@@ -16,7 +17,11 @@ use super::solver::Solver;
 pub struct AcmeIssuer {
     /// PEM certificates that vouch for the server, base64 encoded; the common public roots when
     /// absent. Not together with `skipTLSVerify`. Example: `LS0tLS1CRUdJTi...`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "base64_bytes::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Option<Base64>")]
     pub ca_bundle: Option<ByteString>,
     /// Whether the account key must exist already. Example: `true`.

@@ -9,11 +9,12 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::absent::absent_as_default;
 use super::meta::{Condition, IssuerReference, KeyUsage, SecretKeySelector, Sensitive};
 
 /// What the certificate shall hold, who signs it, and the Secret that it is kept in.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 #[kube(
     group = "cert-manager.io",
     version = "v1",
@@ -27,35 +28,6 @@ use super::meta::{Condition, IssuerReference, KeyUsage, SecretKeySelector, Sensi
     shortname = "cert",
     shortname = "certs",
     category = "cert-manager",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Ready")].status"#
-    ),
-    printcolumn(name = "Secret", type_ = "string", json_path = ".spec.secretName"),
-    printcolumn(
-        name = "Issuer",
-        type_ = "string",
-        json_path = ".spec.issuerRef.name",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Status",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Ready")].message"#,
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Expiration",
-        type_ = "string",
-        json_path = ".status.notAfter",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
     selectable = ".spec.issuerRef.group",
     selectable = ".spec.issuerRef.kind",
     selectable = ".spec.issuerRef.name"
@@ -149,6 +121,8 @@ pub struct CertificateSpec {
     #[schemars(with = "Option<Vec<KeyUsage>>")]
     pub usages: Option<Vec<String>>,
 }
+
+absent_as_default!(CertificateSpec);
 
 /// One further form of key and chain.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -310,7 +284,7 @@ pub struct CertificateRenewalWindow {
     #[schemars(length(min = 1))]
     pub timezone: Option<String>,
     /// Length of the window. Example: `2h30m`.
-    #[schemars(extend("pattern" = "^([0-9]+(s|m|h))+$"))]
+    #[schemars(extend("pattern" = "^([0-9]+(\\.[0-9]+)?(s|m|h))+$"))]
     pub window_duration: String,
 }
 

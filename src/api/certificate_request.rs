@@ -1,4 +1,4 @@
-//! The CertificateRequest kind: one signing request and its answer.
+//! The `CertificateRequest` kind: one signing request and its answer.
 //!
 //! Source of names and rules: contract §1.5.
 
@@ -10,12 +10,14 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::absent::absent_as_default;
+use super::base64_bytes;
 use super::meta::{Condition, ConditionWithoutGeneration, IssuerReference, KeyUsage};
 use super::schema::Base64;
 
 /// One request to sign, fixed once made.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 #[kube(
     group = "cert-manager.io",
     version = "v1",
@@ -29,34 +31,6 @@ use super::schema::Base64;
     shortname = "cr",
     shortname = "crs",
     category = "cert-manager",
-    printcolumn(
-        name = "Approved",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Approved")].status"#
-    ),
-    printcolumn(
-        name = "Denied",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Denied")].status"#
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Ready")].status"#
-    ),
-    printcolumn(name = "Issuer", type_ = "string", json_path = ".spec.issuerRef.name"),
-    printcolumn(name = "Requester", type_ = "string", json_path = ".spec.username"),
-    printcolumn(
-        name = "Status",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Ready")].message"#,
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
     selectable = ".spec.issuerRef.group",
     selectable = ".spec.issuerRef.kind",
     selectable = ".spec.issuerRef.name"
@@ -79,6 +53,7 @@ pub struct CertificateRequestSpec {
     /// The issuer that signs. Example: `{"name": "letsencrypt"}`.
     pub issuer_ref: IssuerReference,
     /// The PEM signing request, base64 encoded. Example: `LS0tLS1CRUdJTi...`.
+    #[serde(deserialize_with = "base64_bytes::required")]
     #[schemars(with = "Base64")]
     pub request: ByteString,
     /// UID of the user who made the request, set at admission. Example:
@@ -96,17 +71,27 @@ pub struct CertificateRequestSpec {
     pub username: Option<String>,
 }
 
+absent_as_default!(CertificateRequestSpec);
+
 /// The answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRequestStatus {
     /// PEM of the signing CA where the issuer knows it, base64 encoded. Example:
     /// `LS0tLS1CRUdJTi...`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "base64_bytes::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Option<Base64>")]
     pub ca: Option<ByteString>,
     /// PEM chain, leaf first, base64 encoded. Example: `LS0tLS1CRUdJTi...`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "base64_bytes::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Option<Base64>")]
     pub certificate: Option<ByteString>,
     /// `Ready`, `Approved`, `Denied` and `InvalidRequest`. Example: `[{"type": "Approved",

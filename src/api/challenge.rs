@@ -32,19 +32,6 @@ pub const DNS_01: &str = "DNS-01";
     derive = "Default",
     category = "cert-manager",
     category = "cert-manager-acme",
-    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "Domain", type_ = "string", json_path = ".spec.dnsName"),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.reason",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
     selectable = ".spec.issuerRef.group",
     selectable = ".spec.issuerRef.kind",
     selectable = ".spec.issuerRef.name"

@@ -241,7 +241,7 @@ pub struct Route53KubernetesAuth {
 #[serde(rename_all = "camelCase")]
 pub struct WebhookProvider {
     /// What that solver wants to know, free in form. Example: `{"zone": "example.com"}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::any_json")]
     pub config: Option<Value>,
     /// API group of the solver. Example: `acme.example.com`.

@@ -183,7 +183,7 @@ pub fn format_go_duration(duration: SignedDuration) -> String {
     }
 
     let mut fraction = String::new();
-    if nanos % scale != 0 {
+    if !nanos.is_multiple_of(scale) {
         push_number(&mut fraction, nanos % scale, "");
         let zeros = digits - fraction.len();
         fraction.insert_str(0, &"0".repeat(zeros));

@@ -1,12 +1,14 @@
 //! JSON byte for byte as Go's `encoding/json` writes cert-manager's types.
 //!
 //! Names of Orders and Challenges carry a hash of these bytes (contract §5.2), so that order of
-//! fields, what is left out when empty, and escapes must be Go's. The tables say, for each struct,
-//! the fields in the order of the Go declaration and what becomes of an absent or empty one.
+//! fields, what is left out when empty, and escapes must be Go's. Tables in `go_shapes` say, for each
+//! struct, the fields in order and what becomes of an absent or empty one.
 
 use std::fmt::Write;
 
 use serde_json::{Map, Value};
+
+use super::duration::{format_go_duration, parse_go_duration};
 
 /// One Go struct: its fields in the order of their declaration.
 pub(super) type Struct = &'static [Field];
@@ -20,9 +22,11 @@ pub(super) struct Field {
 
 /// What a field holds.
 #[derive(Clone, Copy)]
-enum Shape {
+pub(super) enum Shape {
     /// A scalar, a list or map of scalars, or free JSON: written as it is.
     Plain,
+    /// A duration, which Go reads and writes anew: `2160h` becomes `2160h0m0s`.
+    Duration,
     /// One struct.
     One(Struct),
     /// A list of structs.
@@ -31,7 +35,7 @@ enum Shape {
 
 /// What Go does with a field that has no value.
 #[derive(Clone, Copy)]
-enum Absent {
+pub(super) enum Absent {
     /// A value with `omitempty`: left out when absent, and when empty, zero or false.
     OmitEmpty,
     /// A pointer with `omitempty`: left out only when absent.
@@ -42,7 +46,7 @@ enum Absent {
     WriteStruct,
 }
 
-const fn field(name: &'static str, shape: Shape, absent: Absent) -> Field {
+pub(super) const fn field(name: &'static str, shape: Shape, absent: Absent) -> Field {
     Field {
         name,
         shape,
@@ -51,284 +55,39 @@ const fn field(name: &'static str, shape: Shape, absent: Absent) -> Field {
 }
 
 /// A value that is left out when empty.
-const fn opt(name: &'static str) -> Field {
+pub(super) const fn opt(name: &'static str) -> Field {
     field(name, Shape::Plain, Absent::OmitEmpty)
 }
 
 /// A pointer to a value, left out when nil.
-const fn ptr(name: &'static str) -> Field {
+pub(super) const fn ptr(name: &'static str) -> Field {
     field(name, Shape::Plain, Absent::OmitNil)
 }
 
+/// A pointer to a duration, left out when nil.
+pub(super) const fn duration(name: &'static str) -> Field {
+    field(name, Shape::Duration, Absent::OmitNil)
+}
+
 /// A string that is always written.
-const fn text(name: &'static str) -> Field {
+pub(super) const fn text(name: &'static str) -> Field {
     field(name, Shape::Plain, Absent::Write("\"\""))
 }
 
 /// A pointer to a struct, left out when nil.
-const fn ptr_to(name: &'static str, fields: Struct) -> Field {
+pub(super) const fn ptr_to(name: &'static str, fields: Struct) -> Field {
     field(name, Shape::One(fields), Absent::OmitNil)
 }
 
 /// A struct that is always written.
-const fn embed(name: &'static str, fields: Struct) -> Field {
+pub(super) const fn embed(name: &'static str, fields: Struct) -> Field {
     field(name, Shape::One(fields), Absent::WriteStruct)
 }
 
 /// A list of structs, left out when empty.
-const fn list(name: &'static str, fields: Struct) -> Field {
+pub(super) const fn list(name: &'static str, fields: Struct) -> Field {
     field(name, Shape::List(fields), Absent::OmitEmpty)
 }
-
-/// Bytes that the name must not depend on: always null.
-const NULL_REQUEST: Field = field("request", Shape::Plain, Absent::Write("null"));
-
-/// The spec of an Order, with the request left out of it.
-pub(super) const ORDER_SPEC: Struct = &[
-    NULL_REQUEST,
-    embed("issuerRef", ISSUER_REF),
-    opt("commonName"),
-    opt("dnsNames"),
-    opt("ipAddresses"),
-    ptr("duration"),
-    opt("profile"),
-    opt("replaces"),
-];
-
-/// What is hashed for an Order of a request with a long name.
-pub(super) const NAMED_ORDER_SPEC: Struct =
-    &[text("certificateRequestName"), embed("spec", ORDER_SPEC)];
-
-/// The spec of a Challenge.
-pub(super) const CHALLENGE_SPEC: Struct = &[
-    text("url"),
-    text("authorizationURL"),
-    text("dnsName"),
-    field("wildcard", Shape::Plain, Absent::Write("false")),
-    text("type"),
-    text("token"),
-    text("key"),
-    embed("solver", SOLVER),
-    embed("issuerRef", ISSUER_REF),
-];
-
-const ISSUER_REF: Struct = &[text("name"), opt("kind"), opt("group")];
-const SECRET_KEY: Struct = &[text("name"), opt("key")];
-
-const SOLVER: Struct = &[
-    ptr_to(
-        "selector",
-        &[opt("matchLabels"), opt("dnsNames"), opt("dnsZones")],
-    ),
-    ptr_to(
-        "http01",
-        &[
-            ptr_to("ingress", INGRESS),
-            ptr_to("gatewayHTTPRoute", GATEWAY_HTTP_ROUTE),
-        ],
-    ),
-    ptr_to("dns01", DNS01),
-    ptr("waitInsteadOfSelfCheck"),
-];
-
-const INGRESS: Struct = &[
-    opt("serviceType"),
-    ptr("ingressClassName"),
-    ptr("class"),
-    opt("name"),
-    ptr_to("podTemplate", POD_TEMPLATE),
-    ptr_to("ingressTemplate", &[embed("metadata", TEMPLATE_METADATA)]),
-    // Everleaf's own: part of the name, so that a change makes another Challenge.
-    opt("mode"),
-];
-
-const GATEWAY_HTTP_ROUTE: Struct = &[
-    opt("serviceType"),
-    opt("labels"),
-    list(
-        "parentRefs",
-        &[
-            ptr("group"),
-            ptr("kind"),
-            ptr("namespace"),
-            text("name"),
-            ptr("sectionName"),
-            ptr("port"),
-        ],
-    ),
-    ptr_to("podTemplate", POD_TEMPLATE),
-];
-
-const POD_TEMPLATE: Struct = &[
-    embed("metadata", TEMPLATE_METADATA),
-    embed("spec", POD_SPEC),
-];
-const TEMPLATE_METADATA: Struct = &[opt("annotations"), opt("labels")];
-
-const POD_SPEC: Struct = &[
-    opt("nodeSelector"),
-    ptr_to("affinity", AFFINITY),
-    list(
-        "tolerations",
-        &[
-            opt("key"),
-            opt("operator"),
-            opt("value"),
-            opt("effect"),
-            ptr("tolerationSeconds"),
-        ],
-    ),
-    opt("priorityClassName"),
-    opt("serviceAccountName"),
-    list("imagePullSecrets", &[opt("name")]),
-    ptr_to("securityContext", SECURITY_CONTEXT),
-    ptr_to("resources", &[opt("limits"), opt("requests")]),
-];
-
-const SECURITY_CONTEXT: Struct = &[
-    ptr_to(
-        "seLinuxOptions",
-        &[opt("user"), opt("role"), opt("type"), opt("level")],
-    ),
-    ptr("runAsUser"),
-    ptr("runAsGroup"),
-    ptr("runAsNonRoot"),
-    opt("supplementalGroups"),
-    ptr("fsGroup"),
-    list("sysctls", &[text("name"), text("value")]),
-    ptr("fsGroupChangePolicy"),
-    ptr_to("seccompProfile", &[text("type"), ptr("localhostProfile")]),
-];
-
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
-const WEIGHT: Field = field("weight", Shape::Plain, Absent::Write("0"));
-
-const AFFINITY: Struct = &[
-    ptr_to(
-        "nodeAffinity",
-        &[
-            ptr_to(
-                REQUIRED,
-                &[field(
-                    "nodeSelectorTerms",
-                    Shape::List(NODE_TERM),
-                    Absent::Write("null"),
-                )],
-            ),
-            list(PREFERRED, &[WEIGHT, embed("preference", NODE_TERM)]),
-        ],
-    ),
-    ptr_to("podAffinity", POD_AFFINITY),
-    ptr_to("podAntiAffinity", POD_AFFINITY),
-];
-
-const NODE_TERM: Struct = &[
-    list("matchExpressions", REQUIREMENT),
-    list("matchFields", REQUIREMENT),
-];
-const REQUIREMENT: Struct = &[text("key"), text("operator"), opt("values")];
-const POD_AFFINITY: Struct = &[
-    list(REQUIRED, POD_AFFINITY_TERM),
-    list(
-        PREFERRED,
-        &[WEIGHT, embed("podAffinityTerm", POD_AFFINITY_TERM)],
-    ),
-];
-const POD_AFFINITY_TERM: Struct = &[
-    ptr_to("labelSelector", LABEL_SELECTOR),
-    opt("namespaces"),
-    text("topologyKey"),
-    ptr_to("namespaceSelector", LABEL_SELECTOR),
-    opt("matchLabelKeys"),
-    opt("mismatchLabelKeys"),
-];
-const LABEL_SELECTOR: Struct = &[opt("matchLabels"), list("matchExpressions", REQUIREMENT)];
-
-const DNS01: Struct = &[
-    opt("cnameStrategy"),
-    ptr_to(
-        "akamai",
-        &[
-            text("serviceConsumerDomain"),
-            embed("clientTokenSecretRef", SECRET_KEY),
-            embed("clientSecretSecretRef", SECRET_KEY),
-            embed("accessTokenSecretRef", SECRET_KEY),
-        ],
-    ),
-    ptr_to(
-        "cloudDNS",
-        &[
-            ptr_to("serviceAccountSecretRef", SECRET_KEY),
-            text("project"),
-            opt("hostedZoneName"),
-        ],
-    ),
-    ptr_to(
-        "cloudflare",
-        &[
-            opt("email"),
-            ptr_to("apiKeySecretRef", SECRET_KEY),
-            ptr_to("apiTokenSecretRef", SECRET_KEY),
-        ],
-    ),
-    ptr_to("route53", ROUTE53),
-    ptr_to("azureDNS", AZURE_DNS),
-    ptr_to("digitalocean", &[embed("tokenSecretRef", SECRET_KEY)]),
-    ptr_to(
-        "acmeDNS",
-        &[text("host"), embed("accountSecretRef", SECRET_KEY)],
-    ),
-    ptr_to(
-        "rfc2136",
-        &[
-            text("nameserver"),
-            embed("tsigSecretSecretRef", SECRET_KEY),
-            opt("tsigKeyName"),
-            opt("tsigAlgorithm"),
-            opt("protocol"),
-        ],
-    ),
-    ptr_to(
-        "webhook",
-        &[text("groupName"), text("solverName"), ptr("config")],
-    ),
-    opt("nameservers"),
-];
-
-const ROUTE53: Struct = &[
-    ptr_to(
-        "auth",
-        &[ptr_to(
-            "kubernetes",
-            &[ptr_to(
-                "serviceAccountRef",
-                &[text("name"), opt("audiences")],
-            )],
-        )],
-    ),
-    opt("accessKeyID"),
-    ptr_to("accessKeyIDSecretRef", SECRET_KEY),
-    embed("secretAccessKeySecretRef", SECRET_KEY),
-    opt("role"),
-    opt("hostedZoneID"),
-    opt("region"),
-];
-
-const AZURE_DNS: Struct = &[
-    opt("clientID"),
-    ptr_to("clientSecretSecretRef", SECRET_KEY),
-    text("subscriptionID"),
-    opt("tenantID"),
-    text("resourceGroupName"),
-    opt("hostedZoneName"),
-    opt("environment"),
-    ptr_to(
-        "managedIdentity",
-        &[opt("clientID"), opt("resourceID"), opt("tenantID")],
-    ),
-    opt("zoneType"),
-];
 
 /// Writes an object as Go writes that struct. Fields that the struct lacks are left out.
 pub(super) fn encode(object: &Map<String, Value>, fields: Struct) -> String {
@@ -377,6 +136,10 @@ fn write_field(out: &mut String, value: Option<&Value>, field: &Field) {
             }
             out.push(']');
         }
+        (Shape::Duration, Some(Value::String(text))) => match parse_go_duration(text) {
+            Ok(duration) => write_string(out, &format_go_duration(duration)),
+            Err(_) => write_string(out, text),
+        },
         (_, Some(value)) => write_plain(out, value),
         (_, None) => {
             if let Absent::Write(zero) = field.absent {

@@ -1,4 +1,4 @@
-//! The Issuer and ClusterIssuer kinds: who signs, and how to reach them.
+//! The Issuer and `ClusterIssuer` kinds: who signs, and how to reach them.
 //!
 //! Both share one schema. Source of names and rules: contract §1.6.
 
@@ -25,23 +25,7 @@ use super::venafi::VenafiIssuer;
     derive = "PartialEq",
     derive = "Default",
     shortname = "iss",
-    category = "cert-manager",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Ready")].status"#
-    ),
-    printcolumn(
-        name = "Status",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Ready")].message"#,
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    category = "cert-manager"
 )]
 pub struct IssuerSpec {
     /// An ACME server such as Let's Encrypt. Example: `{"server":
@@ -55,12 +39,12 @@ pub struct IssuerSpec {
     /// Each certificate signs itself. Example: `{}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub self_signed: Option<SelfSignedIssuer>,
-    /// A PKI engine of HashiCorp Vault or OpenBao. Example: `{"server":
+    /// A PKI engine of Vault or `OpenBao`. Example: `{"server":
     /// "https://vault.example.com", "path": "pki/sign/app", "auth": {"tokenSecretRef": {"name":
     /// "vault"}}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultIssuer>,
-    /// A CyberArk Certificate Manager (Venafi) or Palo Alto NGTS service. Example: `{"zone":
+    /// A Venafi or Palo Alto NGTS service. Example: `{"zone":
     /// "shop", "cloud": {"apiTokenSecretRef": {"name": "venafi"}}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub venafi: Option<VenafiIssuer>,
@@ -124,23 +108,7 @@ pub struct IssuerStatus {
     derive = "PartialEq",
     derive = "Default",
     shortname = "ciss",
-    category = "cert-manager",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Ready")].status"#
-    ),
-    printcolumn(
-        name = "Status",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Ready")].message"#,
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    category = "cert-manager"
 )]
 pub struct ClusterIssuerSpec(pub IssuerSpec);
 

@@ -221,6 +221,8 @@ pub const MANAGER_CLUSTERISSUERS: &str = "cert-manager-clusterissuers";
 pub const MANAGER_INGRESS_SHIM: &str = "cert-manager-ingress-shim";
 /// Makes Certificates of Gateways.
 pub const MANAGER_GATEWAY_SHIM: &str = "cert-manager-gateway-shim";
+/// Makes Certificates of `ListenerSet`s.
+pub const MANAGER_LISTENERSET: &str = "cert-manager-listenerset";
 
 /// The value of all labels and annotations that only say yes.
 pub const TRUE: &str = "true";

@@ -5,15 +5,20 @@
 //! did not write. Fields with a closed set of values are strings: the schema guards what is
 //! written, and reading never fails on a value that a newer version stored.
 
+mod absent;
 pub mod acme_issuer;
+mod base64_bytes;
+
 pub mod certificate;
 pub mod certificate_request;
 pub mod challenge;
+pub mod crd;
 pub mod dns01;
 pub mod duration;
 #[cfg(test)]
 mod fixtures;
 mod go_json;
+mod go_shapes;
 pub mod issuer;
 pub mod labels;
 pub mod meta;
@@ -29,6 +34,10 @@ pub use certificate_request::{
     CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
 };
 pub use challenge::{Challenge, ChallengeSpec, ChallengeStatus};
+pub use crd::{crds, crds_yaml};
 pub use issuer::{AnyIssuer, ClusterIssuer, ClusterIssuerSpec, Issuer, IssuerSpec, IssuerStatus};
 pub use meta::{Condition, IssuerReference, LocalObjectReference, SecretKeySelector};
 pub use order::{Order, OrderSpec, OrderStatus};
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::challenge::ChallengeSpec;
-use super::go_json::{self, CHALLENGE_SPEC, NAMED_ORDER_SPEC, ORDER_SPEC};
+use super::go_json;
+use super::go_shapes::{CHALLENGE_SPEC, NAMED_ORDER_SPEC, ORDER_SPEC};
 use super::order::OrderSpec;
 
 /// The longest Certificate name that is used as it is: a revision of 19 digits still fits.
@@ -160,6 +161,77 @@ mod tests {
                 "acme-dns-1-1817247255-1213372851",
                 "acme-dns-1-1817247255-1810951094"
             ]
+        );
+    }
+
+    /// Cases that cover every field, whose names were made by cert-manager 1.21.1's own code.
+    #[test]
+    fn names_are_those_that_cert_manager_makes() {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            kind: String,
+            name: String,
+            spec: Value,
+            made: String,
+        }
+        let cases: Vec<Case> =
+            serde_json::from_str(include_str!("../../tests/fixtures/name-cases.json")).unwrap();
+        assert_eq!(cases.len(), 11);
+        for case in cases {
+            let name = if case.kind == "Order" {
+                order_name(&case.name, &serde_json::from_value(case.spec).unwrap())
+            } else {
+                challenge_name(&case.name, &serde_json::from_value(case.spec).unwrap())
+            };
+            assert_eq!(name.unwrap(), case.made);
+        }
+    }
+
+    #[test]
+    fn request_and_key_do_not_change_a_name() {
+        let mut order = fixtures::all::<Order>().remove(0);
+        let name = order_name("r", &order.spec).unwrap();
+        order.spec.request.0.clear();
+        assert_eq!(order_name("r", &order.spec).unwrap(), name);
+        order.spec.dns_names = None;
+        assert_ne!(order_name("r", &order.spec).unwrap(), name);
+
+        let mut challenge = fixtures::all::<Challenge>().remove(0);
+        let name = challenge_name("o", &challenge.spec).unwrap();
+        challenge.spec.key = String::new();
+        assert_eq!(challenge_name("o", &challenge.spec).unwrap(), name);
+        challenge.spec.token.push('x');
+        assert_ne!(challenge_name("o", &challenge.spec).unwrap(), name);
+    }
+
+    #[test]
+    fn names_of_orders_and_challenges_fit_a_label_value() {
+        let spec = OrderSpec::default();
+        for name in ["a".repeat(253), "-".repeat(60), "\u{e9}".repeat(60)] {
+            assert!(order_name(&name, &spec).unwrap().len() <= 63, "{name}");
+        }
+    }
+
+    #[test]
+    fn requests_are_named_by_revision_and_long_names_digested() {
+        assert_eq!(certificate_request_name("web", 1), "web-1");
+        let plain = "a".repeat(233);
+        assert_eq!(certificate_request_name(&plain, 7), format!("{plain}-7"));
+        // Made by cert-manager 1.21.1's own code.
+        assert_eq!(
+            certificate_request_name(&"a".repeat(234), 7),
+            format!(
+                "{}-01882f5725056dd0b712577e1d85abfe04277cfea30fd20fd7d99cd89d62d686-7",
+                "a".repeat(168)
+            )
+        );
+        let dashes = format!("{}{}b", "a".repeat(160), "-".repeat(90));
+        assert_eq!(
+            certificate_request_name(&dashes, 7),
+            format!(
+                "{}-b905cf6567923b255027343a5797629237d22e3b1ef38f08205c2f848b64f09a-7",
+                "a".repeat(160)
+            )
         );
     }
 }

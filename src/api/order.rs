@@ -8,6 +8,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::base64_bytes;
 use super::meta::IssuerReference;
 use super::schema::Base64;
 
@@ -57,24 +58,6 @@ pub mod state {
     derive = "Default",
     category = "cert-manager",
     category = "cert-manager-acme",
-    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(
-        name = "Issuer",
-        type_ = "string",
-        json_path = ".spec.issuerRef.name",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.reason",
-        priority = "1"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
     selectable = ".spec.issuerRef.group",
     selectable = ".spec.issuerRef.kind",
     selectable = ".spec.issuerRef.name"
@@ -102,6 +85,7 @@ pub struct OrderSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
     /// The PEM signing request, base64 encoded. Example: `LS0tLS1CRUdJTi...`.
+    #[serde(deserialize_with = "base64_bytes::required")]
     #[schemars(with = "Base64")]
     pub request: ByteString,
 }
@@ -115,7 +99,11 @@ pub struct OrderStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorizations: Option<Vec<OrderAuthorization>>,
     /// The PEM chain, base64 encoded; fixed once set. Example: `LS0tLS1CRUdJTi...`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "base64_bytes::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Option<Base64>")]
     pub certificate: Option<ByteString>,
     /// When the order failed. Example: `2026-11-24T14:36:26Z`.

@@ -52,7 +52,7 @@ pub struct DnsNameSelector {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Http01Solver {
-    /// Through an HTTPRoute of the Gateway API. Example: `{"parentRefs": [{"name": "public"}]}`.
+    /// Through an `HTTPRoute` of the Gateway API. Example: `{"parentRefs": [{"name": "public"}]}`.
     #[serde(rename = "gatewayHTTPRoute", skip_serializing_if = "Option::is_none")]
     pub gateway_http_route: Option<GatewayHttpRouteSolver>,
     /// Through an Ingress. Example: `{"ingressClassName": "traefik"}`.
@@ -60,11 +60,11 @@ pub struct Http01Solver {
     pub ingress: Option<IngressSolver>,
 }
 
-/// HTTP-01 through an HTTPRoute.
+/// HTTP-01 through an `HTTPRoute`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayHttpRouteSolver {
-    /// Labels of the HTTPRoute. Example: `{"expose": "public"}`.
+    /// Labels of the `HTTPRoute`. Example: `{"expose": "public"}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
     /// Gateways that the route attaches to. Example: `[{"name": "public", "namespace":
@@ -241,7 +241,7 @@ pub struct SolverPodSecurityContext {
     /// User ID to run with. Example: `1000`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_user: Option<i64>,
-    /// SELinux labels. Example: `{"level": "s0:c1,c2"}`.
+    /// `SELinux` labels. Example: `{"level": "s0:c1,c2"}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub se_linux_options: Option<SELinuxOptions>,
     /// Seccomp profile. Example: `{"type": "RuntimeDefault"}`.

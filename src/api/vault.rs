@@ -6,10 +6,11 @@ use k8s_openapi::ByteString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::base64_bytes;
 use super::meta::{SecretKeySelector, ServiceAccountRef};
 use super::schema::Base64;
 
-/// A PKI engine of HashiCorp Vault or `OpenBao`.
+/// A PKI engine of Vault or `OpenBao`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VaultIssuer {
@@ -17,7 +18,11 @@ pub struct VaultIssuer {
     pub auth: VaultAuth,
     /// PEM certificates that vouch for the server, base64 encoded. Not together with
     /// `caBundleSecretRef`. Example: `LS0tLS1CRUdJTi...`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "base64_bytes::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Option<Base64>")]
     pub ca_bundle: Option<ByteString>,
     /// Where such certificates are kept; `key` is `ca.crt` when absent. Example: `{"name":

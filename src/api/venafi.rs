@@ -1,4 +1,4 @@
-//! The Venafi issuer: CyberArk Certificate Manager and Palo Alto NGTS.
+//! The Venafi issuer: Venafi by its several names, and Palo Alto NGTS.
 //!
 //! Source of names and rules: contract §1.6 and §6.4.
 
@@ -6,15 +6,19 @@ use k8s_openapi::ByteString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::base64_bytes;
 use super::meta::{LocalObjectReference, SecretKeySelector};
 use super::schema::Base64;
 
 /// A Venafi service: exactly one of `tpp`, `cloud` and `ngts`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{"rule": "[has(self.tpp), has(self.cloud), has(self.ngts)].filter(set, set).size() == 1", "message": "exactly one of tpp, cloud and ngts must be set"}]))]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "[has(self.tpp), has(self.cloud), has(self.ngts)].filter(set, set).size() == 1",
+    "message": "exactly one of tpp, cloud and ngts must be configured",
+}]))]
 pub struct VenafiIssuer {
-    /// The SaaS service. Example: `{"apiTokenSecretRef": {"name": "venafi"}}`.
+    /// The hosted service. Example: `{"apiTokenSecretRef": {"name": "venafi"}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud: Option<VenafiCloud>,
     /// Palo Alto NGTS. Example: `{"tsgID": "1", "credentialsRef": {"name": "ngts"}}`.
@@ -28,7 +32,7 @@ pub struct VenafiIssuer {
     pub zone: String,
 }
 
-/// The SaaS service.
+/// The hosted service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VenafiCloud {
@@ -61,7 +65,11 @@ pub struct VenafiNgts {
 #[serde(rename_all = "camelCase")]
 pub struct VenafiTpp {
     /// PEM certificates that vouch for the server, base64 encoded. Example: `LS0tLS1CRUdJTi...`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "base64_bytes::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Option<Base64>")]
     pub ca_bundle: Option<ByteString>,
     /// Where such certificates are kept; `key` is `ca.crt` when absent. Example: `{"name":

@@ -29,12 +29,20 @@ pub struct Plan<E> {
 impl<E> Plan<E> {
     /// Nothing to do until something changes.
     pub fn idle() -> Self {
-        Self { actions: vec![], effect: None, events: vec![], wake: None }
+        Self {
+            actions: vec![],
+            effect: None,
+            events: vec![],
+            wake: None,
+        }
     }
 
     /// Look again after `wake`.
     pub fn wait(wake: Duration) -> Self {
-        Self { wake: Some(wake), ..Self::idle() }
+        Self {
+            wake: Some(wake),
+            ..Self::idle()
+        }
     }
 
     /// Look again after `wake`, or sooner if asked to already.
@@ -136,7 +144,9 @@ pub struct SecretObject(pub Secret);
 
 impl std::fmt::Debug for SecretObject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("SecretObject").field(&self.0.metadata.name).finish()
+        f.debug_tuple("SecretObject")
+            .field(&self.0.metadata.name)
+            .finish()
     }
 }
 
@@ -156,19 +166,31 @@ pub struct Event {
 impl Event {
     /// A Normal event.
     pub fn normal(component: &'static str, reason: &str, message: impl Into<String>) -> Self {
-        Self { warning: false, reason: reason.into(), message: message.into(), component }
+        Self {
+            warning: false,
+            reason: reason.into(),
+            message: message.into(),
+            component,
+        }
     }
 
     /// A Warning event.
     pub fn warning(component: &'static str, reason: &str, message: impl Into<String>) -> Self {
-        Self { warning: true, ..Self::normal(component, reason, message) }
+        Self {
+            warning: true,
+            ..Self::normal(component, reason, message)
+        }
     }
 }
 
 /// Patch the status of the object behind `id`.
 pub fn patch_status(kind: Kind, id: &Identity, status: Value) -> Action {
     Action::PatchStatus {
-        key: Key { kind, namespace: id.namespace.clone(), name: id.name.clone() },
+        key: Key {
+            kind,
+            namespace: id.namespace.clone(),
+            name: id.name.clone(),
+        },
         version: id.version.clone(),
         status,
     }

@@ -43,7 +43,10 @@ impl Identity {
             uid: meta.uid.clone().unwrap_or_default(),
             version: meta.resource_version.clone().unwrap_or_default(),
             deleting: meta.deletion_timestamp.is_some(),
-            created: meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+            created: meta
+                .creation_timestamp
+                .as_ref()
+                .map_or(Timestamp::UNIX_EPOCH, |t| t.0),
         }
     }
 }
@@ -67,7 +70,10 @@ impl IssuerFact {
     /// Whether the issuer reads a Secret of this name.
     pub fn refers_to(&self, secret: &str) -> bool {
         let acme = self.spec.acme.iter().flat_map(|acme| {
-            let eab = acme.external_account_binding.as_ref().map(|e| e.key_secret_ref.name.as_str());
+            let eab = acme
+                .external_account_binding
+                .as_ref()
+                .map(|e| e.key_secret_ref.name.as_str());
             std::iter::once(acme.private_key_secret_ref.name.as_str()).chain(eab)
         });
         let ca = self.spec.ca.iter().map(|ca| ca.secret_name.as_str());
@@ -122,12 +128,19 @@ impl RequestFact {
         let meta = &object.metadata;
         let annotation = |key: &str| meta.annotations.as_ref().and_then(|a| a.get(key)).cloned();
         let status = object.status.as_ref();
-        let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
-        let truth = |kind| find(conditions, kind).filter(|c| c.status == "True").cloned();
+        let conditions = status
+            .and_then(|s| s.conditions.as_deref())
+            .unwrap_or_default();
+        let truth = |kind| {
+            find(conditions, kind)
+                .filter(|c| c.status == "True")
+                .cloned()
+        };
         Self {
             id: Identity::of(meta),
             owner: controller_of(meta, "Certificate").map(|o| (o.uid.clone(), o.name.clone())),
-            revision: annotation(labels::CERTIFICATE_REVISION_ANNOTATION).and_then(|r| r.parse().ok()),
+            revision: annotation(labels::CERTIFICATE_REVISION_ANNOTATION)
+                .and_then(|r| r.parse().ok()),
             key_secret: annotation(labels::PRIVATE_KEY_SECRET_NAME_ANNOTATION),
             issuer: object.spec.issuer_ref.clone(),
             approved: truth("Approved").is_some(),
@@ -142,7 +155,10 @@ impl RequestFact {
 
     /// The reason of the Ready condition; empty when there is none.
     pub fn ready_reason(&self) -> &str {
-        self.ready.as_ref().and_then(|c| c.reason.as_deref()).unwrap_or_default()
+        self.ready
+            .as_ref()
+            .and_then(|c| c.reason.as_deref())
+            .unwrap_or_default()
     }
 
     /// No issuer will touch it again.
@@ -188,7 +204,10 @@ pub struct KeyFact {
 impl KeyFact {
     /// Read from a PEM block.
     pub fn of(key: &PrivateKey) -> Self {
-        Self { algorithm: key.algorithm(), public: digest(&key.public_key_der()) }
+        Self {
+            algorithm: key.algorithm(),
+            public: digest(&key.public_key_der()),
+        }
     }
 }
 
@@ -230,11 +249,15 @@ impl SecretFact {
             (!bytes.is_empty()).then_some(bytes.as_slice())
         };
         let owner = controller_of(meta, "Certificate").map(|o| (o.uid.clone(), o.name.clone()));
-        let is_next_key = meta
+        let is_next_key = meta.labels.as_ref().is_some_and(|l| {
+            l.get(labels::NEXT_PRIVATE_KEY_LABEL)
+                .is_some_and(|v| v == "true")
+        });
+        let pairs = meta
             .labels
-            .as_ref()
-            .is_some_and(|l| l.get(labels::NEXT_PRIVATE_KEY_LABEL).is_some_and(|v| v == "true"));
-        let pairs = meta.labels.iter().flatten().map(|(k, v)| (format!("label {k}"), digest(v)));
+            .iter()
+            .flatten()
+            .map(|(k, v)| (format!("label {k}"), digest(v)));
         let annotations = meta.annotations.iter().flatten();
         Self {
             id: Identity::of(meta),
@@ -248,10 +271,15 @@ impl SecretFact {
                 annotation(labels::ISSUER_GROUP_ANNOTATION),
             ],
             has_data: object.data.as_ref().is_some_and(|d| !d.is_empty()),
-            key: data("tls.key")
-                .map(|pem| PrivateKey::from_pem(pem).map(|k| KeyFact::of(&k)).map_err(|e| e.to_string())),
+            key: data("tls.key").map(|pem| {
+                PrivateKey::from_pem(pem)
+                    .map(|k| KeyFact::of(&k))
+                    .map_err(|e| e.to_string())
+            }),
             certificate: data("tls.crt").map(LeafFact::of),
-            metadata: pairs.chain(annotations.map(|(k, v)| (k.clone(), digest(v)))).collect(),
+            metadata: pairs
+                .chain(annotations.map(|(k, v)| (k.clone(), digest(v))))
+                .collect(),
         }
     }
 }
@@ -279,7 +307,10 @@ impl IssuerFact {
 
     /// The Ready condition.
     pub fn ready(&self) -> Option<&Condition> {
-        find(self.status.conditions.as_deref().unwrap_or_default(), "Ready")
+        find(
+            self.status.conditions.as_deref().unwrap_or_default(),
+            "Ready",
+        )
     }
 
     /// Whether this operator signs by itself, with nobody outside to ask.
@@ -343,12 +374,19 @@ impl SolverFact {
     /// Reduce metadata.
     pub fn of(meta: &ObjectMeta) -> Self {
         let challenge = controller_of(meta, "Challenge").map(|o| o.name.clone());
-        Self { id: Identity::of(meta), challenge, problem: None }
+        Self {
+            id: Identity::of(meta),
+            challenge,
+            problem: None,
+        }
     }
 
     /// Reduce a Pod.
     pub fn of_pod(pod: &Pod) -> Self {
-        Self { problem: pod_problem(pod), ..Self::of(&pod.metadata) }
+        Self {
+            problem: pod_problem(pod),
+            ..Self::of(&pod.metadata)
+        }
     }
 }
 
@@ -357,9 +395,11 @@ fn pod_problem(pod: &Pod) -> Option<String> {
     if status.phase.as_deref() == Some("Running") {
         return None;
     }
-    let unscheduled = status.conditions.iter().flatten().find(|c| {
-        c.type_ == "PodScheduled" && c.status == "False"
-    });
+    let unscheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|c| c.type_ == "PodScheduled" && c.status == "False");
     if let Some(condition) = unscheduled {
         let message = condition.message.clone().unwrap_or_default();
         return Some(format!("cannot be scheduled: {message}"));
@@ -369,7 +409,9 @@ fn pod_problem(pod: &Pod) -> Option<String> {
         .iter()
         .flatten()
         .find_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.clone());
-    waiting.filter(|reason| reason != "ContainerCreating").map(|reason| format!("is waiting: {reason}"))
+    waiting
+        .filter(|reason| reason != "ContainerCreating")
+        .map(|reason| format!("is waiting: {reason}"))
 }
 
 /// Drop what nobody reads: managed fields (most of an object's memory) and kubectl's copy of it.
@@ -383,7 +425,11 @@ pub fn prune(meta: &mut ObjectMeta) {
 /// A Certificate: kept whole, pruned; it is small, and renewal needs all of its spec.
 /// Of the managed fields only what the Ingress shim needs is left.
 pub fn certificate(mut object: Certificate) -> Arc<Certificate> {
-    let shim = object.metadata.managed_fields.as_deref().and_then(ownership::kept);
+    let shim = object
+        .metadata
+        .managed_fields
+        .as_deref()
+        .and_then(ownership::kept);
     prune(&mut object.metadata);
     object.metadata.managed_fields = shim;
     Arc::new(object)

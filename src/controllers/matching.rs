@@ -35,11 +35,19 @@ const FIELDS: [&str; 7] = [
 ];
 
 fn set<T: AsRef<str>>(items: &[T]) -> u64 {
-    digest(&items.iter().map(|i| i.as_ref().to_owned()).collect::<BTreeSet<_>>())
+    digest(
+        &items
+            .iter()
+            .map(|i| i.as_ref().to_owned())
+            .collect::<BTreeSet<_>>(),
+    )
 }
 
 fn addresses<'a>(items: impl Iterator<Item = &'a str>) -> u64 {
-    let normal = |text: &str| text.parse().map_or_else(|_| text.to_owned(), |a: std::net::IpAddr| a.to_string());
+    let normal = |text: &str| {
+        text.parse()
+            .map_or_else(|_| text.to_owned(), |a: std::net::IpAddr| a.to_string())
+    };
     digest(&items.map(normal).collect::<BTreeSet<_>>())
 }
 
@@ -62,7 +70,11 @@ fn subject_digest(subject: &Subject) -> u64 {
         &subject.street_addresses,
         &subject.postal_codes,
     ];
-    digest(&(lists.map(|l| set(l)), &subject.common_name, &subject.serial_number))
+    digest(&(
+        lists.map(|l| set(l)),
+        &subject.common_name,
+        &subject.serial_number,
+    ))
 }
 
 fn duration(text: Option<&String>) -> Option<SignedDuration> {
@@ -80,7 +92,13 @@ pub fn request_fields(spec: &CertificateRequestSpec) -> Result<Compared, String>
     let sans = csr.sans();
     Ok(Compared {
         fields: [
-            digest(&sans.ip_addresses.iter().map(ToString::to_string).collect::<BTreeSet<_>>()),
+            digest(
+                &sans
+                    .ip_addresses
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<BTreeSet<_>>(),
+            ),
             set(&sans.uris),
             set(&sans.email_addresses),
             set(&sans.dns_names),
@@ -88,7 +106,11 @@ pub fn request_fields(spec: &CertificateRequestSpec) -> Result<Compared, String>
             digest(&spec.is_ca.unwrap_or_default()),
             usages(spec.usages.as_ref()),
         ],
-        other_names: other_names(sans.other_names.iter().map(|o| (o.oid.as_str(), o.utf8_value.as_str()))),
+        other_names: other_names(
+            sans.other_names
+                .iter()
+                .map(|o| (o.oid.as_str(), o.utf8_value.as_str())),
+        ),
         duration: duration(spec.duration.as_ref()),
         issuer: spec.issuer_ref.clone(),
         public: digest(&csr.public_key_der()),
@@ -96,7 +118,11 @@ pub fn request_fields(spec: &CertificateRequestSpec) -> Result<Compared, String>
 }
 
 /// The fields of `spec` that differ from the request; empty when it is what was asked for.
-pub fn differences(spec: &CertificateSpec, subject: &Subject, request: &Compared) -> Vec<&'static str> {
+pub fn differences(
+    spec: &CertificateSpec,
+    subject: &Subject,
+    request: &Compared,
+) -> Vec<&'static str> {
     let wanted = [
         addresses(list(spec.ip_addresses.as_ref()).iter().map(String::as_str)),
         set(list(spec.uris.as_ref())),
@@ -107,12 +133,21 @@ pub fn differences(spec: &CertificateSpec, subject: &Subject, request: &Compared
         usages(spec.usages.as_ref()),
     ];
     let pairs = wanted.iter().zip(&request.fields).zip(FIELDS);
-    let mut fields: Vec<_> = pairs.filter(|((a, b), _)| a != b).map(|(_, name)| name).collect();
+    let mut fields: Vec<_> = pairs
+        .filter(|((a, b), _)| a != b)
+        .map(|(_, name)| name)
+        .collect();
     let others = spec.other_names.as_deref().unwrap_or_default();
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let pairs: Vec<(String, String)> =
-        others.iter().map(|o| (text(&o.oid), text(&o.utf8_value))).collect();
-    let wanted = other_names(pairs.iter().map(|(oid, value)| (oid.as_str(), value.as_str())));
+    let pairs: Vec<(String, String)> = others
+        .iter()
+        .map(|o| (text(&o.oid), text(&o.utf8_value)))
+        .collect();
+    let wanted = other_names(
+        pairs
+            .iter()
+            .map(|(oid, value)| (oid.as_str(), value.as_str())),
+    );
     if !others.is_empty() && wanted != request.other_names {
         fields.push("spec.otherNames");
     }
@@ -142,9 +177,20 @@ pub fn leaf_names(leaf: &ParsedCertificate) -> u64 {
 pub fn spec_names(spec: &CertificateSpec) -> u64 {
     let mut names: BTreeSet<String> = list(spec.dns_names.as_ref()).iter().cloned().collect();
     names.extend(spec.common_name.iter().filter(|c| !c.is_empty()).cloned());
-    let ip = |text: &String| text.parse().map_or_else(|_| text.clone(), |a: std::net::IpAddr| a.to_string());
-    names.extend(list(spec.ip_addresses.as_ref()).iter().map(|a| format!("ip {}", ip(a))));
+    let ip = |text: &String| {
+        text.parse()
+            .map_or_else(|_| text.clone(), |a: std::net::IpAddr| a.to_string())
+    };
+    names.extend(
+        list(spec.ip_addresses.as_ref())
+            .iter()
+            .map(|a| format!("ip {}", ip(a))),
+    );
     names.extend(list(spec.uris.as_ref()).iter().map(|u| format!("uri {u}")));
-    names.extend(list(spec.email_addresses.as_ref()).iter().map(|e| format!("email {e}")));
+    names.extend(
+        list(spec.email_addresses.as_ref())
+            .iter()
+            .map(|e| format!("email {e}")),
+    );
     digest(&names)
 }

@@ -88,7 +88,11 @@ impl Seen {
     /// `version` is the resource version in the API server's reply. One that is no number counts as
     /// seen: nothing can be compared with it.
     pub fn new(informer: Informer, version: &str, written: Instant) -> Self {
-        Self { informer, version: version.parse().unwrap_or(0), written }
+        Self {
+            informer,
+            version: version.parse().unwrap_or(0),
+            written,
+        }
     }
 }
 
@@ -116,14 +120,21 @@ impl Progress {
 
     /// Whether each informer has delivered its first list.
     pub fn waiting_for(&self) -> Vec<Informer> {
-        let listed = |i: &Informer| self.listed.get(*i as usize).is_some_and(|l| l.lock().is_some());
+        let listed = |i: &Informer| {
+            self.listed
+                .get(*i as usize)
+                .is_some_and(|l| l.lock().is_some())
+        };
         Informer::ALL.into_iter().filter(|i| !listed(i)).collect()
     }
 
     /// Whether this write has been delivered.
     pub fn has(&self, seen: &Seen) -> bool {
         let index = seen.informer as usize;
-        let passed = self.versions.get(index).is_some_and(|v| v.load(Ordering::Acquire) >= seen.version);
+        let passed = self
+            .versions
+            .get(index)
+            .is_some_and(|v| v.load(Ordering::Acquire) >= seen.version);
         passed
             || self
                 .listed

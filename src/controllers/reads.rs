@@ -50,12 +50,18 @@ impl Reader {
     /// One live object; `None` when it does not exist.
     pub async fn live<K>(&self, namespace: &str, name: &str) -> Result<Option<K>, ReadError>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
     {
         let what = || format!("{} {namespace}/{name}", K::kind(&()));
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         match tokio::time::timeout(DEADLINE, api.get_opt(name)).await {
-            Ok(answer) => answer.map_err(|e| ReadError::Api { what: what(), source: Box::new(e) }),
+            Ok(answer) => answer.map_err(|e| ReadError::Api {
+                what: what(),
+                source: Box::new(e),
+            }),
             Err(_) => Err(ReadError::Deadline(what())),
         }
     }
@@ -70,17 +76,24 @@ pub struct Keys(Mutex<HashMap<(String, String), Arc<PrivateKey>>>);
 impl Keys {
     /// The key, if this process has it.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<PrivateKey>> {
-        self.0.lock().get(&(namespace.to_owned(), name.to_owned())).cloned()
+        self.0
+            .lock()
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .cloned()
     }
 
     /// Remember a key.
     pub fn put(&self, namespace: &str, name: &str, key: Arc<PrivateKey>) {
-        self.0.lock().insert((namespace.to_owned(), name.to_owned()), key);
+        self.0
+            .lock()
+            .insert((namespace.to_owned(), name.to_owned()), key);
     }
 
     /// Forget a key; it is wiped when nobody uses it any more.
     pub fn remove(&self, namespace: &str, name: &str) {
-        self.0.lock().remove(&(namespace.to_owned(), name.to_owned()));
+        self.0
+            .lock()
+            .remove(&(namespace.to_owned(), name.to_owned()));
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::facts::{Identity, IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, digest};
+use super::facts::{
+    Identity, IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, digest,
+};
 use super::key::{Key, Kind};
 use super::progress::Informer;
 use super::status::find;
@@ -54,7 +56,10 @@ struct Index(HashMap<Name, BTreeSet<Arc<str>>>);
 
 impl Index {
     fn insert(&mut self, namespace: &Arc<str>, by: &str, name: &Arc<str>) {
-        self.0.entry((namespace.clone(), by.into())).or_default().insert(name.clone());
+        self.0
+            .entry((namespace.clone(), by.into()))
+            .or_default()
+            .insert(name.clone());
     }
 
     fn remove(&mut self, namespace: &Arc<str>, by: &str, name: &Arc<str>) {
@@ -68,7 +73,10 @@ impl Index {
     }
 
     fn names(&self, namespace: &str, by: &str) -> impl Iterator<Item = &Arc<str>> {
-        self.0.get(&(namespace.into(), by.into())).into_iter().flatten()
+        self.0
+            .get(&(namespace.into(), by.into()))
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -111,22 +119,35 @@ fn id_name(id: &Identity) -> Name {
 }
 
 fn key(kind: Kind, name: &Name) -> Key {
-    Key { kind, namespace: name.0.clone(), name: name.1.clone() }
+    Key {
+        kind,
+        namespace: name.0.clone(),
+        name: name.1.clone(),
+    }
 }
 
 fn challenge_key(namespace: &Arc<str>, challenge: Option<&str>) -> Vec<Key> {
-    challenge.map(|c| key(Kind::Challenge, &(namespace.clone(), c.into()))).into_iter().collect()
+    challenge
+        .map(|c| key(Kind::Challenge, &(namespace.clone(), c.into())))
+        .into_iter()
+        .collect()
 }
 
 /// The uid of the controller, if it is of this kind.
-fn owner_uid(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta, kind: &str) -> Option<String> {
+fn owner_uid(
+    meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    kind: &str,
+) -> Option<String> {
     super::facts::controller_of(meta, kind).map(|o| o.uid.clone())
 }
 
 impl Store {
     /// An empty store. ClusterIssuers refer to Secrets in `cluster_namespace`.
     pub fn new(cluster_namespace: &str) -> Self {
-        Self { inner: RwLock::default(), cluster_namespace: cluster_namespace.into() }
+        Self {
+            inner: RwLock::default(),
+            cluster_namespace: cluster_namespace.into(),
+        }
     }
 
     /// The namespace of a ClusterIssuer's Secrets.
@@ -156,7 +177,9 @@ impl Store {
             Change::OtherSecret(id, present) => {
                 let name = id_name(&id);
                 if present {
-                    inner.other_secrets.insert(digest(&name), digest(&id.version));
+                    inner
+                        .other_secrets
+                        .insert(digest(&name), digest(&id.version));
                 } else {
                     inner.other_secrets.remove(&digest(&name));
                 }
@@ -170,7 +193,11 @@ impl Store {
                 keys
             }
             Change::IngressClass(class) => {
-                if inner.ingress_classes.insert(class) { inner.live_challenges() } else { vec![] }
+                if inner.ingress_classes.insert(class) {
+                    inner.live_challenges()
+                } else {
+                    vec![]
+                }
             }
             Change::Pod(fact) => {
                 let name = id_name(&fact.id);
@@ -206,7 +233,9 @@ impl Store {
                 self.wake_secret(&inner, name, None)
             }
             Informer::Ingresses => {
-                let Some(fact) = inner.ingresses.remove(name) else { return vec![] };
+                let Some(fact) = inner.ingresses.remove(name) else {
+                    return vec![];
+                };
                 let mut keys = challenge_key(&name.0, fact.challenge.as_deref());
                 keys.push(key(Kind::Ingress, name));
                 keys
@@ -240,9 +269,11 @@ impl Store {
             Informer::Secrets => inner.secrets.keys().cloned().collect(),
             Informer::OtherSecrets => return None,
             Informer::Ingresses => inner.ingresses.keys().cloned().collect(),
-            Informer::IngressClasses => {
-                inner.ingress_classes.iter().map(|c| ("".into(), c.clone())).collect()
-            }
+            Informer::IngressClasses => inner
+                .ingress_classes
+                .iter()
+                .map(|c| ("".into(), c.clone()))
+                .collect(),
             Informer::SolverPods => inner.pods.keys().cloned().collect(),
             Informer::SolverServices => inner.services.keys().cloned().collect(),
         })
@@ -266,15 +297,32 @@ impl Store {
         }
     }
 
-    fn wake_secret(&self, inner: &Inner, name: &Name, owner: Option<&(String, String)>) -> Vec<Key> {
+    fn wake_secret(
+        &self,
+        inner: &Inner,
+        name: &Name,
+        owner: Option<&(String, String)>,
+    ) -> Vec<Key> {
         let (namespace, secret) = name;
-        let named = |kind, name: &Arc<str>| Key { kind, namespace: namespace.clone(), name: name.clone() };
-        let mut keys: Vec<Key> =
-            inner.by_secret.names(namespace, secret).map(|n| named(Kind::Certificate, n)).collect();
+        let named = |kind, name: &Arc<str>| Key {
+            kind,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        let mut keys: Vec<Key> = inner
+            .by_secret
+            .names(namespace, secret)
+            .map(|n| named(Kind::Certificate, n))
+            .collect();
         keys.extend(
-            inner.by_key_secret.names(namespace, secret).map(|n| named(Kind::CertificateRequest, n)),
+            inner
+                .by_key_secret
+                .names(namespace, secret)
+                .map(|n| named(Kind::CertificateRequest, n)),
         );
-        keys.extend(owner.map(|(_, certificate)| named(Kind::Certificate, &certificate.as_str().into())));
+        keys.extend(
+            owner.map(|(_, certificate)| named(Kind::Certificate, &certificate.as_str().into())),
+        );
         for (issuer_name, fact) in &inner.issuers {
             let (kind, home) = if issuer_name.0.is_empty() {
                 (Kind::ClusterIssuer, &self.cluster_namespace)
@@ -298,24 +346,33 @@ impl Inner {
         {
             keys.extend(self.forget_certificate(&name));
         }
-        self.by_secret.insert(&name.0, &object.spec.secret_name, &name.1);
+        self.by_secret
+            .insert(&name.0, &object.spec.secret_name, &name.1);
         if let Some(uid) = owner_uid(&object.metadata, "Ingress") {
-            self.children(Kind::Certificate).insert(&name.0, &uid, &name.1);
+            self.children(Kind::Certificate)
+                .insert(&name.0, &uid, &name.1);
         }
         self.certificates.insert(name, object);
         keys
     }
 
     fn forget_certificate(&mut self, name: &Name) -> Vec<Key> {
-        let Some(object) = self.certificates.remove(name) else { return vec![] };
-        self.by_secret.remove(&name.0, &object.spec.secret_name, &name.1);
+        let Some(object) = self.certificates.remove(name) else {
+            return vec![];
+        };
+        self.by_secret
+            .remove(&name.0, &object.spec.secret_name, &name.1);
         let mut keys = vec![key(Kind::Certificate, name)];
         if let Some(uid) = owner_uid(&object.metadata, "Ingress") {
-            self.children(Kind::Certificate).remove(&name.0, &uid, &name.1);
+            self.children(Kind::Certificate)
+                .remove(&name.0, &uid, &name.1);
         }
         // Whoever controlled it: an Ingress that wants one of this name may make its own now.
         let names_it = |i: &IngressFact| i.tls.iter().any(|(_, s)| s.as_deref() == Some(&*name.1));
-        let ingresses = self.ingresses.iter().filter(|(n, i)| n.0 == name.0 && names_it(i));
+        let ingresses = self
+            .ingresses
+            .iter()
+            .filter(|(n, i)| n.0 == name.0 && names_it(i));
         keys.extend(ingresses.map(|(n, _)| key(Kind::Ingress, n)));
         let rivals = self.by_secret.names(&name.0, &object.spec.secret_name);
         keys.extend(rivals.map(|n| key(Kind::Certificate, &(name.0.clone(), n.clone()))));
@@ -324,13 +381,21 @@ impl Inner {
 
     fn request(&mut self, mut fact: RequestFact) -> Vec<Key> {
         let name = id_name(&fact.id);
-        let owner = fact.owner.as_ref().map(|(_, certificate)| (name.0.clone(), certificate.as_str().into()));
-        if fact.is_final() && owner.as_ref().is_none_or(|o| self.revision_reached(o, fact.revision)) {
+        let owner = fact
+            .owner
+            .as_ref()
+            .map(|(_, certificate)| (name.0.clone(), certificate.as_str().into()));
+        if fact.is_final()
+            && owner
+                .as_ref()
+                .is_none_or(|o| self.revision_reached(o, fact.revision))
+        {
             fact.body = None;
         }
         self.unlink_request(&name);
         if let Some((uid, _)) = &fact.owner {
-            self.children(Kind::CertificateRequest).insert(&name.0, uid, &name.1);
+            self.children(Kind::CertificateRequest)
+                .insert(&name.0, uid, &name.1);
         }
         if let Some(secret) = &fact.key_secret
             && !fact.is_final()
@@ -345,14 +410,20 @@ impl Inner {
 
     /// The Certificate has this revision already: the request has nothing more to give.
     fn revision_reached(&self, certificate: &Name, revision: Option<i64>) -> bool {
-        let current = self.certificates.get(certificate).and_then(|c| c.status.as_ref()?.revision);
+        let current = self
+            .certificates
+            .get(certificate)
+            .and_then(|c| c.status.as_ref()?.revision);
         matches!((current, revision), (Some(current), Some(revision)) if current >= revision)
     }
 
     fn unlink_request(&mut self, name: &Name) {
-        let Some(old) = self.requests.get(name).cloned() else { return };
+        let Some(old) = self.requests.get(name).cloned() else {
+            return;
+        };
         if let Some((uid, _)) = &old.owner {
-            self.children(Kind::CertificateRequest).remove(&name.0, uid, &name.1);
+            self.children(Kind::CertificateRequest)
+                .remove(&name.0, uid, &name.1);
         }
         if let Some(secret) = &old.key_secret {
             self.by_key_secret.remove(&name.0, secret, &name.1);
@@ -361,10 +432,14 @@ impl Inner {
 
     fn forget_request(&mut self, name: &Name) -> Vec<Key> {
         self.unlink_request(name);
-        let Some(fact) = self.requests.remove(name) else { return vec![] };
+        let Some(fact) = self.requests.remove(name) else {
+            return vec![];
+        };
         let owner = fact.owner.as_ref();
         let mut keys = vec![key(Kind::CertificateRequest, name)];
-        keys.extend(owner.map(|(_, c)| key(Kind::Certificate, &(name.0.clone(), c.as_str().into()))));
+        keys.extend(
+            owner.map(|(_, c)| key(Kind::Certificate, &(name.0.clone(), c.as_str().into()))),
+        );
         keys
     }
 
@@ -374,7 +449,9 @@ impl Inner {
         let new = self.issuers.get(&name);
         let same = old.is_some_and(|old| {
             new.is_some_and(|new| {
-                old.generation == new.generation && old.ready() == new.ready() && old.id.uid == new.id.uid
+                old.generation == new.generation
+                    && old.ready() == new.ready()
+                    && old.id.uid == new.id.uid
             })
         });
         let mut keys = vec![key(kind, &name)];
@@ -393,7 +470,11 @@ impl Inner {
 
     fn issuer_names(&self, kind: Kind) -> HashSet<Name> {
         let cluster = kind == Kind::ClusterIssuer;
-        self.issuers.keys().filter(|(ns, _)| ns.is_empty() == cluster).cloned().collect()
+        self.issuers
+            .keys()
+            .filter(|(ns, _)| ns.is_empty() == cluster)
+            .cloned()
+            .collect()
     }
 
     /// Whatever refers to an issuer and is not finished.
@@ -406,9 +487,18 @@ impl Inner {
         };
         let certificates = self.certificates.iter().filter(|(_, c)| !is_settled(c));
         let certificates = certificates.filter(|(n, c)| refers(&n.0, &c.spec.issuer_ref));
-        let requests = self.requests.iter().filter(|(n, r)| !r.is_final() && refers(&n.0, &r.issuer));
-        let orders = self.orders.iter().filter(|(n, o)| refers(&n.0, &o.spec.issuer_ref));
-        let challenges = self.challenges.iter().filter(|(n, c)| refers(&n.0, &c.spec.issuer_ref));
+        let requests = self
+            .requests
+            .iter()
+            .filter(|(n, r)| !r.is_final() && refers(&n.0, &r.issuer));
+        let orders = self
+            .orders
+            .iter()
+            .filter(|(n, o)| refers(&n.0, &o.spec.issuer_ref));
+        let challenges = self
+            .challenges
+            .iter()
+            .filter(|(n, c)| refers(&n.0, &c.spec.issuer_ref));
         certificates
             .map(|(n, _)| key(Kind::Certificate, n))
             .chain(requests.map(|(n, _)| key(Kind::CertificateRequest, n)))
@@ -423,7 +513,8 @@ impl Inner {
         let owner = super::facts::controller_of(&object.metadata, "CertificateRequest").cloned();
         let mut keys = vec![key(Kind::Order, &name)];
         if let Some(owner) = owner {
-            self.children(Kind::Order).insert(&name.0, &owner.uid, &name.1);
+            self.children(Kind::Order)
+                .insert(&name.0, &owner.uid, &name.1);
             let request: Name = (name.0.clone(), owner.name.as_str().into());
             keys.push(key(Kind::CertificateRequest, &request));
             keys.extend(self.root_of_request(&request));
@@ -433,11 +524,17 @@ impl Inner {
     }
 
     fn forget_order(&mut self, name: &Name) -> Vec<Key> {
-        let Some(object) = self.orders.remove(name) else { return vec![] };
+        let Some(object) = self.orders.remove(name) else {
+            return vec![];
+        };
         let mut keys = vec![key(Kind::Order, name)];
         if let Some(owner) = super::facts::controller_of(&object.metadata, "CertificateRequest") {
-            self.children(Kind::Order).remove(&name.0, &owner.uid, &name.1);
-            keys.push(key(Kind::CertificateRequest, &(name.0.clone(), owner.name.as_str().into())));
+            self.children(Kind::Order)
+                .remove(&name.0, &owner.uid, &name.1);
+            keys.push(key(
+                Kind::CertificateRequest,
+                &(name.0.clone(), owner.name.as_str().into()),
+            ));
         }
         keys
     }
@@ -450,7 +547,8 @@ impl Inner {
         let old = self.challenges.get(&name).and_then(|c| reason(c));
         let mut keys = vec![key(Kind::Challenge, &name)];
         if let Some(owner) = owner {
-            self.children(Kind::Challenge).insert(&name.0, &owner.uid, &name.1);
+            self.children(Kind::Challenge)
+                .insert(&name.0, &owner.uid, &name.1);
             let order: Name = (name.0.clone(), owner.name.as_str().into());
             keys.push(key(Kind::Order, &order));
             if old != reason(&object) {
@@ -462,21 +560,33 @@ impl Inner {
     }
 
     fn forget_challenge(&mut self, name: &Name) -> Vec<Key> {
-        let Some(object) = self.challenges.remove(name) else { return vec![] };
+        let Some(object) = self.challenges.remove(name) else {
+            return vec![];
+        };
         let mut keys = vec![key(Kind::Challenge, name)];
         if let Some(owner) = super::facts::controller_of(&object.metadata, "Order") {
-            self.children(Kind::Challenge).remove(&name.0, &owner.uid, &name.1);
-            keys.push(key(Kind::Order, &(name.0.clone(), owner.name.as_str().into())));
+            self.children(Kind::Challenge)
+                .remove(&name.0, &owner.uid, &name.1);
+            keys.push(key(
+                Kind::Order,
+                &(name.0.clone(), owner.name.as_str().into()),
+            ));
         }
         // Another Challenge of the same name may have been waiting for this one.
-        let same = self.challenges.iter().filter(|(_, c)| c.spec.dns_name == object.spec.dns_name);
+        let same = self
+            .challenges
+            .iter()
+            .filter(|(_, c)| c.spec.dns_name == object.spec.dns_name);
         keys.extend(same.map(|(n, _)| key(Kind::Challenge, n)));
         keys
     }
 
     fn root_of_request(&self, request: &Name) -> Option<Key> {
         let (_, certificate) = self.requests.get(request)?.owner.as_ref()?;
-        Some(key(Kind::Certificate, &(request.0.clone(), certificate.as_str().into())))
+        Some(key(
+            Kind::Certificate,
+            &(request.0.clone(), certificate.as_str().into()),
+        ))
     }
 
     fn root_of_order(&self, order: &Name) -> Option<Key> {
@@ -486,7 +596,10 @@ impl Inner {
     }
 
     fn live_challenges(&self) -> Vec<Key> {
-        self.challenges.keys().map(|n| key(Kind::Challenge, n)).collect()
+        self.challenges
+            .keys()
+            .map(|n| key(Kind::Challenge, n))
+            .collect()
     }
 
     fn forget_secret(&mut self, name: &Name) -> Option<(String, String)> {
@@ -504,72 +617,129 @@ impl Inner {
 
 /// Ready for its current generation and nothing under way.
 fn is_settled(object: &Certificate) -> bool {
-    let conditions = object.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    let conditions = object
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_deref())
+        .unwrap_or_default();
     let is_true = |kind| find(conditions, kind).is_some_and(|c| c.status == "True");
     is_true("Ready") && !is_true("Issuing")
 }
 
 /// Reads.
 impl Store {
+    /// What refers to an Issuer or ClusterIssuer and is not finished.
+    pub fn users_of(&self, issuer: &Key) -> Vec<Key> {
+        let name = (issuer.namespace.clone(), issuer.name.clone());
+        self.inner.read().users_of(issuer.kind, &name)
+    }
+
     /// A Certificate.
     pub fn certificate(&self, namespace: &str, name: &str) -> Option<Arc<Certificate>> {
-        self.inner.read().certificates.get(&(namespace.into(), name.into())).cloned()
+        self.inner
+            .read()
+            .certificates
+            .get(&(namespace.into(), name.into()))
+            .cloned()
     }
 
     /// A CertificateRequest.
     pub fn request(&self, namespace: &str, name: &str) -> Option<Arc<RequestFact>> {
-        self.inner.read().requests.get(&(namespace.into(), name.into())).cloned()
+        self.inner
+            .read()
+            .requests
+            .get(&(namespace.into(), name.into()))
+            .cloned()
     }
 
     /// The requests that a Certificate controls.
     pub fn requests_of(&self, namespace: &str, uid: &str) -> Vec<Arc<RequestFact>> {
         let inner = self.inner.read();
-        let Some(index) = inner.by_owner.get(&Kind::CertificateRequest) else { return vec![] };
+        let Some(index) = inner.by_owner.get(&Kind::CertificateRequest) else {
+            return vec![];
+        };
         let names = index.names(namespace, uid);
-        names.filter_map(|n| inner.requests.get(&(namespace.into(), n.clone())).cloned()).collect()
+        names
+            .filter_map(|n| inner.requests.get(&(namespace.into(), n.clone())).cloned())
+            .collect()
     }
 
     /// The Orders that a request controls.
     pub fn orders_of(&self, namespace: &str, uid: &str) -> Vec<Arc<Order>> {
         let inner = self.inner.read();
-        let Some(index) = inner.by_owner.get(&Kind::Order) else { return vec![] };
+        let Some(index) = inner.by_owner.get(&Kind::Order) else {
+            return vec![];
+        };
         let names = index.names(namespace, uid);
-        names.filter_map(|n| inner.orders.get(&(namespace.into(), n.clone())).cloned()).collect()
+        names
+            .filter_map(|n| inner.orders.get(&(namespace.into(), n.clone())).cloned())
+            .collect()
     }
 
     /// The Challenges that an Order controls.
     pub fn challenges_of(&self, namespace: &str, uid: &str) -> Vec<Arc<Challenge>> {
         let inner = self.inner.read();
-        let Some(index) = inner.by_owner.get(&Kind::Challenge) else { return vec![] };
+        let Some(index) = inner.by_owner.get(&Kind::Challenge) else {
+            return vec![];
+        };
         let names = index.names(namespace, uid);
-        names.filter_map(|n| inner.challenges.get(&(namespace.into(), n.clone())).cloned()).collect()
+        names
+            .filter_map(|n| {
+                inner
+                    .challenges
+                    .get(&(namespace.into(), n.clone()))
+                    .cloned()
+            })
+            .collect()
     }
 
     /// The Certificates that an Ingress controls.
     pub fn certificates_of(&self, namespace: &str, uid: &str) -> Vec<Arc<Certificate>> {
         let inner = self.inner.read();
-        let Some(index) = inner.by_owner.get(&Kind::Certificate) else { return vec![] };
+        let Some(index) = inner.by_owner.get(&Kind::Certificate) else {
+            return vec![];
+        };
         let names = index.names(namespace, uid);
-        names.filter_map(|n| inner.certificates.get(&(namespace.into(), n.clone())).cloned()).collect()
+        names
+            .filter_map(|n| {
+                inner
+                    .certificates
+                    .get(&(namespace.into(), n.clone()))
+                    .cloned()
+            })
+            .collect()
     }
 
     /// All Certificates of a namespace that name this Secret.
     pub fn certificates_for(&self, namespace: &str, secret: &str) -> Vec<Arc<Certificate>> {
         let inner = self.inner.read();
         let names = inner.by_secret.names(namespace, secret);
-        names.filter_map(|n| inner.certificates.get(&(namespace.into(), n.clone())).cloned()).collect()
+        names
+            .filter_map(|n| {
+                inner
+                    .certificates
+                    .get(&(namespace.into(), n.clone()))
+                    .cloned()
+            })
+            .collect()
     }
 
     /// The next private keys of a Certificate.
     pub fn next_keys_of(&self, namespace: &str, uid: &str) -> Vec<Arc<SecretFact>> {
         let inner = self.inner.read();
         let names = inner.next_keys.names(namespace, uid);
-        names.filter_map(|n| inner.secrets.get(&(namespace.into(), n.clone())).cloned()).collect()
+        names
+            .filter_map(|n| inner.secrets.get(&(namespace.into(), n.clone())).cloned())
+            .collect()
     }
 
     /// A labelled Secret.
     pub fn secret(&self, namespace: &str, name: &str) -> Option<Arc<SecretFact>> {
-        self.inner.read().secrets.get(&(namespace.into(), name.into())).cloned()
+        self.inner
+            .read()
+            .secrets
+            .get(&(namespace.into(), name.into()))
+            .cloned()
     }
 
     /// Whether a Secret without the label exists.
@@ -591,43 +761,76 @@ impl Store {
     pub fn issuer(&self, namespace: &str, reference: &IssuerReference) -> Option<Arc<IssuerFact>> {
         let cluster = reference.kind_or_default() == Kind::ClusterIssuer.name();
         let home: Arc<str> = if cluster { "".into() } else { namespace.into() };
-        self.inner.read().issuers.get(&(home, reference.name.as_str().into())).cloned()
+        self.inner
+            .read()
+            .issuers
+            .get(&(home, reference.name.as_str().into()))
+            .cloned()
     }
 
     /// An Issuer (or, with an empty namespace, a ClusterIssuer) by name.
     pub fn issuer_named(&self, namespace: &str, name: &str) -> Option<Arc<IssuerFact>> {
-        self.inner.read().issuers.get(&(namespace.into(), name.into())).cloned()
+        self.inner
+            .read()
+            .issuers
+            .get(&(namespace.into(), name.into()))
+            .cloned()
     }
 
     /// An Order.
     pub fn order(&self, namespace: &str, name: &str) -> Option<Arc<Order>> {
-        self.inner.read().orders.get(&(namespace.into(), name.into())).cloned()
+        self.inner
+            .read()
+            .orders
+            .get(&(namespace.into(), name.into()))
+            .cloned()
     }
 
     /// A Challenge.
     pub fn challenge(&self, namespace: &str, name: &str) -> Option<Arc<Challenge>> {
-        self.inner.read().challenges.get(&(namespace.into(), name.into())).cloned()
+        self.inner
+            .read()
+            .challenges
+            .get(&(namespace.into(), name.into()))
+            .cloned()
     }
 
     /// All Challenges of a namespace.
     pub fn challenges_in(&self, namespace: &str) -> Vec<Arc<Challenge>> {
         let inner = self.inner.read();
-        inner.challenges.iter().filter(|((ns, _), _)| &**ns == namespace).map(|(_, c)| c.clone()).collect()
+        inner
+            .challenges
+            .iter()
+            .filter(|((ns, _), _)| &**ns == namespace)
+            .map(|(_, c)| c.clone())
+            .collect()
     }
 
     /// An Ingress.
     pub fn ingress(&self, namespace: &str, name: &str) -> Option<Arc<IngressFact>> {
-        self.inner.read().ingresses.get(&(namespace.into(), name.into())).cloned()
+        self.inner
+            .read()
+            .ingresses
+            .get(&(namespace.into(), name.into()))
+            .cloned()
     }
 
     /// A solver's Pod.
     pub fn solver_pod(&self, namespace: &str, name: &str) -> Option<Arc<SolverFact>> {
-        self.inner.read().pods.get(&(namespace.into(), name.into())).cloned()
+        self.inner
+            .read()
+            .pods
+            .get(&(namespace.into(), name.into()))
+            .cloned()
     }
 
     /// A solver's Service.
     pub fn solver_service(&self, namespace: &str, name: &str) -> Option<Arc<SolverFact>> {
-        self.inner.read().services.get(&(namespace.into(), name.into())).cloned()
+        self.inner
+            .read()
+            .services
+            .get(&(namespace.into(), name.into()))
+            .cloned()
     }
 
     /// Whether an IngressClass of this name exists.

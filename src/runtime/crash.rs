@@ -48,8 +48,13 @@ mod armed {
             };
             Some((number.parse().ok()?, stage))
         });
-        let log = std::env::var_os("EVERLEAF_CRASH_LOG")
-            .and_then(|path| std::fs::File::options().create(true).append(true).open(path).ok());
+        let log = std::env::var_os("EVERLEAF_CRASH_LOG").and_then(|path| {
+            std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .ok()
+        });
         Mutex::new(Armed { count: 0, at, log })
     });
 

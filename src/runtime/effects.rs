@@ -2,6 +2,7 @@
 //! metadata in return, and tells which version an informer has to show before its object is
 //! reconciled again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
@@ -15,19 +16,21 @@ use serde_json::{Value, json};
 
 use super::clock::monotonic;
 use super::crash::{Stage, point};
-use crate::api::{Certificate, CertificateRequest, Challenge, Order, labels};
 use crate::api::issuer::{ClusterIssuer, Issuer};
+use crate::api::{Certificate, CertificateRequest, Challenge, Order, labels};
 use crate::controllers::action::{Action, Object, Target};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::{Informer, Seen};
-use crate::solvers::http01::service::{DIRECT_NAME, DIRECT_SELECTOR};
+use crate::solvers::http01::service::DIRECT_NAME;
+use crate::telemetry::metrics::Metrics;
 
 /// The longest time that a write may take.
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Metadata is all that is read of a reply.
-const ACCEPT: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+const ACCEPT: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
 /// A write that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +82,7 @@ pub enum EffectError {
 #[derive(Clone)]
 pub struct Effects {
     client: Client,
+    metrics: Arc<Metrics>,
 }
 
 /// What is read of a reply.
@@ -108,22 +112,34 @@ struct Place {
 
 impl Effects {
     /// A writer on this client.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
+        Self { client, metrics }
     }
 
     /// Carry out one action; what the informers have to show before the object is reconciled again.
     pub async fn execute(&self, action: Action) -> Result<Vec<Seen>, EffectError> {
         match action {
-            Action::PatchStatus { key, version, status } => self.patch_status(&key, &version, status).await,
+            Action::PatchStatus {
+                key,
+                version,
+                status,
+            } => self.patch_status(&key, &version, status).await,
             Action::Create(object) => self.create(*object, false).await,
             Action::Ensure(object) => self.create(*object, true).await,
             Action::ApplySecret(secret) => self.apply_secret(&secret.0).await,
             Action::PatchCertificate { id, patch } => {
-                let place = place_of(Kind::Certificate, &id.namespace, labels::MANAGER_INGRESS_SHIM);
+                let place = place_of(
+                    Kind::Certificate,
+                    &id.namespace,
+                    labels::MANAGER_INGRESS_SHIM,
+                );
                 self.merge(&place, &id.name, &id.version, patch).await
             }
-            Action::SetFinalizers { key, version, finalizers } => {
+            Action::SetFinalizers {
+                key,
+                version,
+                finalizers,
+            } => {
                 let place = place_of(key.kind, &key.namespace, labels::MANAGER_CHALLENGES);
                 let patch = json!({ "metadata": { "finalizers": finalizers } });
                 self.merge(&place, &key.name, &version, patch).await
@@ -134,11 +150,19 @@ impl Effects {
         }
     }
 
-    async fn patch_status(&self, key: &Key, version: &str, status: Value) -> Result<Vec<Seen>, EffectError> {
+    async fn patch_status(
+        &self,
+        key: &Key,
+        version: &str,
+        status: Value,
+    ) -> Result<Vec<Seen>, EffectError> {
         let place = place_of(key.kind, &key.namespace, status_manager(key.kind));
         let what = format!("patch status of {key}");
         let body = json!({ "metadata": { "resourceVersion": version }, "status": status });
-        let params = PatchParams { field_manager: Some(place.manager.into()), ..PatchParams::default() };
+        let params = PatchParams {
+            field_manager: Some(place.manager.into()),
+            ..PatchParams::default()
+        };
         let request = Request::new(&place.path)
             .patch_subresource("status", &key.name, &params, &Patch::Merge(body))
             .map_err(|e| bug(&what, &e))?;
@@ -146,7 +170,13 @@ impl Effects {
         Ok(seen(place.informer, &reply))
     }
 
-    async fn merge(&self, place: &Place, name: &str, version: &str, patch: Value) -> Result<Vec<Seen>, EffectError> {
+    async fn merge(
+        &self,
+        place: &Place,
+        name: &str,
+        version: &str,
+        patch: Value,
+    ) -> Result<Vec<Seen>, EffectError> {
         let what = format!("patch {}/{name}", place.path);
         let mut patch = patch;
         if let Some(object) = patch.as_object_mut() {
@@ -155,9 +185,13 @@ impl Effects {
                 meta.insert("resourceVersion".into(), json!(version));
             }
         }
-        let params = PatchParams { field_manager: Some(place.manager.into()), ..PatchParams::default() };
-        let request =
-            Request::new(&place.path).patch(name, &params, &Patch::Merge(patch)).map_err(|e| bug(&what, &e))?;
+        let params = PatchParams {
+            field_manager: Some(place.manager.into()),
+            ..PatchParams::default()
+        };
+        let request = Request::new(&place.path)
+            .patch(name, &params, &Patch::Merge(patch))
+            .map_err(|e| bug(&what, &e))?;
         match self.send(&what, request).await {
             Ok(reply) => Ok(seen(place.informer, &reply)),
             Err(EffectError::Stale { .. }) if place.path.contains("challenges") => Ok(vec![]),
@@ -167,18 +201,39 @@ impl Effects {
 
     async fn create(&self, object: Object, ensure: bool) -> Result<Vec<Seen>, EffectError> {
         match object {
-            Object::Certificate(o) => self.post(&o, Some(Informer::Certificates), labels::MANAGER_INGRESS_SHIM, ensure).await,
+            Object::Certificate(o) => {
+                self.post(
+                    &o,
+                    Some(Informer::Certificates),
+                    labels::MANAGER_INGRESS_SHIM,
+                    ensure,
+                )
+                .await
+            }
             Object::CertificateRequest(o) => {
                 let manager = labels::MANAGER_CERTIFICATES_REQUEST_MANAGER;
-                self.post(&o, Some(Informer::CertificateRequests), manager, ensure).await
+                self.post(&o, Some(Informer::CertificateRequests), manager, ensure)
+                    .await
             }
             Object::Order(o) => {
                 let manager = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_ACME;
                 self.post(&o, Some(Informer::Orders), manager, ensure).await
             }
-            Object::Challenge(o) => self.post(&o, Some(Informer::Challenges), labels::MANAGER_ORDERS, ensure).await,
+            Object::Challenge(o) => {
+                self.post(
+                    &o,
+                    Some(Informer::Challenges),
+                    labels::MANAGER_ORDERS,
+                    ensure,
+                )
+                .await
+            }
             Object::Secret(o) => {
-                let next_key = o.0.metadata.labels.as_ref().is_some_and(|l| l.contains_key(labels::FAO_LABEL));
+                let next_key =
+                    o.0.metadata
+                        .labels
+                        .as_ref()
+                        .is_some_and(|l| l.contains_key(labels::FAO_LABEL));
                 let (informer, manager) = if next_key {
                     (Informer::Secrets, labels::MANAGER_CERTIFICATES_KEY_MANAGER)
                 } else {
@@ -186,11 +241,33 @@ impl Effects {
                 };
                 self.post(&o.0, Some(informer), manager, ensure).await
             }
-            Object::Pod(o) => self.post(&o, Some(Informer::SolverPods), labels::MANAGER_CHALLENGES, ensure).await,
-            Object::Service(o) => {
-                self.post(&o, Some(Informer::SolverServices), labels::MANAGER_CHALLENGES, ensure).await
+            Object::Pod(o) => {
+                self.post(
+                    &o,
+                    Some(Informer::SolverPods),
+                    labels::MANAGER_CHALLENGES,
+                    ensure,
+                )
+                .await
             }
-            Object::Ingress(o) => self.post(&o, Some(Informer::Ingresses), labels::MANAGER_CHALLENGES, ensure).await,
+            Object::Service(o) => {
+                self.post(
+                    &o,
+                    Some(Informer::SolverServices),
+                    labels::MANAGER_CHALLENGES,
+                    ensure,
+                )
+                .await
+            }
+            Object::Ingress(o) => {
+                self.post(
+                    &o,
+                    Some(Informer::Ingresses),
+                    labels::MANAGER_CHALLENGES,
+                    ensure,
+                )
+                .await
+            }
             // Its address is ours: an earlier process may have left another one.
             Object::EndpointSlice(o) => self.apply(&o, None, labels::MANAGER_CHALLENGES).await,
         }
@@ -210,10 +287,19 @@ impl Effects {
         let namespace = meta.namespace.as_deref();
         let name = meta.name.as_deref().unwrap_or_default();
         let path = K::url_path(&(), namespace);
-        let what = format!("create {} {}/{name}", K::kind(&()), namespace.unwrap_or_default());
+        let what = format!(
+            "create {} {}/{name}",
+            K::kind(&()),
+            namespace.unwrap_or_default()
+        );
         let body = serde_json::to_vec(&typed(object)).map_err(|e| bug(&what, &e))?;
-        let params = PostParams { field_manager: Some(manager.into()), ..PostParams::default() };
-        let request = Request::new(&path).create(&params, body).map_err(|e| bug(&what, &e))?;
+        let params = PostParams {
+            field_manager: Some(manager.into()),
+            ..PostParams::default()
+        };
+        let request = Request::new(&path)
+            .create(&params, body)
+            .map_err(|e| bug(&what, &e))?;
         match self.send(&what, request).await {
             Ok(reply) => Ok(seen(informer, &reply)),
             Err(EffectError::Stale { what }) if ensure => {
@@ -221,25 +307,47 @@ impl Effects {
                     .get(name, &kube::api::GetParams::default())
                     .map_err(|e| bug(&what, &e))?;
                 let reply = self.send(&what, existing).await?;
-                if same_owner(meta, &reply.metadata) { Ok(seen(informer, &reply)) } else { Err(EffectError::Foreign { what }) }
+                if same_owner(meta, &reply.metadata) {
+                    Ok(seen(informer, &reply))
+                } else {
+                    Err(EffectError::Foreign { what })
+                }
             }
             Err(error) => Err(error),
         }
     }
 
     async fn apply_secret(&self, secret: &Secret) -> Result<Vec<Seen>, EffectError> {
-        self.apply(secret, Some(Informer::Secrets), labels::MANAGER_CERTIFICATES_ISSUING).await
+        self.apply(
+            secret,
+            Some(Informer::Secrets),
+            labels::MANAGER_CERTIFICATES_ISSUING,
+        )
+        .await
     }
 
-    async fn apply<K>(&self, object: &K, informer: Option<Informer>, manager: &str) -> Result<Vec<Seen>, EffectError>
+    async fn apply<K>(
+        &self,
+        object: &K,
+        informer: Option<Informer>,
+        manager: &str,
+    ) -> Result<Vec<Seen>, EffectError>
     where
         K: Resource<DynamicType = ()> + Serialize,
     {
         let meta = object.meta();
         let name = meta.name.as_deref().unwrap_or_default();
         let namespace = meta.namespace.as_deref();
-        let what = format!("apply {} {}/{name}", K::kind(&()), namespace.unwrap_or_default());
-        let params = PatchParams { field_manager: Some(manager.into()), force: true, ..PatchParams::default() };
+        let what = format!(
+            "apply {} {}/{name}",
+            K::kind(&()),
+            namespace.unwrap_or_default()
+        );
+        let params = PatchParams {
+            field_manager: Some(manager.into()),
+            force: true,
+            ..PatchParams::default()
+        };
         let request = Request::new(K::url_path(&(), namespace))
             .patch(name, &params, &Patch::Apply(typed(object)))
             .map_err(|e| bug(&what, &e))?;
@@ -247,9 +355,16 @@ impl Effects {
         Ok(seen(informer, &reply))
     }
 
-    async fn edit_ingress(&self, id: &Identity, patch: json_patch::Patch) -> Result<Vec<Seen>, EffectError> {
+    async fn edit_ingress(
+        &self,
+        id: &Identity,
+        patch: json_patch::Patch,
+    ) -> Result<Vec<Seen>, EffectError> {
         let what = format!("edit Ingress {}/{}", id.namespace, id.name);
-        let params = PatchParams { field_manager: Some(labels::MANAGER_CHALLENGES.into()), ..PatchParams::default() };
+        let params = PatchParams {
+            field_manager: Some(labels::MANAGER_CHALLENGES.into()),
+            ..PatchParams::default()
+        };
         let request = Request::new(Ingress::url_path(&(), Some(&id.namespace)))
             .patch(&id.name, &params, &Patch::<()>::Json(patch))
             .map_err(|e| bug(&what, &e))?;
@@ -262,12 +377,17 @@ impl Effects {
         let (path, informer) = target_place(target, &id.namespace);
         let what = format!("delete {target:?} {}/{}", id.namespace, id.name);
         let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: Some(id.uid.clone()), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: Some(id.uid.clone()),
+                resource_version: None,
+            }),
             // A solver Pod has nothing to finish.
             grace_period_seconds: (target == Target::Pod).then_some(0),
             ..DeleteParams::background()
         };
-        let request = Request::new(&path).delete(&id.name, &params).map_err(|e| bug(&what, &e))?;
+        let request = Request::new(&path)
+            .delete(&id.name, &params)
+            .map_err(|e| bug(&what, &e))?;
         match self.send(&what, request).await {
             Ok(reply) => Ok(seen(Some(informer), &reply)),
             Err(EffectError::Stale { .. }) => Ok(vec![]),
@@ -284,27 +404,52 @@ impl Effects {
         if !matches!(answer, Ok(_) | Err(EffectError::Stale { .. })) {
             answer?;
         }
-        let what = format!("delete EndpointSlices of {namespace}/{DIRECT_NAME}");
-        let list = kube::api::ListParams::default().labels(DIRECT_SELECTOR);
-        let request = Request::new(EndpointSlice::url_path(&(), Some(namespace)))
-            .delete_collection(&DeleteParams::background(), &list)
-            .map_err(|e| bug(&what, &e))?;
-        self.send(&what, request).await?;
+        for family in ["ipv4", "ipv6"] {
+            let name = format!("{DIRECT_NAME}-{family}");
+            let what = format!("delete EndpointSlice {namespace}/{name}");
+            let request = Request::new(EndpointSlice::url_path(&(), Some(namespace)))
+                .delete(&name, &DeleteParams::background())
+                .map_err(|e| bug(&what, &e))?;
+            let answer = self.send(&what, request).await;
+            if !matches!(answer, Ok(_) | Err(EffectError::Stale { .. })) {
+                answer?;
+            }
+        }
         Ok(vec![])
     }
 
     /// Post an event; the caller does not wait for more than the write.
-    pub async fn post_event(&self, event: &k8s_openapi::api::core::v1::Event) -> Result<(), EffectError> {
-        self.post(event, None, event.source.as_ref().and_then(|s| s.component.as_deref()).map_or("everleaf", |_| "everleaf"), false)
-            .await
-            .map(|_| ())
+    pub async fn post_event(
+        &self,
+        event: &k8s_openapi::api::core::v1::Event,
+    ) -> Result<(), EffectError> {
+        self.post(
+            event,
+            None,
+            event
+                .source
+                .as_ref()
+                .and_then(|s| s.component.as_deref())
+                .map_or("everleaf", |_| "everleaf"),
+            false,
+        )
+        .await
+        .map(|_| ())
     }
 
-    async fn send(&self, what: &str, mut request: http::Request<Vec<u8>>) -> Result<Reply, EffectError> {
-        request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(ACCEPT));
+    async fn send(
+        &self,
+        what: &str,
+        mut request: http::Request<Vec<u8>>,
+    ) -> Result<Reply, EffectError> {
+        request
+            .headers_mut()
+            .insert(http::header::ACCEPT, http::HeaderValue::from_static(ACCEPT));
+        let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
         point(Stage::Before, what);
         let answer = tokio::time::timeout(DEADLINE, self.client.request::<Reply>(request)).await;
         point(Stage::Committed, what);
+        self.count(&verb, &path, &answer);
         let what = || what.to_owned();
         match answer {
             Err(_) => Err(EffectError::Deadline { what: what() }),
@@ -314,20 +459,77 @@ impl Effects {
                 403 if status.message.contains("being terminated") => {
                     Err(EffectError::Terminating { what: what() })
                 }
-                _ => Err(EffectError::Api { what: what(), source: Box::new(kube::Error::Api(status)) }),
+                _ => Err(EffectError::Api {
+                    what: what(),
+                    source: Box::new(kube::Error::Api(status)),
+                }),
             },
-            Ok(Err(source)) => Err(EffectError::Api { what: what(), source: Box::new(source) }),
+            Ok(Err(source)) => Err(EffectError::Api {
+                what: what(),
+                source: Box::new(source),
+            }),
         }
     }
 }
 
+impl Effects {
+    fn count(
+        &self,
+        verb: &http::Method,
+        path: &str,
+        answer: &Result<Result<Reply, kube::Error>, tokio::time::error::Elapsed>,
+    ) {
+        let code = match answer {
+            Ok(Ok(_)) => 200,
+            Ok(Err(kube::Error::Api(status))) => status.code,
+            _ => 0,
+        };
+        let verb = match verb.as_str() {
+            "POST" => "create",
+            "PATCH" => "patch",
+            "DELETE" => "delete",
+            _ => "get",
+        };
+        self.metrics.api_request(verb, resource(path), code);
+    }
+}
+
+/// The resource in a path, among those that are written.
+fn resource(path: &str) -> &'static str {
+    const KNOWN: [&str; 13] = [
+        "certificates",
+        "certificaterequests",
+        "issuers",
+        "clusterissuers",
+        "orders",
+        "challenges",
+        "secrets",
+        "events",
+        "pods",
+        "services",
+        "ingresses",
+        "endpointslices",
+        "leases",
+    ];
+    KNOWN
+        .into_iter()
+        .find(|name| path.split('/').any(|part| part == *name))
+        .unwrap_or("other")
+}
+
 fn bug(what: &str, error: &dyn std::fmt::Display) -> EffectError {
-    EffectError::Request { what: what.to_owned(), problem: error.to_string() }
+    EffectError::Request {
+        what: what.to_owned(),
+        problem: error.to_string(),
+    }
 }
 
 fn seen(informer: Option<Informer>, reply: &Reply) -> Vec<Seen> {
     let version = &reply.metadata.resource_version;
-    informer.map(|i| Seen::new(i, version, monotonic())).into_iter().collect()
+    informer
+        .map(|i| Seen::new(i, version, monotonic()))
+        .into_iter()
+        .collect()
 }
 
 /// Typed objects do not carry their own type.
@@ -342,12 +544,21 @@ fn typed<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Value {
 
 /// Whether the object that is there has the controller that ours would have; for one without
 /// controller, whether it is marked as this program's.
-fn same_owner(wanted: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta, found: &ReplyMeta) -> bool {
-    let controller = wanted.owner_references.iter().flatten().find(|o| o.controller == Some(true));
+fn same_owner(
+    wanted: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    found: &ReplyMeta,
+) -> bool {
+    let controller = wanted
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|o| o.controller == Some(true));
     match controller {
         Some(owner) => found.owner_references.iter().any(|o| o.uid == owner.uid),
         None => {
-            let mark = |labels: &std::collections::BTreeMap<String, String>| labels.get(labels::MANAGED_BY_LABEL).cloned();
+            let mark = |labels: &std::collections::BTreeMap<String, String>| {
+                labels.get(labels::MANAGED_BY_LABEL).cloned()
+            };
             wanted.labels.as_ref().and_then(mark) == mark(&found.labels)
         }
     }
@@ -368,26 +579,38 @@ fn status_manager(kind: Kind) -> &'static str {
 fn place_of(kind: Kind, namespace: &str, manager: &'static str) -> Place {
     let namespace = (!namespace.is_empty()).then_some(namespace);
     let (path, informer) = match kind {
-        Kind::Certificate => (Certificate::url_path(&(), namespace), Informer::Certificates),
-        Kind::CertificateRequest => {
-            (CertificateRequest::url_path(&(), namespace), Informer::CertificateRequests)
-        }
+        Kind::Certificate => (
+            Certificate::url_path(&(), namespace),
+            Informer::Certificates,
+        ),
+        Kind::CertificateRequest => (
+            CertificateRequest::url_path(&(), namespace),
+            Informer::CertificateRequests,
+        ),
         Kind::Issuer => (Issuer::url_path(&(), namespace), Informer::Issuers),
         Kind::ClusterIssuer => (ClusterIssuer::url_path(&(), None), Informer::ClusterIssuers),
         Kind::Order => (Order::url_path(&(), namespace), Informer::Orders),
         Kind::Challenge => (Challenge::url_path(&(), namespace), Informer::Challenges),
         Kind::Ingress => (Ingress::url_path(&(), namespace), Informer::Ingresses),
     };
-    Place { path, informer: Some(informer), manager }
+    Place {
+        path,
+        informer: Some(informer),
+        manager,
+    }
 }
 
 fn target_place(target: Target, namespace: &str) -> (String, Informer) {
     let namespace = Some(namespace);
     match target {
-        Target::Certificate => (Certificate::url_path(&(), namespace), Informer::Certificates),
-        Target::CertificateRequest => {
-            (CertificateRequest::url_path(&(), namespace), Informer::CertificateRequests)
-        }
+        Target::Certificate => (
+            Certificate::url_path(&(), namespace),
+            Informer::Certificates,
+        ),
+        Target::CertificateRequest => (
+            CertificateRequest::url_path(&(), namespace),
+            Informer::CertificateRequests,
+        ),
         Target::Challenge => (Challenge::url_path(&(), namespace), Informer::Challenges),
         Target::Order => (Order::url_path(&(), namespace), Informer::Orders),
         Target::Secret => (Secret::url_path(&(), namespace), Informer::Secrets),

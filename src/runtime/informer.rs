@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, pin_mut};
@@ -23,11 +22,13 @@ use super::queue::Queue;
 use crate::api::issuer::{ClusterIssuer, Issuer};
 use crate::api::{Certificate, CertificateRequest, Challenge, Order, labels};
 use crate::controllers::facts::{
-    Identity, IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, certificate, changed_at, digest,
+    Identity, IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, certificate,
+    changed_at, digest,
 };
 use crate::controllers::key::Kind;
 use crate::controllers::progress::{Informer, Progress};
 use crate::controllers::store::{Change, Name, Store};
+use crate::telemetry::metrics::Metrics;
 
 /// Shorter than the idle limits of common load balancers.
 const WATCH_SECONDS: u32 = 200;
@@ -42,27 +43,42 @@ pub struct Informers {
     pub progress: Arc<Progress>,
     store: Arc<Store>,
     queue: Arc<Queue>,
-    health: [Health; Informer::COUNT],
-}
-
-#[derive(Debug, Default)]
-struct Health {
-    restarts: AtomicU64,
-    last: Mutex<Option<Timestamp>>,
+    metrics: Arc<Metrics>,
+    last: [Mutex<Option<Timestamp>>; Informer::COUNT],
 }
 
 impl Informers {
     /// None is running yet.
-    pub fn new(store: Arc<Store>, queue: Arc<Queue>, progress: Arc<Progress>) -> Arc<Self> {
-        Arc::new(Self { progress, store, queue, health: Default::default() })
+    pub fn new(
+        store: Arc<Store>,
+        queue: Arc<Queue>,
+        progress: Arc<Progress>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            progress,
+            store,
+            queue,
+            metrics,
+            last: Default::default(),
+        })
     }
 
     /// Start all watches, in `namespace` or everywhere. They end when their tasks are dropped.
-    pub fn start(self: &Arc<Self>, client: &Client, namespace: Option<&str>) -> tokio::task::JoinSet<()> {
+    pub fn start(
+        self: &Arc<Self>,
+        client: &Client,
+        namespace: Option<&str>,
+    ) -> tokio::task::JoinSet<()> {
         let mut tasks = tokio::task::JoinSet::new();
         let fao = format!("{}=true", labels::FAO_LABEL);
         let not_fao = format!("{}!=true", labels::FAO_LABEL);
-        let all = || watcher::Config::default().any_semantic().timeout(WATCH_SECONDS).page_size(PAGE);
+        let all = || {
+            watcher::Config::default()
+                .any_semantic()
+                .timeout(WATCH_SECONDS)
+                .page_size(PAGE)
+        };
         macro_rules! run {
             ($informer:ident, $type:ty, $config:expr, $reduce:expr) => {
                 let api: Api<$type> = api(client, namespace);
@@ -71,28 +87,46 @@ impl Informers {
                 tasks.spawn(async move { me.run(Informer::$informer, api, config, $reduce).await });
             };
         }
-        run!(Certificates, Certificate, all(), |o| Change::Certificate(certificate(o)));
-        run!(CertificateRequests, CertificateRequest, all(), |o| Change::Request(RequestFact::of(o)));
+        run!(Certificates, Certificate, all(), |o| Change::Certificate(
+            certificate(o)
+        ));
+        run!(CertificateRequests, CertificateRequest, all(), |o| {
+            Change::Request(RequestFact::of(o))
+        });
         run!(Orders, Order, all(), Change::Order);
         run!(Challenges, Challenge, all(), Change::Challenge);
         run!(Issuers, Issuer, all(), |o: Issuer| {
-            Change::Issuer(Kind::Issuer, IssuerFact {
-                id: Identity::of(&o.metadata),
-                generation: o.metadata.generation.unwrap_or_default(),
-                changed_at: changed_at(&o.metadata),
-                spec: o.spec,
-                status: o.status.unwrap_or_default(),
-            })
+            Change::Issuer(
+                Kind::Issuer,
+                IssuerFact {
+                    id: Identity::of(&o.metadata),
+                    generation: o.metadata.generation.unwrap_or_default(),
+                    changed_at: changed_at(&o.metadata),
+                    spec: o.spec,
+                    status: o.status.unwrap_or_default(),
+                },
+            )
         });
-        run!(Secrets, Secret, all().labels(&fao), |o| Change::Secret(SecretFact::of(&o)));
-        run!(OtherSecrets, PartialObjectMeta<Secret>, all().labels(&not_fao), |o: PartialObjectMeta<Secret>| {
-            Change::OtherSecret(Identity::of(&o.metadata), true)
-        });
-        run!(Ingresses, Ingress, all(), |o| Change::Ingress(IngressFact::of(o)));
+        run!(Secrets, Secret, all().labels(&fao), |o| Change::Secret(
+            SecretFact::of(&o)
+        ));
+        run!(
+            OtherSecrets,
+            PartialObjectMeta<Secret>,
+            all().labels(&not_fao),
+            |o: PartialObjectMeta<Secret>| { Change::OtherSecret(Identity::of(&o.metadata), true) }
+        );
+        run!(Ingresses, Ingress, all(), |o| Change::Ingress(
+            IngressFact::of(o)
+        ));
         let solver = format!("{}={}", labels::HTTP01_SOLVER_LABEL, labels::TRUE);
         let solvers = all().labels(&solver);
-        run!(SolverPods, Pod, solvers.clone(), |o: Pod| Change::Pod(SolverFact::of_pod(&o)));
-        run!(SolverServices, Service, solvers, |o: Service| Change::Service(SolverFact::of(&o.metadata)));
+        run!(SolverPods, Pod, solvers.clone(), |o: Pod| Change::Pod(
+            SolverFact::of_pod(&o)
+        ));
+        run!(SolverServices, Service, solvers, |o: Service| {
+            Change::Service(SolverFact::of(&o.metadata))
+        });
         self.start_cluster_wide(&mut tasks, client, namespace.is_none());
         tasks
     }
@@ -104,7 +138,12 @@ impl Informers {
         client: &Client,
         issuers: bool,
     ) {
-        let all = || watcher::Config::default().any_semantic().timeout(WATCH_SECONDS).page_size(PAGE);
+        let all = || {
+            watcher::Config::default()
+                .any_semantic()
+                .timeout(WATCH_SECONDS)
+                .page_size(PAGE)
+        };
         let me = self.clone();
         let api: Api<PartialObjectMeta<IngressClass>> = Api::all(client.clone());
         tasks.spawn(async move {
@@ -121,20 +160,28 @@ impl Informers {
         let api: Api<ClusterIssuer> = Api::all(client.clone());
         tasks.spawn(async move {
             let reduce = |o: ClusterIssuer| {
-                Change::Issuer(Kind::ClusterIssuer, IssuerFact {
-                    id: Identity::of(&o.metadata),
-                    generation: o.metadata.generation.unwrap_or_default(),
-                    changed_at: changed_at(&o.metadata),
-                    spec: o.spec.0,
-                    status: o.status.unwrap_or_default(),
-                })
+                Change::Issuer(
+                    Kind::ClusterIssuer,
+                    IssuerFact {
+                        id: Identity::of(&o.metadata),
+                        generation: o.metadata.generation.unwrap_or_default(),
+                        changed_at: changed_at(&o.metadata),
+                        spec: o.spec.0,
+                        status: o.status.unwrap_or_default(),
+                    },
+                )
             };
             me.run(Informer::ClusterIssuers, api, all(), reduce).await;
         });
     }
 
-    async fn run<K>(&self, informer: Informer, api: Api<K>, config: watcher::Config, reduce: impl Fn(K) -> Change)
-    where
+    async fn run<K>(
+        &self,
+        informer: Informer,
+        api: Api<K>,
+        config: watcher::Config,
+        reduce: impl Fn(K) -> Change,
+    ) where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     {
         let stream = watch(api, config).default_backoff();
@@ -144,24 +191,33 @@ impl Informers {
             match event {
                 Ok(event) => self.take(informer, event, &mut list, &reduce),
                 Err(error) => {
-                    if let Some(health) = self.health.get(informer as usize) {
-                        health.restarts.fetch_add(1, Ordering::Relaxed);
-                    }
+                    self.metrics.informer_restarted(informer.name());
                     tracing::warn!(informer = informer.name(), %error, "watch failed; it is started again");
                 }
             }
         }
     }
 
-    fn take<K>(&self, informer: Informer, event: Event<K>, list: &mut List, reduce: impl Fn(K) -> Change)
-    where
+    fn take<K>(
+        &self,
+        informer: Informer,
+        event: Event<K>,
+        list: &mut List,
+        reduce: impl Fn(K) -> Change,
+    ) where
         K: Resource<DynamicType = ()>,
     {
-        if let Some(health) = self.health.get(informer as usize) {
-            *health.last.lock() = Some(now());
+        if let Some(last) = self.last.get(informer as usize) {
+            *last.lock() = Some(now());
         }
+        self.metrics.informer_event(informer.name(), now());
         match event {
-            Event::Init => *list = List { began: Some(monotonic()), ..List::default() },
+            Event::Init => {
+                *list = List {
+                    began: Some(monotonic()),
+                    ..List::default()
+                }
+            }
             Event::InitApply(object) => {
                 let meta = object.meta();
                 let name: Name = (
@@ -230,18 +286,20 @@ impl Informers {
     /// Watches that have been silent for longer than one can be.
     pub fn stalled(&self, now: Timestamp) -> Vec<&'static str> {
         let silent = |informer: &Informer| {
-            let last = self.health.get(*informer as usize).and_then(|h| *h.last.lock());
+            let last = self
+                .last
+                .get(*informer as usize)
+                .and_then(|last| *last.lock());
             // A quiet cluster brings no events: only a watch that never listed is known to be stuck.
-            last.is_none_or(|last| Duration::try_from(now.duration_since(last)).unwrap_or_default() > STALL)
-                && self.progress.waiting_for().contains(informer)
+            last.is_none_or(|last| {
+                Duration::try_from(now.duration_since(last)).unwrap_or_default() > STALL
+            }) && self.progress.waiting_for().contains(informer)
         };
-        Informer::ALL.into_iter().filter(silent).map(Informer::name).collect()
-    }
-
-    /// Name, failures and time of the last event of each watch.
-    pub fn report(&self) -> Vec<(&'static str, u64, Option<Timestamp>)> {
-        let each = Informer::ALL.into_iter().zip(&self.health);
-        each.map(|(i, h)| (i.name(), h.restarts.load(Ordering::Relaxed), *h.last.lock())).collect()
+        Informer::ALL
+            .into_iter()
+            .filter(silent)
+            .map(Informer::name)
+            .collect()
     }
 }
 

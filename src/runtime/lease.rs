@@ -57,16 +57,33 @@ pub fn decide(spec: &LeaseSpec, me: &str, seen: &mut Option<Seen>, now: Instant)
         return Decision::Take;
     }
     let renewed = spec.renew_time.as_ref().map(|t| t.0);
-    let unchanged = seen.as_ref().filter(|s| s.holder == holder && s.renewed == renewed).cloned();
-    let current = unchanged.unwrap_or(Seen { holder, renewed, since: now });
-    let wait = Duration::from_secs(u64::try_from(spec.lease_duration_seconds.unwrap_or(60)).unwrap_or(60));
+    let unchanged = seen
+        .as_ref()
+        .filter(|s| s.holder == holder && s.renewed == renewed)
+        .cloned();
+    let current = unchanged.unwrap_or(Seen {
+        holder,
+        renewed,
+        since: now,
+    });
+    let wait =
+        Duration::from_secs(u64::try_from(spec.lease_duration_seconds.unwrap_or(60)).unwrap_or(60));
     let expired = now.duration_since(current.since) >= wait;
     *seen = Some(current);
-    if expired { Decision::Take } else { Decision::Wait }
+    if expired {
+        Decision::Take
+    } else {
+        Decision::Wait
+    }
 }
 
 /// Hold the Lease until `stop`. The receiver tells whether we do; once true, false means lost.
-pub async fn hold(client: Client, settings: Settings, held: watch::Sender<bool>, stop: CancellationToken) {
+pub async fn hold(
+    client: Client,
+    settings: Settings,
+    held: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
     let api: Api<Lease> = Api::namespaced(client, &settings.namespace);
     let mut seen = None;
     let mut last = None;
@@ -99,12 +116,22 @@ pub async fn hold(client: Client, settings: Settings, held: watch::Sender<bool>,
     }
 }
 
-async fn attempt(api: &Api<Lease>, settings: &Settings, seen: &mut Option<Seen>) -> Result<bool, Error> {
+async fn attempt(
+    api: &Api<Lease>,
+    settings: &Settings,
+    seen: &mut Option<Seen>,
+) -> Result<bool, Error> {
     let Some(mut lease) = deadline(settings, api.get_opt(NAME)).await? else {
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(NAME.into()),
-                labels: Some([(labels::MANAGED_BY_LABEL.to_owned(), labels::MANAGED_BY.to_owned())].into()),
+                labels: Some(
+                    [(
+                        labels::MANAGED_BY_LABEL.to_owned(),
+                        labels::MANAGED_BY.to_owned(),
+                    )]
+                    .into(),
+                ),
                 ..ObjectMeta::default()
             },
             spec: Some(ours(LeaseSpec::default(), settings)),
@@ -133,8 +160,14 @@ fn ours(spec: LeaseSpec, settings: &Settings) -> LeaseSpec {
     let time = MicroTime(now());
     LeaseSpec {
         holder_identity: Some(settings.identity.clone()),
-        lease_duration_seconds: Some(i32::try_from(settings.duration.as_secs()).unwrap_or(i32::MAX)),
-        acquire_time: if mine { spec.acquire_time } else { Some(time.clone()) },
+        lease_duration_seconds: Some(
+            i32::try_from(settings.duration.as_secs()).unwrap_or(i32::MAX),
+        ),
+        acquire_time: if mine {
+            spec.acquire_time
+        } else {
+            Some(time.clone())
+        },
         lease_transitions: Some(spec.lease_transitions.unwrap_or_default() + i32::from(!mine)),
         renew_time: Some(time),
         ..spec
@@ -143,8 +176,14 @@ fn ours(spec: LeaseSpec, settings: &Settings) -> LeaseSpec {
 
 /// Let the next replica in at once.
 async fn release(api: &Api<Lease>, settings: &Settings) {
-    let Ok(Some(mut lease)) = deadline(settings, api.get_opt(NAME)).await else { return };
-    let mine = lease.spec.as_ref().and_then(|s| s.holder_identity.as_deref()) == Some(&settings.identity);
+    let Ok(Some(mut lease)) = deadline(settings, api.get_opt(NAME)).await else {
+        return;
+    };
+    let mine = lease
+        .spec
+        .as_ref()
+        .and_then(|s| s.holder_identity.as_deref())
+        == Some(&settings.identity);
     if !mine {
         return;
     }
@@ -152,7 +191,8 @@ async fn release(api: &Api<Lease>, settings: &Settings) {
         spec.holder_identity = Some(String::new());
         spec.lease_duration_seconds = Some(1);
     }
-    if let Err(error) = deadline(settings, api.replace(NAME, &PostParams::default(), &lease)).await {
+    if let Err(error) = deadline(settings, api.replace(NAME, &PostParams::default(), &lease)).await
+    {
         tracing::warn!(%error, "the Lease could not be released; the next replica waits until it expires");
     }
 }
@@ -195,8 +235,14 @@ mod tests {
     #[test]
     fn a_free_lease_and_our_own_are_taken() {
         let now = monotonic();
-        assert_eq!(decide(&LeaseSpec::default(), "me", &mut None, now), Decision::Take);
-        assert_eq!(decide(&held_by("me", 1), "me", &mut None, now), Decision::Take);
+        assert_eq!(
+            decide(&LeaseSpec::default(), "me", &mut None, now),
+            Decision::Take
+        );
+        assert_eq!(
+            decide(&held_by("me", 1), "me", &mut None, now),
+            Decision::Take
+        );
     }
 
     #[test]
@@ -204,27 +250,48 @@ mod tests {
         let start = monotonic();
         let mut seen = None;
         let later = start + Duration::from_secs(59);
-        assert_eq!(decide(&held_by("other", 1), "me", &mut seen, start), Decision::Wait);
-        assert_eq!(decide(&held_by("other", 2), "me", &mut seen, later), Decision::Wait);
+        assert_eq!(
+            decide(&held_by("other", 1), "me", &mut seen, start),
+            Decision::Wait
+        );
+        assert_eq!(
+            decide(&held_by("other", 2), "me", &mut seen, later),
+            Decision::Wait
+        );
         let after = later + Duration::from_secs(59);
-        assert_eq!(decide(&held_by("other", 2), "me", &mut seen, after), Decision::Wait);
+        assert_eq!(
+            decide(&held_by("other", 2), "me", &mut seen, after),
+            Decision::Wait
+        );
     }
 
     #[test]
     fn a_silent_holder_is_replaced_after_its_lease_duration() {
         let start = monotonic();
         let mut seen = None;
-        assert_eq!(decide(&held_by("other", 1), "me", &mut seen, start), Decision::Wait);
+        assert_eq!(
+            decide(&held_by("other", 1), "me", &mut seen, start),
+            Decision::Wait
+        );
         let later = start + Duration::from_secs(60);
-        assert_eq!(decide(&held_by("other", 1), "me", &mut seen, later), Decision::Take);
+        assert_eq!(
+            decide(&held_by("other", 1), "me", &mut seen, later),
+            Decision::Take
+        );
     }
 
     #[test]
     fn a_new_holder_gets_a_whole_lease_duration() {
         let start = monotonic();
         let mut seen = None;
-        assert_eq!(decide(&held_by("other", 1), "me", &mut seen, start), Decision::Wait);
+        assert_eq!(
+            decide(&held_by("other", 1), "me", &mut seen, start),
+            Decision::Wait
+        );
         let later = start + Duration::from_secs(60);
-        assert_eq!(decide(&held_by("third", 1), "me", &mut seen, later), Decision::Wait);
+        assert_eq!(
+            decide(&held_by("third", 1), "me", &mut seen, later),
+            Decision::Wait
+        );
     }
 }

@@ -216,7 +216,8 @@ impl Queue {
             .entries
             .get(key)
             .is_some_and(|e| !e.running && matches!(e.place, Place::Delayed(_) | Place::Nowhere));
-        if idle && let Some(entry) = state.entries.remove(key)
+        if idle
+            && let Some(entry) = state.entries.remove(key)
             && let Place::Delayed(due) = entry.place
         {
             state.delayed.remove(&(due, key.clone()));
@@ -226,7 +227,12 @@ impl Queue {
     /// Keys that wait for a worker, and reconciles that ran on facts older than their own writes.
     pub fn depth(&self) -> (usize, u64) {
         let state = self.state.lock();
-        let ready = state.ready.iter().flat_map(|t| t.keys.values()).map(VecDeque::len).sum();
+        let ready = state
+            .ready
+            .iter()
+            .flat_map(|t| t.keys.values())
+            .map(VecDeque::len)
+            .sum();
         (ready, state.stale_skips)
     }
 }
@@ -323,7 +329,9 @@ impl State {
 }
 
 fn backoff(first: Duration, last: Duration, failures: u32) -> Duration {
-    first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16))).min(last)
+    first
+        .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)))
+        .min(last)
 }
 
 #[cfg(test)]
@@ -375,10 +383,13 @@ mod tests {
             queue.add(key("crowded", name));
         }
         queue.add(key("quiet", "1"));
-        let order: Vec<_> = std::iter::from_fn(|| take(&queue)).map(|k| k.namespace).collect();
-        assert_eq!(order.iter().map(AsRef::as_ref).collect::<Vec<_>>(), [
-            "crowded", "quiet", "crowded", "crowded"
-        ]);
+        let order: Vec<_> = std::iter::from_fn(|| take(&queue))
+            .map(|k| k.namespace)
+            .collect();
+        assert_eq!(
+            order.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
+            ["crowded", "quiet", "crowded", "crowded"]
+        );
     }
 
     #[test]

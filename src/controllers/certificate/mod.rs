@@ -131,6 +131,8 @@ pub enum Outcome {
     Loaded(Zeroizing<Vec<u8>>),
     /// The private key is nowhere.
     KeyLost,
+    /// The CSR cannot be built from this spec: why.
+    Unbuildable(String),
     /// The target Secret's data.
     Repaired(SecretData),
 }
@@ -156,7 +158,10 @@ impl Observation {
     /// The request that gave the certificate in the Secret, if it is still there.
     pub fn current_request(&self) -> Option<&RequestFact> {
         let revision = i64::from(self.status().revision?);
-        self.requests.iter().find(|r| r.revision == Some(revision)).map(AsRef::as_ref)
+        self.requests
+            .iter()
+            .find(|r| r.revision == Some(revision))
+            .map(AsRef::as_ref)
     }
 
     /// Whether what made the attempt fail at `failed` has changed since: the issuer was edited, or the

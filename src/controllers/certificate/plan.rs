@@ -35,13 +35,19 @@ pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect
 }
 
 /// Plan what follows from an effect.
-pub fn absorb(o: &Observation, settings: &Settings, outcome: Outcome, now: Timestamp) -> Plan<Effect> {
+pub fn absorb(
+    o: &Observation,
+    settings: &Settings,
+    outcome: Outcome,
+    now: Timestamp,
+) -> Plan<Effect> {
     let mut step = Step::new(o, settings, now);
     match outcome {
         Outcome::Prepared { csr, key } => step.request(&csr, key.as_ref().map(|k| k.as_slice())),
         Outcome::Loaded(key) => step.issue(&key),
         Outcome::Repaired(data) => step.repair(data),
         Outcome::KeyLost => step.start_over(),
+        Outcome::Unbuildable(problem) => step.unbuildable(&problem),
     }
     step.finish()
 }
@@ -121,10 +127,18 @@ impl<'a> Step<'a> {
             return;
         }
         let generation = self.o.certificate.metadata.generation;
-        let issuing = condition("Issuing", true, violation.reason, &violation.message, generation);
+        let issuing = condition(
+            "Issuing",
+            true,
+            violation.reason,
+            &violation.message,
+            generation,
+        );
         self.set(issuing);
         if violation.reason != "DoesNotExist" {
-            self.plan.events.push(Event::normal(TRIGGER, "Issuing", &violation.message));
+            self.plan
+                .events
+                .push(Event::normal(TRIGGER, "Issuing", &violation.message));
         }
         self.proceed(&wanted);
     }
@@ -159,11 +173,17 @@ impl<'a> Step<'a> {
         };
         let key = self.current_key();
         if self.is_useless(&request, key.as_ref()) {
-            self.after.push(Action::Delete(Target::CertificateRequest, request.id.clone()));
+            self.after.push(Action::Delete(
+                Target::CertificateRequest,
+                request.id.clone(),
+            ));
             return;
         }
         if let Some(refusal) = request.denied.as_ref().or(request.invalid.as_ref()) {
-            return self.fail(refusal.reason.as_deref().unwrap_or("Failed"), refusal.message.as_deref());
+            return self.fail(
+                refusal.reason.as_deref().unwrap_or("Failed"),
+                refusal.message.as_deref(),
+            );
         }
         match request.ready_reason() {
             "Failed" | "Denied" => {
@@ -178,7 +198,9 @@ impl<'a> Step<'a> {
 
     /// A request of another spec, another key, or an earlier failure.
     fn is_useless(&self, request: &RequestFact, key: Option<&KeyFact>) -> bool {
-        let Ok(compared) = &request.compared else { return true };
+        let Ok(compared) = &request.compared else {
+            return true;
+        };
         let known = key.is_some_and(|k| k.public == compared.public);
         // The key of a failed or denied request may be gone already: its answer still counts.
         let refused = request.is_final() && request.ready_reason() != "Issued";
@@ -191,7 +213,11 @@ impl<'a> Step<'a> {
 
     /// The private key of the issuance under way.
     fn current_key(&self) -> Option<KeyFact> {
-        let stored = self.o.next_keys.iter().find_map(|s| s.key.as_ref()?.as_ref().ok());
+        let stored = self
+            .o
+            .next_keys
+            .iter()
+            .find_map(|s| s.key.as_ref()?.as_ref().ok());
         stored.copied().or(self.o.staged)
     }
 
@@ -200,21 +226,30 @@ impl<'a> Step<'a> {
         let source = match self.key_source(wanted) {
             Ok(source) => source,
             Err(problem) => {
-                let why = Violation { reason: "CannotRegenerateKey", message: problem.clone() };
-                self.plan.events.push(Event::warning(KEYS, "CannotRegenerateKey", problem));
+                let why = Violation {
+                    reason: "CannotRegenerateKey",
+                    message: problem.clone(),
+                };
+                self.plan
+                    .events
+                    .push(Event::warning(KEYS, "CannotRegenerateKey", problem));
                 self.ready(Some(&why), None);
                 return;
             }
         };
         let durable = !matches!(self.o.issuer, IssuerState::Ready { in_process: true });
         let name = self.key_name();
-        if durable && self.o.status().next_private_key_secret_name.as_deref() != Some(name.as_str()) {
+        if durable && self.o.status().next_private_key_secret_name.as_deref() != Some(name.as_str())
+        {
             self.put("nextPrivateKeySecretName", json!(name));
         }
         if matches!(source, KeySource::Target(_)) {
             let secret = &self.o.certificate.spec.secret_name;
-            let message = format!("Reusing private key stored in existing Secret resource \"{secret}\"");
-            self.plan.events.push(Event::normal(KEYS, "Reused", message));
+            let message =
+                format!("Reusing private key stored in existing Secret resource \"{secret}\"");
+            self.plan
+                .events
+                .push(Event::normal(KEYS, "Reused", message));
         }
         self.plan.effect = Some(Effect::Prepare {
             source,
@@ -232,13 +267,16 @@ impl<'a> Step<'a> {
     /// Contract §4.3: an existing next key that fits, the target's key with rotation policy Never, else
     /// a new one. An error says why the policy forbids a new one.
     fn key_source(&mut self, wanted: &Wanted) -> Result<KeySource, String> {
-        let fits = |key: &Option<Result<KeyFact, String>>| {
-            matches!(key, Some(Ok(k)) if policy::key_differences(self.o, k).is_empty())
-        };
-        let (usable, broken): (Vec<_>, Vec<_>) = self.o.next_keys.iter().partition(|s| fits(&s.key));
+        let fits = |key: &Option<Result<KeyFact, String>>| matches!(key, Some(Ok(k)) if policy::key_differences(self.o, k).is_empty());
+        let (usable, broken): (Vec<_>, Vec<_>) =
+            self.o.next_keys.iter().partition(|s| fits(&s.key));
         let broken: Vec<Identity> = broken.into_iter().map(|s| s.id.clone()).collect();
         let usable = usable.first().map(|s| s.id.name.to_string());
-        self.after.extend(broken.into_iter().map(|id| Action::Delete(Target::Secret, id)));
+        self.after.extend(
+            broken
+                .into_iter()
+                .map(|id| Action::Delete(Target::Secret, id)),
+        );
         if let Some(name) = usable {
             return Ok(KeySource::Next(name));
         }
@@ -247,13 +285,21 @@ impl<'a> Step<'a> {
         {
             return Ok(KeySource::Staged);
         }
-        let policy = self.o.certificate.spec.private_key.as_ref().and_then(|k| k.rotation_policy.as_deref());
+        let policy = self
+            .o
+            .certificate
+            .spec
+            .private_key
+            .as_ref()
+            .and_then(|k| k.rotation_policy.as_deref());
         let existing = self.o.secret.as_ref().and_then(|s| s.key.as_ref());
         match (policy, existing) {
             (Some("Never"), Some(Ok(key))) => {
                 let fields = policy::key_differences(self.o, key);
                 if fields.is_empty() {
-                    return Ok(KeySource::Target(self.o.certificate.spec.secret_name.clone()));
+                    return Ok(KeySource::Target(
+                        self.o.certificate.spec.secret_name.clone(),
+                    ));
                 }
                 Err(format!(
                     "the private key in the Secret does not match {}, and spec.privateKey.rotationPolicy \
@@ -262,8 +308,12 @@ impl<'a> Step<'a> {
                 ))
             }
             (Some("Never"), Some(Err(problem))) => {
-                let message = format!("Existing private key cannot be read ({problem}); generating a new one");
-                self.plan.events.push(Event::warning(KEYS, "DecodeFailed", message));
+                let message = format!(
+                    "Existing private key cannot be read ({problem}); generating a new one"
+                );
+                self.plan
+                    .events
+                    .push(Event::warning(KEYS, "DecodeFailed", message));
                 Ok(KeySource::Generate(wanted.key))
             }
             _ => Ok(KeySource::Generate(wanted.key)),
@@ -277,20 +327,28 @@ impl<'a> Step<'a> {
         let certificate = &self.o.certificate;
         if let Some(key) = key {
             let secret = next_key(certificate, &name, key);
-            self.after.push(Action::Ensure(Box::new(Object::Secret(SecretObject(secret)))));
+            self.after
+                .push(Action::Ensure(Box::new(Object::Secret(SecretObject(
+                    secret,
+                )))));
         }
         let prefixes = &self.settings.copied_annotation_prefixes;
         let request = certificate_request(certificate, revision, &name, csr, prefixes);
         if self.settings.verbose_events {
             let created = request.metadata.name.clone().unwrap_or_default();
             let message = format!("Created new CertificateRequest resource \"{created}\"");
-            self.plan.events.push(Event::normal(REQUESTS, "Requested", message));
+            self.plan
+                .events
+                .push(Event::normal(REQUESTS, "Requested", message));
         }
-        self.after.push(Action::Create(Box::new(Object::CertificateRequest(request))));
+        self.after
+            .push(Action::Create(Box::new(Object::CertificateRequest(
+                request,
+            ))));
     }
 
     /// The request is answered: check the certificate, then fetch the private key.
-    fn answer(&mut self, request: &RequestFact, _wanted: &Wanted) {
+    fn answer(&mut self, request: &RequestFact, wanted: &Wanted) {
         let Some(body) = &request.body else {
             // The answer was dropped from memory although nobody used it: read it again.
             return;
@@ -298,14 +356,19 @@ impl<'a> Step<'a> {
         let chain = body.status.as_ref().and_then(|s| s.certificate.as_ref());
         let problem = match chain.map(|c| parse_chain(&c.0)) {
             None => Some("the issuer returned no certificate".to_owned()),
-            Some(Err(e)) => Some(format!("the issuer returned a certificate that cannot be read: {e}")),
+            Some(Err(e)) => Some(format!(
+                "the issuer returned a certificate that cannot be read: {e}"
+            )),
             Some(Ok(chain)) => chain.first().and_then(|leaf| {
                 let public = crate::controllers::facts::digest(&leaf.public_key_der());
                 let asked = request.compared.as_ref().map(|c| c.public);
                 if asked != Ok(public) {
                     Some("the issuer returned a certificate for another public key".to_owned())
                 } else if leaf.not_after() <= self.now {
-                    Some(format!("the issuer returned a certificate that expired at {}", leaf.not_after()))
+                    Some(format!(
+                        "the issuer returned a certificate that expired at {}",
+                        leaf.not_after()
+                    ))
                 } else {
                     None
                 }
@@ -316,23 +379,35 @@ impl<'a> Step<'a> {
         }
         self.plan.effect = Some(Effect::LoadKey {
             name: self.key_name(),
-            encoding: super::request::Wanted::try_from(&self.o.certificate.spec)
-                .map(|w| w.encoding)
-                .unwrap_or_default(),
+            encoding: wanted.encoding,
         });
     }
 
     /// Write the target Secret in one piece, then the status, then clean up.
     fn issue(&mut self, key: &[u8]) {
-        let Some(request) = self.next_request().cloned() else { return };
-        let Some(status) = request.body.as_ref().and_then(|b| b.status.as_ref()) else { return };
-        let certificate = status.certificate.as_ref().map(|c| c.0.clone()).unwrap_or_default();
-        let Ok(chain) = parse_chain(&certificate) else { return };
+        let Some(request) = self.next_request().cloned() else {
+            return;
+        };
+        let Some(status) = request.body.as_ref().and_then(|b| b.status.as_ref()) else {
+            return;
+        };
+        let certificate = status
+            .certificate
+            .as_ref()
+            .map(|c| c.0.clone())
+            .unwrap_or_default();
+        let Ok(chain) = parse_chain(&certificate) else {
+            return;
+        };
         let Some(leaf) = chain.first() else { return };
         let data = SecretData {
             key: key.to_vec(),
             certificate,
-            ca: status.ca.as_ref().map(|ca| ca.0.clone()).filter(|ca| !ca.is_empty()),
+            ca: status
+                .ca
+                .as_ref()
+                .map(|ca| ca.0.clone())
+                .filter(|ca| !ca.is_empty()),
         };
         self.apply(&request.issuer, leaf, data);
         let generation = self.o.certificate.metadata.generation;
@@ -342,30 +417,56 @@ impl<'a> Step<'a> {
         self.put("revision", json!(self.o.next_revision()));
         self.put("notBefore", json!(seconds(leaf.not_before())));
         self.put("notAfter", json!(seconds(leaf.not_after())));
-        let due = renewal_time(&self.o.certificate.spec, leaf.not_before(), leaf.not_after());
-        self.put("renewalTime", due.map_or(Value::Null, |t| json!(seconds(t))));
-        self.clear(["lastFailureTime", "failedIssuanceAttempts", "nextPrivateKeySecretName"]);
+        let due = renewal_time(
+            &self.o.certificate.spec,
+            leaf.not_before(),
+            leaf.not_after(),
+        );
+        self.put(
+            "renewalTime",
+            due.map_or(Value::Null, |t| json!(seconds(t))),
+        );
+        self.clear([
+            "lastFailureTime",
+            "failedIssuanceAttempts",
+            "nextPrivateKeySecretName",
+        ]);
         self.discard_keys(None);
         let message = "The certificate has been successfully issued";
-        self.plan.events.push(Event::normal(ISSUING, "Issuing", message));
+        self.plan
+            .events
+            .push(Event::normal(ISSUING, "Issuing", message));
     }
 
-    fn apply(&mut self, issuer: &IssuerReference, leaf: &crate::pki::ParsedCertificate, data: SecretData) {
+    fn apply(
+        &mut self,
+        issuer: &IssuerReference,
+        leaf: &crate::pki::ParsedCertificate,
+        data: SecretData,
+    ) {
         let kind = self.o.secret.as_ref().map(|s| s.kind.as_str());
         let owned = self.settings.enable_certificate_owner_ref;
         let secret = target(&self.o.certificate, issuer, leaf, data, kind, owned);
-        self.plan.actions.push(Action::ApplySecret(Box::new(SecretObject(secret))));
+        self.plan
+            .actions
+            .push(Action::ApplySecret(Box::new(SecretObject(secret))));
     }
 
     /// The Secret lost labels or annotations that the Certificate asks for: put them back.
     fn repair(&mut self, data: SecretData) {
-        let Ok(chain) = parse_chain(&data.certificate) else { return };
+        let Ok(chain) = parse_chain(&data.certificate) else {
+            return;
+        };
         let Some(leaf) = chain.first() else { return };
         let issuer = self.o.secret.as_ref().map_or_else(
             || self.o.certificate.spec.issuer_ref.clone(),
             |secret| {
                 let [name, kind, group] = secret.issuer.clone();
-                IssuerReference { name: name.unwrap_or_default(), kind, group }
+                IssuerReference {
+                    name: name.unwrap_or_default(),
+                    kind,
+                    group,
+                }
             },
         );
         self.apply(&issuer, leaf, data);
@@ -374,17 +475,39 @@ impl<'a> Step<'a> {
     /// The private key of the request is nowhere: the request is of no use.
     fn start_over(&mut self) {
         if let Some(request) = self.next_request() {
-            self.after.push(Action::Delete(Target::CertificateRequest, request.id.clone()));
+            self.after.push(Action::Delete(
+                Target::CertificateRequest,
+                request.id.clone(),
+            ));
         }
+    }
+
+    /// The library refuses the spec: an issuance would only fail again.
+    fn unbuildable(&mut self, problem: &str) {
+        let message =
+            format!("Failed to build the certificate request: {problem}. Correct the spec.");
+        self.plan
+            .events
+            .push(Event::warning(REQUESTS, "RequestFailed", &message));
+        self.ready(
+            Some(&Violation {
+                reason: "RequestFailed",
+                message,
+            }),
+            None,
+        );
     }
 
     fn fail(&mut self, reason: &str, message: Option<&str>) {
         let attempts = self.o.status().failed_issuance_attempts.unwrap_or_default() + 1;
         let message = message.unwrap_or_default();
-        let message =
-            format!("The certificate request has failed to complete and will be retried: {message}");
+        let message = format!(
+            "The certificate request has failed to complete and will be retried: {message}"
+        );
         let generation = self.o.certificate.metadata.generation;
-        self.plan.events.push(Event::warning(ISSUING, reason, &message));
+        self.plan
+            .events
+            .push(Event::warning(ISSUING, reason, &message));
         self.set(condition("Issuing", false, reason, message, generation));
         self.put("lastFailureTime", json!(seconds(self.now)));
         self.put("failedIssuanceAttempts", json!(attempts));
@@ -411,7 +534,11 @@ impl<'a> Step<'a> {
 
     /// Validity and renewal time as the Secret's certificate says; returns the latter.
     fn settle_times(&mut self) -> Option<Timestamp> {
-        let leaf = self.o.secret.as_ref().and_then(|s| s.certificate.as_ref()?.as_ref().ok());
+        let leaf = self
+            .o
+            .secret
+            .as_ref()
+            .and_then(|s| s.certificate.as_ref()?.as_ref().ok());
         let Some(leaf) = leaf else {
             self.clear(["notBefore", "notAfter", "renewalTime"]);
             return None;
@@ -422,9 +549,21 @@ impl<'a> Step<'a> {
             time.as_ref().map_or(Value::Null, |t| json!(t))
         };
         let fields = [
-            ("notBefore", json!(seconds(leaf.not_before)), as_json(&status.not_before)),
-            ("notAfter", json!(seconds(leaf.not_after)), as_json(&status.not_after)),
-            ("renewalTime", due.map_or(Value::Null, |t| json!(seconds(t))), as_json(&status.renewal_time)),
+            (
+                "notBefore",
+                json!(seconds(leaf.not_before)),
+                as_json(&status.not_before),
+            ),
+            (
+                "notAfter",
+                json!(seconds(leaf.not_after)),
+                as_json(&status.not_after),
+            ),
+            (
+                "renewalTime",
+                due.map_or(Value::Null, |t| json!(seconds(t))),
+                as_json(&status.renewal_time),
+            ),
         ];
         for (name, new, old) in fields {
             if new != old {
@@ -440,18 +579,30 @@ impl<'a> Step<'a> {
         if !ready {
             return;
         }
-        let limit = self.o.certificate.spec.revision_history_limit.filter(|l| *l >= 1).unwrap_or(1);
+        let limit = self
+            .o
+            .certificate
+            .spec
+            .revision_history_limit
+            .filter(|l| *l >= 1)
+            .unwrap_or(1);
         let mut requests: Vec<&Arc<RequestFact>> = self.o.requests.iter().collect();
         requests.sort_by_key(|r| std::cmp::Reverse(r.revision));
         let keep = usize::try_from(limit).unwrap_or(1);
         let old = requests.into_iter().skip(keep).filter(|r| !r.id.deleting);
-        self.after.extend(old.map(|r| Action::Delete(Target::CertificateRequest, r.id.clone())));
+        self.after
+            .extend(old.map(|r| Action::Delete(Target::CertificateRequest, r.id.clone())));
     }
 
     /// Delete next private keys, except the one named.
     fn discard_keys(&mut self, keep: Option<&str>) {
-        let leftover = self.o.next_keys.iter().filter(|s| Some(s.id.name.as_ref()) != keep && !s.id.deleting);
-        self.after.extend(leftover.map(|s| Action::Delete(Target::Secret, s.id.clone())));
+        let leftover = self
+            .o
+            .next_keys
+            .iter()
+            .filter(|s| Some(s.id.name.as_ref()) != keep && !s.id.deleting);
+        self.after
+            .extend(leftover.map(|s| Action::Delete(Target::Secret, s.id.clone())));
     }
 
     /// When the next attempt may start; `None` at once. A back-off ends when its cause ends.
@@ -465,13 +616,20 @@ impl<'a> Step<'a> {
             return None;
         }
         let attempts = i64::from(status.failed_issuance_attempts.unwrap_or_default());
-        let delay = failure_delay(attempts, self.settings.min_backoff, self.settings.max_backoff);
+        let delay = failure_delay(
+            attempts,
+            self.settings.min_backoff,
+            self.settings.max_backoff,
+        );
         failed.checked_add(delay).ok()
     }
 
     fn next_request(&self) -> Option<&Arc<RequestFact>> {
         let next = self.o.next_revision();
-        self.o.requests.iter().find(|r| r.revision == Some(next) && !r.id.deleting)
+        self.o
+            .requests
+            .iter()
+            .find(|r| r.revision == Some(next) && !r.id.deleting)
     }
 
     /// The Ready condition: the contract's text, then the deepest cause that is known, then the next
@@ -479,9 +637,13 @@ impl<'a> Step<'a> {
     fn ready(&mut self, violation: Option<&Violation>, next: Option<Timestamp>) {
         let generation = self.o.certificate.metadata.generation;
         let new = match violation {
-            None => {
-                condition("Ready", true, "Ready", "Certificate is up to date and has not expired", generation)
-            }
+            None => condition(
+                "Ready",
+                true,
+                "Ready",
+                "Certificate is up to date and has not expired",
+                generation,
+            ),
             Some(violation) => {
                 let mut message = violation.message.clone();
                 if let Some(cause) = &self.o.cause {
@@ -489,7 +651,9 @@ impl<'a> Step<'a> {
                     message += &format!("{stop} {cause}");
                 }
                 if let Some(next) = next {
-                    message += &format!(" Next attempt at {next:.0}, or as soon as the cause has changed.");
+                    message += &format!(
+                        " Next attempt at {next:.0}, or as soon as the cause has changed."
+                    );
                 }
                 condition("Ready", false, violation.reason, message, generation)
             }
@@ -518,7 +682,8 @@ impl<'a> Step<'a> {
     /// The status write comes before the children, and after the Secret.
     fn finish(mut self) -> Plan<Effect> {
         if self.changed {
-            self.status.insert("conditions".into(), json!(self.conditions));
+            self.status
+                .insert("conditions".into(), json!(self.conditions));
         }
         if !self.status.is_empty() {
             let patch = patch_status(Kind::Certificate, &self.id, Value::Object(self.status));

@@ -20,7 +20,10 @@ pub struct Violation {
 }
 
 fn hit(reason: &'static str, message: impl Into<String>) -> Option<Violation> {
-    Some(Violation { reason, message: message.into() })
+    Some(Violation {
+        reason,
+        message: message.into(),
+    })
 }
 
 /// Why the certificate has to be issued now, if it has to.
@@ -44,26 +47,40 @@ pub fn readiness(o: &Observation, now: Timestamp) -> Option<Violation> {
 /// Steps 1 to 3: the Secret exists, has data, and its key belongs to its certificate.
 fn sound(o: &Observation) -> Result<(&SecretFact, &LeafFact), Violation> {
     let fail = |reason, message: String| Err(Violation { reason, message });
-    let missing = |what| fail("MissingData", format!("Issuing certificate as Secret does not contain {what}"));
+    let missing = |what| {
+        fail(
+            "MissingData",
+            format!("Issuing certificate as Secret does not contain {what}"),
+        )
+    };
     let Some(secret) = o.secret.as_deref() else {
-        return fail("DoesNotExist", "Issuing certificate as Secret does not exist".into());
+        return fail(
+            "DoesNotExist",
+            "Issuing certificate as Secret does not exist".into(),
+        );
     };
     if !secret.has_data {
         return missing("any data");
     }
-    let Some(key) = &secret.key else { return missing("a private key") };
-    let Some(leaf) = &secret.certificate else { return missing("a certificate") };
+    let Some(key) = &secret.key else {
+        return missing("a private key");
+    };
+    let Some(leaf) = &secret.certificate else {
+        return missing("a certificate");
+    };
     let key = match key {
         Ok(key) => key,
         Err(e) => {
-            let message = format!("Issuing certificate as Secret contains invalid private key data: {e}");
+            let message =
+                format!("Issuing certificate as Secret contains invalid private key data: {e}");
             return fail("InvalidKeyPair", message);
         }
     };
     let leaf = match leaf {
         Ok(leaf) => leaf,
         Err(e) => {
-            let message = format!("Issuing certificate as Secret contains an invalid certificate: {e}");
+            let message =
+                format!("Issuing certificate as Secret contains an invalid certificate: {e}");
             return fail("InvalidCertificate", message);
         }
     };
@@ -86,7 +103,11 @@ fn other_issuer(o: &Observation, secret: &SecretFact) -> Option<Violation> {
     let wanted = &o.certificate.spec.issuer_ref;
     let [name, kind, group] = &secret.issuer;
     let or = |value: &Option<String>, default: &str| {
-        value.as_deref().filter(|v| !v.is_empty()).unwrap_or(default).to_owned()
+        value
+            .as_deref()
+            .filter(|v| !v.is_empty())
+            .unwrap_or(default)
+            .to_owned()
     };
     let (kind_found, group_found) = (or(kind, "Issuer"), or(group, "cert-manager.io"));
     let annotated = name.is_some() || kind.is_some() || group.is_some();
@@ -125,13 +146,21 @@ fn other_key(o: &Observation, secret: &SecretFact) -> Option<Violation> {
     if fields.is_empty() {
         return None;
     }
-    hit("SecretMismatch", format!("Existing private key is not up to date for spec: [{}]", fields.join(" ")))
+    hit(
+        "SecretMismatch",
+        format!(
+            "Existing private key is not up to date for spec: [{}]",
+            fields.join(" ")
+        ),
+    )
 }
 
 /// The fields of `spec.privateKey` that a key does not meet. A spec that cannot be met at all is
 /// reported elsewhere, and no reason to issue again.
 pub fn key_differences(o: &Observation, key: &KeyFact) -> Vec<&'static str> {
-    let Ok(wanted) = desired_key(&o.certificate.spec) else { return vec![] };
+    let Ok(wanted) = desired_key(&o.certificate.spec) else {
+        return vec![];
+    };
     match (wanted, key.algorithm) {
         (a, b) if a == b => vec![],
         (KeyAlgorithm::Rsa { .. }, KeyAlgorithm::Rsa { .. })
@@ -158,14 +187,18 @@ fn other_request(o: &Observation, secret: &SecretFact, leaf: &LeafFact) -> Optio
     };
     let key = secret.key.as_ref()?.as_ref().ok()?;
     if key.public != compared.public {
-        let message = "Secret contains a private key that does not match the current CertificateRequest";
+        let message =
+            "Secret contains a private key that does not match the current CertificateRequest";
         return hit("SecretMismatch", message);
     }
     let fields = request_differences(o, current);
     if fields.is_empty() {
         return None;
     }
-    let message = format!("Fields on existing CertificateRequest resource not up to date: [{}]", fields.join(" "));
+    let message = format!(
+        "Fields on existing CertificateRequest resource not up to date: [{}]",
+        fields.join(" ")
+    );
     hit("RequestChanged", message)
 }
 
@@ -183,7 +216,13 @@ fn renewal_due(o: &Observation, leaf: &LeafFact, now: Timestamp) -> Option<Viola
     if due > now {
         return None;
     }
-    hit("Renewing", format!("Renewing certificate as renewal was scheduled at {}", go_time(due)))
+    hit(
+        "Renewing",
+        format!(
+            "Renewing certificate as renewal was scheduled at {}",
+            go_time(due)
+        ),
+    )
 }
 
 fn expired(leaf: &LeafFact, now: Timestamp) -> Option<Violation> {

@@ -11,15 +11,27 @@ use crate::api::duration::parse_go_duration;
 ///
 /// `renewBefore` counts if it is shorter than the certificate's own lifetime, then
 /// `renewBeforePercentage` within 1..=99, else two thirds of the lifetime.
-pub fn renewal_time(spec: &CertificateSpec, not_before: Timestamp, not_after: Timestamp) -> Option<Timestamp> {
-    let disabled = spec.renewal.as_ref().is_some_and(|r| r.policy.as_deref() == Some("Disabled"));
+pub fn renewal_time(
+    spec: &CertificateSpec,
+    not_before: Timestamp,
+    not_after: Timestamp,
+) -> Option<Timestamp> {
+    let disabled = spec
+        .renewal
+        .as_ref()
+        .is_some_and(|r| r.policy.as_deref() == Some("Disabled"));
     if disabled {
         return None;
     }
     let lifetime = not_after.duration_since(not_before);
-    let before = spec.renew_before.as_deref().and_then(|text| parse_go_duration(text).ok());
+    let before = spec
+        .renew_before
+        .as_deref()
+        .and_then(|text| parse_go_duration(text).ok());
     let before = before.filter(|b| b.is_positive() && *b < lifetime);
-    let percentage = spec.renew_before_percentage.filter(|p| (1..=99).contains(p));
+    let percentage = spec
+        .renew_before_percentage
+        .filter(|p| (1..=99).contains(p));
     let early = match (before, percentage) {
         (Some(before), _) => before,
         (None, Some(percentage)) => share(lifetime, percentage, 100),

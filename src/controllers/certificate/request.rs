@@ -6,9 +6,12 @@ use std::net::IpAddr;
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use crate::api::{Certificate, CertificateRequest, CertificateRequestSpec, CertificateSpec, labels, names};
+use crate::api::{
+    Certificate, CertificateRequest, CertificateRequestSpec, CertificateSpec, labels, names,
+};
 use crate::pki::{
-    Curve, KeyAlgorithm, KeyEncoding, KeyUsages, OtherName, RequestParams, SignatureAlgorithm, Subject,
+    Curve, KeyAlgorithm, KeyEncoding, KeyUsages, OtherName, RequestParams, SignatureAlgorithm,
+    Subject,
 };
 
 /// A field that cannot be met, and why.
@@ -23,7 +26,11 @@ pub struct Invalid {
 }
 
 fn invalid(field: &'static str, problem: impl Into<String>) -> Invalid {
-    Invalid { reason: "InvalidSpec", field, problem: problem.into() }
+    Invalid {
+        reason: "InvalidSpec",
+        field,
+        problem: problem.into(),
+    }
 }
 
 fn unsupported(field: &'static str) -> Invalid {
@@ -59,12 +66,17 @@ impl TryFrom<&CertificateSpec> for Wanted {
             && params.ip_addresses.is_empty()
             && params.email_addresses.is_empty()
             && params.uris.is_empty()
-            && params.other_names.is_empty() {
+            && params.other_names.is_empty()
+        {
             let problem = "at least one of commonName, dnsNames, uris, emailAddresses, ipAddresses and \
                            otherNames is needed";
             return Err(invalid("spec", problem));
         }
-        Ok(Self { key, encoding: encoding(spec), params })
+        Ok(Self {
+            key,
+            encoding: encoding(spec),
+            params,
+        })
     }
 }
 
@@ -74,14 +86,34 @@ fn check_supported(spec: &CertificateSpec) -> Result<(), Invalid> {
     let keystores = spec.keystores.as_ref();
     let windows = spec.renewal.as_ref().and_then(|r| r.windows.as_ref());
     let unmet = [
-        ("spec.literalSubject", spec.literal_subject.as_ref().is_some_and(|s| !s.is_empty())),
+        (
+            "spec.literalSubject",
+            spec.literal_subject.as_ref().is_some_and(|s| !s.is_empty()),
+        ),
         ("spec.nameConstraints", spec.name_constraints.is_some()),
-        ("spec.keystores.jks", creates(keystores.and_then(|k| k.jks.as_ref()).map(|j| j.create))),
-        ("spec.keystores.pkcs12", creates(keystores.and_then(|k| k.pkcs12.as_ref()).map(|p| p.create))),
-        ("spec.additionalOutputFormats", spec.additional_output_formats.as_ref().is_some_and(|f| !f.is_empty())),
-        ("spec.renewal.windows", windows.is_some_and(|w| !w.is_empty())),
+        (
+            "spec.keystores.jks",
+            creates(keystores.and_then(|k| k.jks.as_ref()).map(|j| j.create)),
+        ),
+        (
+            "spec.keystores.pkcs12",
+            creates(keystores.and_then(|k| k.pkcs12.as_ref()).map(|p| p.create)),
+        ),
+        (
+            "spec.additionalOutputFormats",
+            spec.additional_output_formats
+                .as_ref()
+                .is_some_and(|f| !f.is_empty()),
+        ),
+        (
+            "spec.renewal.windows",
+            windows.is_some_and(|w| !w.is_empty()),
+        ),
     ];
-    unmet.into_iter().find(|(_, asked)| *asked).map_or(Ok(()), |(field, _)| Err(unsupported(field)))
+    unmet
+        .into_iter()
+        .find(|(_, asked)| *asked)
+        .map_or(Ok(()), |(field, _)| Err(unsupported(field)))
 }
 
 /// The private key that the spec asks for.
@@ -96,7 +128,9 @@ pub fn desired_key(spec: &CertificateSpec) -> Result<KeyAlgorithm, Invalid> {
                 Ok(2048..=8192) => Err(Invalid {
                     reason: "NotSupported",
                     field: "spec.privateKey.size",
-                    problem: format!("RSA keys of {bits} bits cannot be made; use 2048, 3072, 4096 or 8192"),
+                    problem: format!(
+                        "RSA keys of {bits} bits cannot be made; use 2048, 3072, 4096 or 8192"
+                    ),
                 }),
                 _ => Err(invalid(
                     "spec.privateKey.size",
@@ -114,12 +148,19 @@ pub fn desired_key(spec: &CertificateSpec) -> Result<KeyAlgorithm, Invalid> {
             )),
         },
         "Ed25519" => Ok(KeyAlgorithm::Ed25519),
-        other => Err(invalid("spec.privateKey.algorithm", format!("\"{other}\" is not RSA, ECDSA or Ed25519"))),
+        other => Err(invalid(
+            "spec.privateKey.algorithm",
+            format!("\"{other}\" is not RSA, ECDSA or Ed25519"),
+        )),
     }
 }
 
 fn encoding(spec: &CertificateSpec) -> KeyEncoding {
-    match spec.private_key.as_ref().and_then(|k| k.encoding.as_deref()) {
+    match spec
+        .private_key
+        .as_ref()
+        .and_then(|k| k.encoding.as_deref())
+    {
         Some("PKCS8") => KeyEncoding::Pkcs8,
         _ => KeyEncoding::Pkcs1,
     }
@@ -131,7 +172,10 @@ pub fn subject(spec: &CertificateSpec) -> Result<Subject, Invalid> {
     let given = spec.subject.clone().unwrap_or_default();
     let common_name = spec.common_name.clone().unwrap_or_default();
     if common_name.len() > 64 {
-        return Err(invalid("spec.commonName", format!("it has {} bytes; 64 are possible", common_name.len())));
+        return Err(invalid(
+            "spec.commonName",
+            format!("it has {} bytes; 64 are possible", common_name.len()),
+        ));
     }
     Ok(Subject {
         common_name,
@@ -150,19 +194,27 @@ fn params(spec: &CertificateSpec) -> Result<RequestParams, Invalid> {
     let list = |field: Option<&Vec<String>>| field.cloned().unwrap_or_default();
     let mut ip_addresses = Vec::new();
     for text in list(spec.ip_addresses.as_ref()) {
-        let address: IpAddr =
-            text.parse().map_err(|_| invalid("spec.ipAddresses", format!("\"{text}\" is no IP address")))?;
+        let address: IpAddr = text
+            .parse()
+            .map_err(|_| invalid("spec.ipAddresses", format!("\"{text}\" is no IP address")))?;
         ip_addresses.push(address);
     }
     let names = list(spec.usages.as_ref());
     let is_ca = spec.is_ca.unwrap_or_default();
     let usages =
         KeyUsages::from_names(&names, is_ca).map_err(|e| invalid("spec.usages", e.to_string()))?;
-    let signature_algorithm = spec.signature_algorithm.as_deref().filter(|a| !a.is_empty());
+    let signature_algorithm = spec
+        .signature_algorithm
+        .as_deref()
+        .filter(|a| !a.is_empty());
     let signature_algorithm = signature_algorithm
         .map(|name| {
-            SignatureAlgorithm::from_name(name)
-                .ok_or_else(|| invalid("spec.signatureAlgorithm", format!("\"{name}\" is not known")))
+            SignatureAlgorithm::from_name(name).ok_or_else(|| {
+                invalid(
+                    "spec.signatureAlgorithm",
+                    format!("\"{name}\" is not known"),
+                )
+            })
         })
         .transpose()?;
     Ok(RequestParams {
@@ -231,8 +283,14 @@ pub fn certificate_request(
     let mut annotations: BTreeMap<String, String> =
         copied_annotations(meta.annotations.as_ref(), copied_prefixes);
     annotations.insert(labels::CERTIFICATE_NAME_ANNOTATION.into(), name.into());
-    annotations.insert(labels::CERTIFICATE_REVISION_ANNOTATION.into(), revision.to_string());
-    annotations.insert(labels::PRIVATE_KEY_SECRET_NAME_ANNOTATION.into(), key_secret.into());
+    annotations.insert(
+        labels::CERTIFICATE_REVISION_ANNOTATION.into(),
+        revision.to_string(),
+    );
+    annotations.insert(
+        labels::PRIVATE_KEY_SECRET_NAME_ANNOTATION.into(),
+        key_secret.into(),
+    );
     CertificateRequest {
         metadata: ObjectMeta {
             name: Some(names::certificate_request_name(name, revision)),
@@ -262,9 +320,20 @@ pub fn copied_annotations(
 ) -> BTreeMap<String, String> {
     let all = prefixes.iter().any(|p| p == "*");
     let included = |key: &str| {
-        let wanted = all || prefixes.iter().any(|p| !p.starts_with('-') && key.starts_with(p.as_str()));
-        let banned = prefixes.iter().filter_map(|p| p.strip_prefix('-')).any(|p| key.starts_with(p));
+        let wanted = all
+            || prefixes
+                .iter()
+                .any(|p| !p.starts_with('-') && key.starts_with(p.as_str()));
+        let banned = prefixes
+            .iter()
+            .filter_map(|p| p.strip_prefix('-'))
+            .any(|p| key.starts_with(p));
         wanted && !banned
     };
-    annotations.into_iter().flatten().filter(|(k, _)| included(k)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    annotations
+        .into_iter()
+        .flatten()
+        .filter(|(k, _)| included(k))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }

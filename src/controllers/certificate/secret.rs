@@ -59,12 +59,24 @@ pub fn target(
     }
 }
 
-fn issuer_annotations(certificate: &Certificate, issuer: &IssuerReference) -> [(String, String); 4] {
+fn issuer_annotations(
+    certificate: &Certificate,
+    issuer: &IssuerReference,
+) -> [(String, String); 4] {
     [
-        (labels::CERTIFICATE_NAME_ANNOTATION, certificate.metadata.name.clone().unwrap_or_default()),
+        (
+            labels::CERTIFICATE_NAME_ANNOTATION,
+            certificate.metadata.name.clone().unwrap_or_default(),
+        ),
         (labels::ISSUER_NAME_ANNOTATION, issuer.name.clone()),
-        (labels::ISSUER_KIND_ANNOTATION, issuer.kind.clone().unwrap_or_default()),
-        (labels::ISSUER_GROUP_ANNOTATION, issuer.group.clone().unwrap_or_default()),
+        (
+            labels::ISSUER_KIND_ANNOTATION,
+            issuer.kind.clone().unwrap_or_default(),
+        ),
+        (
+            labels::ISSUER_GROUP_ANNOTATION,
+            issuer.group.clone().unwrap_or_default(),
+        ),
     ]
     .map(|(key, value)| (key.to_owned(), value))
 }
@@ -74,35 +86,76 @@ fn issuer_annotations(certificate: &Certificate, issuer: &IssuerReference) -> [(
 fn details(leaf: &ParsedCertificate) -> BTreeMap<String, String> {
     let sans = leaf.sans();
     let subject = leaf.subject().to_subject();
-    let texts = |items: &[std::net::IpAddr]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let texts =
+        |items: &[std::net::IpAddr]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
     let always = [
-        (labels::COMMON_NAME_ANNOTATION, leaf.subject().common_name().unwrap_or_default()),
+        (
+            labels::COMMON_NAME_ANNOTATION,
+            leaf.subject().common_name().unwrap_or_default(),
+        ),
         (labels::ALT_NAMES_ANNOTATION, csv(&sans.dns_names)),
         (labels::IP_SANS_ANNOTATION, csv(&texts(&sans.ip_addresses))),
         (labels::URI_SANS_ANNOTATION, csv(&sans.uris)),
     ];
     let sometimes = [
         (labels::EMAIL_SANS_ANNOTATION, csv(&sans.email_addresses)),
-        (labels::SUBJECT_ORGANIZATIONS_ANNOTATION, csv(&subject.organizations)),
-        (labels::SUBJECT_ORGANIZATIONALUNITS_ANNOTATION, csv(&subject.organizational_units)),
-        (labels::SUBJECT_COUNTRIES_ANNOTATION, csv(&subject.countries)),
-        (labels::SUBJECT_PROVINCES_ANNOTATION, csv(&subject.provinces)),
-        (labels::SUBJECT_LOCALITIES_ANNOTATION, csv(&subject.localities)),
-        (labels::SUBJECT_STREETADDRESSES_ANNOTATION, csv(&subject.street_addresses)),
-        (labels::SUBJECT_POSTALCODES_ANNOTATION, csv(&subject.postal_codes)),
-        (labels::SUBJECT_SERIALNUMBER_ANNOTATION, subject.serial_number.clone()),
+        (
+            labels::SUBJECT_ORGANIZATIONS_ANNOTATION,
+            csv(&subject.organizations),
+        ),
+        (
+            labels::SUBJECT_ORGANIZATIONALUNITS_ANNOTATION,
+            csv(&subject.organizational_units),
+        ),
+        (
+            labels::SUBJECT_COUNTRIES_ANNOTATION,
+            csv(&subject.countries),
+        ),
+        (
+            labels::SUBJECT_PROVINCES_ANNOTATION,
+            csv(&subject.provinces),
+        ),
+        (
+            labels::SUBJECT_LOCALITIES_ANNOTATION,
+            csv(&subject.localities),
+        ),
+        (
+            labels::SUBJECT_STREETADDRESSES_ANNOTATION,
+            csv(&subject.street_addresses),
+        ),
+        (
+            labels::SUBJECT_POSTALCODES_ANNOTATION,
+            csv(&subject.postal_codes),
+        ),
+        (
+            labels::SUBJECT_SERIALNUMBER_ANNOTATION,
+            subject.serial_number.clone(),
+        ),
     ];
     let sometimes = sometimes.into_iter().filter(|(_, value)| !value.is_empty());
-    always.into_iter().chain(sometimes).map(|(key, value)| (key.to_owned(), value)).collect()
+    always
+        .into_iter()
+        .chain(sometimes)
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 /// One CSV record (RFC 4180), as Go writes it.
 fn csv<T: AsRef<str>>(items: &[T]) -> String {
     let field = |text: &str| {
-        let quoted = text.contains([',', '"', '\n', '\r']) || text.starts_with([' ', '\t']) || text == r"\.";
-        if quoted { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+        let quoted =
+            text.contains([',', '"', '\n', '\r']) || text.starts_with([' ', '\t']) || text == r"\.";
+        if quoted {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            text.to_owned()
+        }
     };
-    items.iter().map(|i| field(i.as_ref())).collect::<Vec<_>>().join(",")
+    items
+        .iter()
+        .map(|i| field(i.as_ref()))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// A next private key, PKCS#8.
@@ -119,7 +172,10 @@ pub fn next_key(certificate: &Certificate, name: &str, pem: &[u8]) -> Secret {
             ..ObjectMeta::default()
         },
         type_: Some("Opaque".into()),
-        data: Some(BTreeMap::from([("tls.key".to_owned(), ByteString(pem.to_vec()))])),
+        data: Some(BTreeMap::from([(
+            "tls.key".to_owned(),
+            ByteString(pem.to_vec()),
+        )])),
         ..Secret::default()
     }
 }
@@ -127,8 +183,14 @@ pub fn next_key(certificate: &Certificate, name: &str, pem: &[u8]) -> Secret {
 /// Whether the labels and annotations that the Certificate asks for are still on its Secret.
 pub fn metadata_is_intact(certificate: &Certificate, secret: &SecretFact) -> bool {
     let template = certificate.spec.secret_template.as_ref();
-    let annotations = template.and_then(|t| t.annotations.as_ref()).into_iter().flatten();
-    let template_labels = template.and_then(|t| t.labels.as_ref()).into_iter().flatten();
+    let annotations = template
+        .and_then(|t| t.annotations.as_ref())
+        .into_iter()
+        .flatten();
+    let template_labels = template
+        .and_then(|t| t.labels.as_ref())
+        .into_iter()
+        .flatten();
     let fao = (labels::FAO_LABEL.to_owned(), "true".to_owned());
     let has = |key: &str, value: &String| secret.metadata.get(key) == Some(&digest(value));
     annotations

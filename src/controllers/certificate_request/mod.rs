@@ -79,7 +79,9 @@ pub fn observe(reader: &Reader, key: &Key) -> Option<Observation> {
     let store = &reader.store;
     let request = store.request(&key.namespace, &key.name)?;
     Some(Observation {
-        issuer: store.issuer(&key.namespace, &request.issuer).filter(|_| request.issuer.is_ours()),
+        issuer: store
+            .issuer(&key.namespace, &request.issuer)
+            .filter(|_| request.issuer.is_ours()),
         orders: store.orders_of(&key.namespace, &request.id.uid),
         request,
     })

@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde_json::{Map, Value, json};
 
 use super::{Effect, Observation, Outcome, Settings};
+use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::duration::parse_go_duration;
 use crate::api::issuer::SelfSignedIssuer;
-use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::{CertificateRequest, Condition, Order, OrderSpec, names};
 use crate::controllers::action::{Action, Event, Object, Plan, Target, patch_status};
 use crate::controllers::facts::{Identity, digest};
@@ -31,15 +31,24 @@ pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect
     if request.id.deleting || request.is_final() {
         return Plan::idle();
     }
-    let Some(body) = request.body.clone() else { return Plan::idle() };
+    let Some(body) = request.body.clone() else {
+        return Plan::idle();
+    };
     let mut step = Step::new(o, settings, body, now);
     step.decide();
     step.finish()
 }
 
 /// Plan what follows from signing.
-pub fn absorb(o: &Observation, settings: &Settings, outcome: Outcome, now: Timestamp) -> Plan<Effect> {
-    let Some(body) = o.request.body.clone() else { return Plan::idle() };
+pub fn absorb(
+    o: &Observation,
+    settings: &Settings,
+    outcome: Outcome,
+    now: Timestamp,
+) -> Plan<Effect> {
+    let Some(body) = o.request.body.clone() else {
+        return Plan::idle();
+    };
     let mut step = Step::new(o, settings, body, now);
     step.approve();
     match outcome {
@@ -70,8 +79,17 @@ struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    fn new(o: &'a Observation, settings: &'a Settings, body: Arc<CertificateRequest>, now: Timestamp) -> Self {
-        let conditions = body.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
+    fn new(
+        o: &'a Observation,
+        settings: &'a Settings,
+        body: Arc<CertificateRequest>,
+        now: Timestamp,
+    ) -> Self {
+        let conditions = body
+            .status
+            .as_ref()
+            .and_then(|s| s.conditions.clone())
+            .unwrap_or_default();
         Self {
             o,
             settings,
@@ -91,7 +109,10 @@ impl<'a> Step<'a> {
         let ours = request.issuer.is_ours();
         if request.denied.is_some() {
             if ours {
-                self.end("Denied", "The CertificateRequest was denied by an approval controller");
+                self.end(
+                    "Denied",
+                    "The CertificateRequest was denied by an approval controller",
+                );
             }
             return;
         }
@@ -115,9 +136,17 @@ impl<'a> Step<'a> {
             return false;
         }
         let message = "Certificate request has been approved by cert-manager.io";
-        self.set(condition("Approved", true, "cert-manager.io", message, None));
+        self.set(condition(
+            "Approved",
+            true,
+            "cert-manager.io",
+            message,
+            None,
+        ));
         if self.settings.verbose_events {
-            self.plan.events.push(Event::normal(APPROVER, "cert-manager.io", message));
+            self.plan
+                .events
+                .push(Event::normal(APPROVER, "cert-manager.io", message));
         }
         true
     }
@@ -163,7 +192,8 @@ impl<'a> Step<'a> {
             .map_err(|e| format!("spec.request cannot be read: {e}"))?;
         let names = spec.usages.clone().unwrap_or_default();
         let is_ca = spec.is_ca.unwrap_or_default();
-        let asked = KeyUsages::from_names(&names, is_ca).map_err(|e| format!("spec.usages: {e}"))?;
+        let asked =
+            KeyUsages::from_names(&names, is_ca).map_err(|e| format!("spec.usages: {e}"))?;
         if let Some(encoded) = csr.usages()
             && !same_usages(&encoded, &asked)
         {
@@ -176,7 +206,9 @@ impl<'a> Step<'a> {
         if let Some(encoded) = csr.is_ca()
             && encoded != is_ca
         {
-            return Err("the CSR and spec.isCA disagree on whether the certificate is a CA's".into());
+            return Err(
+                "the CSR and spec.isCA disagree on whether the certificate is a CA's".into(),
+            );
         }
         Ok(csr)
     }
@@ -188,7 +220,10 @@ impl<'a> Step<'a> {
             return self.failed(SELF_SIGNED, "MissingAnnotation", message);
         };
         let spec = &self.body.spec;
-        let duration = spec.duration.as_deref().and_then(|d| parse_go_duration(d).ok());
+        let duration = spec
+            .duration
+            .as_deref()
+            .and_then(|d| parse_go_duration(d).ok());
         self.plan.effect = Some(Effect::SelfSign {
             key_secret,
             csr: spec.request.0.clone(),
@@ -216,14 +251,25 @@ impl<'a> Step<'a> {
             );
             return self.failed(ACME, "InvalidOrder", &message);
         }
-        if let Some(order) = self.o.orders.iter().find(|o| o.metadata.deletion_timestamp.is_none()).cloned() {
+        if let Some(order) = self
+            .o
+            .orders
+            .iter()
+            .find(|o| o.metadata.deletion_timestamp.is_none())
+            .cloned()
+        {
             return self.follow(&order);
         }
         let spec = OrderSpec {
             common_name,
             dns_names: some(sans.dns_names),
             ip_addresses: some(ip_addresses),
-            duration: self.body.spec.duration.clone().filter(|_| acme.enable_duration_feature == Some(true)),
+            duration: self
+                .body
+                .spec
+                .duration
+                .clone()
+                .filter(|_| acme.enable_duration_feature == Some(true)),
             issuer_ref: self.body.spec.issuer_ref.clone(),
             profile: acme.profile.clone().filter(|p| !p.is_empty()),
             replaces: None,
@@ -256,7 +302,8 @@ impl<'a> Step<'a> {
         };
         let message = format!("Created Order resource {}/{name}", id.namespace);
         self.pending(ACME, "OrderCreated", message);
-        self.after.push(Action::Ensure(Box::new(Object::Order(order))));
+        self.after
+            .push(Action::Ensure(Box::new(Object::Order(order))));
     }
 
     fn follow(&mut self, order: &Order) {
@@ -277,12 +324,14 @@ impl<'a> Step<'a> {
                 if self.fits(&certificate.0) {
                     self.issued(ACME, certificate);
                 } else {
-                    self.after.push(Action::Delete(Target::Order, Identity::of(&order.metadata)));
+                    self.after
+                        .push(Action::Delete(Target::Order, Identity::of(&order.metadata)));
                 }
             }
             state => {
-                let message =
-                    format!("Waiting on certificate issuance from order {namespace}/{name}: \"{state}\"");
+                let message = format!(
+                    "Waiting on certificate issuance from order {namespace}/{name}: \"{state}\""
+                );
                 // The first word is enough: each state is on the Order itself.
                 if self.o.request.ready.is_none() {
                     self.pending(ACME, "OrderPending", message);
@@ -294,7 +343,9 @@ impl<'a> Step<'a> {
     /// Whether the certificate has the public key of the request.
     fn fits(&self, pem: &[u8]) -> bool {
         let asked = self.o.request.compared.as_ref().map(|c| c.public);
-        let leaf = parse_chain(pem).ok().and_then(|chain| chain.into_iter().next());
+        let leaf = parse_chain(pem)
+            .ok()
+            .and_then(|chain| chain.into_iter().next());
         leaf.is_some_and(|leaf| asked == Ok(digest(&leaf.public_key_der())))
     }
 
@@ -303,20 +354,26 @@ impl<'a> Step<'a> {
         let message = "Certificate fetched from issuer successfully";
         self.set(condition("Ready", true, "Issued", message, None));
         if self.settings.verbose_events || self.o.request.owner.is_none() {
-            self.plan.events.push(Event::normal(component, "CertificateIssued", message));
+            self.plan
+                .events
+                .push(Event::normal(component, "CertificateIssued", message));
         }
     }
 
     fn pending(&mut self, component: &'static str, reason: &str, message: String) {
         let first = find(&self.conditions, "Ready").is_none();
         if first && (self.settings.verbose_events || !reason.starts_with("Order")) {
-            self.plan.events.push(Event::normal(component, reason, &message));
+            self.plan
+                .events
+                .push(Event::normal(component, reason, &message));
         }
         self.set(condition("Ready", false, "Pending", message, None));
     }
 
     fn failed(&mut self, component: &'static str, reason: &str, message: &str) {
-        self.plan.events.push(Event::warning(component, reason, message));
+        self.plan
+            .events
+            .push(Event::warning(component, reason, message));
         self.end("Failed", message);
     }
 
@@ -335,10 +392,15 @@ impl<'a> Step<'a> {
 
     fn finish(mut self) -> Plan<Effect> {
         if self.changed {
-            self.status.insert("conditions".into(), json!(self.conditions));
+            self.status
+                .insert("conditions".into(), json!(self.conditions));
         }
         if !self.status.is_empty() && !self.hold_status {
-            let patch = patch_status(Kind::CertificateRequest, &self.o.request.id, Value::Object(self.status));
+            let patch = patch_status(
+                Kind::CertificateRequest,
+                &self.o.request.id,
+                Value::Object(self.status),
+            );
             self.plan.actions.push(patch);
         }
         if self.hold_status {

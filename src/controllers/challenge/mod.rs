@@ -4,7 +4,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub struct Settings {
     /// `--http01-mode`: for solvers that do not say.
     pub mode: Mode,
     /// Where the operator itself can be reached, for [`Mode::Direct`].
-    pub address: Option<IpAddr>,
+    pub address: Option<SocketAddr>,
     /// `--max-concurrent-challenges`.
     pub max_concurrent: usize,
     /// How long a failing self-check delays the CA.
@@ -151,7 +151,11 @@ pub fn is_final(state: &str) -> bool {
 
 /// `status.state`; empty before the CA was asked.
 pub fn state(challenge: &Challenge) -> &str {
-    challenge.status.as_ref().and_then(|s| s.state.as_deref()).unwrap_or_default()
+    challenge
+        .status
+        .as_ref()
+        .and_then(|s| s.state.as_deref())
+        .unwrap_or_default()
 }
 
 /// Everything that the plan of this Challenge depends on; `None` when it is gone.
@@ -164,22 +168,41 @@ pub async fn observe(
     in_flight: usize,
 ) -> Result<Option<Observation>, ReadError> {
     let store = &reader.store;
-    let Some(challenge) = store.challenge(&key.namespace, &key.name) else { return Ok(None) };
-    let solver = challenge.spec.solver.http01.as_ref().and_then(|h| h.ingress.as_ref());
+    let Some(challenge) = store.challenge(&key.namespace, &key.name) else {
+        return Ok(None);
+    };
+    let solver = challenge
+        .spec
+        .solver
+        .http01
+        .as_ref()
+        .and_then(|h| h.ingress.as_ref());
     let mut objects = Objects::default();
     if let Some(presentation) = Presentation::of(&challenge) {
         let name = presentation.name();
         let pod = store.solver_pod(&key.namespace, &name);
         objects.pod_problem = pod.as_ref().and_then(|p| p.problem.clone());
         objects.pod = pod.map(|p| p.id.clone());
-        objects.service = store.solver_service(&key.namespace, &name).map(|s| s.id.clone());
+        objects.service = store
+            .solver_service(&key.namespace, &name)
+            .map(|s| s.id.clone());
         objects.ingress = store.ingress(&key.namespace, &name).map(|i| i.id.clone());
-        objects.direct_service = store.solver_service(&key.namespace, DIRECT_NAME).map(|s| s.id.clone());
+        objects.direct_service = store
+            .solver_service(&key.namespace, DIRECT_NAME)
+            .map(|s| s.id.clone());
     }
-    if let Some(name) = solver.and_then(|s| s.name.as_deref()).filter(|n| !n.is_empty()) {
-        objects.edited = reader.live::<Ingress>(&key.namespace, name).await?.map(Box::new);
+    if let Some(name) = solver
+        .and_then(|s| s.name.as_deref())
+        .filter(|n| !n.is_empty())
+    {
+        objects.edited = reader
+            .live::<Ingress>(&key.namespace, name)
+            .await?
+            .map(Box::new);
     }
-    let class = solver.and_then(|s| s.ingress_class_name.clone()).filter(|c| !c.is_empty());
+    let class = solver
+        .and_then(|s| s.ingress_class_name.clone())
+        .filter(|c| !c.is_empty());
     let others = store.challenges_in(&key.namespace);
     let live = |c: &&Arc<Challenge>| {
         c.metadata.uid != challenge.metadata.uid
@@ -187,17 +210,35 @@ pub async fn observe(
             && c.metadata.deletion_timestamp.is_none()
     };
     let mode = |c: &Challenge| {
-        let ingress = c.spec.solver.http01.as_ref().and_then(|h| h.ingress.as_ref())?;
+        let ingress = c
+            .spec
+            .solver
+            .http01
+            .as_ref()
+            .and_then(|h| h.ingress.as_ref())?;
         Some(Mode::of(ingress, settings.mode))
     };
-    let born = |c: &Challenge| (c.metadata.creation_timestamp.clone().map(|t| t.0), c.metadata.name.clone());
+    let born = |c: &Challenge| {
+        (
+            c.metadata.creation_timestamp.clone().map(|t| t.0),
+            c.metadata.name.clone(),
+        )
+    };
     let same = |c: &&Arc<Challenge>| {
         c.spec.dns_name == challenge.spec.dns_name && c.spec.type_ == challenge.spec.type_
     };
     Ok(Some(Observation {
         missing_class: class.filter(|c| !store.has_ingress_class(c)),
-        earlier: others.iter().filter(live).filter(same).any(|c| born(c) < born(&challenge)),
-        direct_users: others.iter().filter(live).filter(|c| mode(c) == Some(Mode::Direct)).count(),
+        earlier: others
+            .iter()
+            .filter(live)
+            .filter(same)
+            .any(|c| born(c) < born(&challenge)),
+        direct_users: others
+            .iter()
+            .filter(live)
+            .filter(|c| mode(c) == Some(Mode::Direct))
+            .count(),
         challenge: challenge.clone(),
         account,
         objects,

@@ -52,7 +52,13 @@ pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect
     if o.earlier || (o.memo.presented.is_none() && o.in_flight >= settings.max_concurrent) {
         return Plan::wait(POLL);
     }
-    let solver = o.challenge.spec.solver.http01.as_ref().and_then(|h| h.ingress.as_ref());
+    let solver = o
+        .challenge
+        .spec
+        .solver
+        .http01
+        .as_ref()
+        .and_then(|h| h.ingress.as_ref());
     match (Presentation::of(&o.challenge), solver) {
         (Some(presentation), Some(solver)) => live(o, settings, &presentation, solver, now),
         _ => unsupported(o),
@@ -67,7 +73,10 @@ fn unsupported(o: &Observation) -> Plan<Effect> {
         "spec.solver.http01.gatewayHTTPRoute: this version of Everleaf keeps the field but cannot solve \
          through a Gateway yet; give the issuer a solver with http01.ingress for this name"
     };
-    Plan { actions: say(o, reason), ..Plan::idle() }
+    Plan {
+        actions: say(o, reason),
+        ..Plan::idle()
+    }
 }
 
 fn live(
@@ -82,24 +91,46 @@ fn live(
     }
     let missing = match present(o, settings, presentation, solver) {
         Ok(missing) => missing,
-        Err(problem) => return Plan { actions: say(o, &problem), wake: Some(RETRY), ..Plan::idle() },
+        Err(problem) => {
+            return Plan {
+                actions: say(o, &problem),
+                wake: Some(RETRY),
+                ..Plan::idle()
+            };
+        }
     };
     if !missing.is_empty() {
         // Their arrival in the informers wakes this Challenge.
-        return Plan { actions: missing, ..Plan::idle() };
+        return Plan {
+            actions: missing,
+            ..Plan::idle()
+        };
     }
     let Some(since) = o.memo.presented else {
         // The runtime notes the time when it sees nothing missing.
         return effect(Effect::SelfCheck);
     };
     let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-    if let Some(wait) = o.challenge.spec.solver.wait_instead_of_self_check.as_deref()
+    if let Some(wait) = o
+        .challenge
+        .spec
+        .solver
+        .wait_instead_of_self_check
+        .as_deref()
         && let Ok(wait) = parse_go_duration(wait)
     {
         let wait = Duration::try_from(wait).unwrap_or_default();
-        return if waited >= wait { effect(Effect::Accept) } else { Plan::wait(wait - waited) };
+        return if waited >= wait {
+            effect(Effect::Accept)
+        } else {
+            Plan::wait(wait - waited)
+        };
     }
-    let limit = if o.missing_class.is_some() { CLASS_LIMIT } else { settings.self_check_limit };
+    let limit = if o.missing_class.is_some() {
+        CLASS_LIMIT
+    } else {
+        settings.self_check_limit
+    };
     match &o.memo.check {
         Check::Passed => effect(Effect::Accept),
         Check::None => effect(Effect::SelfCheck),
@@ -129,7 +160,9 @@ fn obstacle(o: &Observation, check: &str) -> String {
         );
     }
     if let Some(problem) = &o.objects.pod_problem {
-        return format!("Waiting for HTTP-01 challenge propagation: the solver Pod {problem} ({check})");
+        return format!(
+            "Waiting for HTTP-01 challenge propagation: the solver Pod {problem} ({check})"
+        );
     }
     format!("Waiting for HTTP-01 challenge propagation: {check}")
 }
@@ -149,7 +182,10 @@ fn present(
     };
     let backend = match Mode::of(solver, settings.mode) {
         Mode::Pod => {
-            ensure(o.objects.pod.is_none(), Object::Pod(pod::pod(presentation, &settings.solver)));
+            ensure(
+                o.objects.pod.is_none(),
+                Object::Pod(pod::pod(presentation, &settings.solver)),
+            );
             let built = service::service(presentation, &settings.solver);
             ensure(o.objects.service.is_none(), Object::Service(built));
             presentation.name()
@@ -162,7 +198,10 @@ fn present(
             };
             let absent = o.objects.direct_service.is_none();
             let namespace = presentation.namespace;
-            ensure(absent, Object::EndpointSlice(service::direct_endpoint_slice(namespace, address)));
+            ensure(
+                absent,
+                Object::EndpointSlice(service::direct_endpoint_slice(namespace, address)),
+            );
             ensure(absent, Object::Service(service::direct_service(namespace)));
             service::DIRECT_NAME.to_owned()
         }
@@ -191,7 +230,10 @@ fn present(
 }
 
 fn effect(effect: Effect) -> Plan<Effect> {
-    Plan { effect: Some(effect), ..Plan::idle() }
+    Plan {
+        effect: Some(effect),
+        ..Plan::idle()
+    }
 }
 
 /// Write `reason`, if it is not there already.
@@ -206,7 +248,11 @@ fn say(o: &Observation, reason: &str) -> Vec<Action> {
         status.insert("presentedAt".into(), json!(seconds(since)));
         status.insert("processing".into(), json!(true));
     }
-    vec![patch_status(Kind::Challenge, &Identity::of(&o.challenge.metadata), status)]
+    vec![patch_status(
+        Kind::Challenge,
+        &Identity::of(&o.challenge.metadata),
+        status,
+    )]
 }
 
 /// A finished Challenge: nothing of it stays in the cluster, and after a failure the name is watched.
@@ -242,19 +288,36 @@ fn clean_up(o: &Observation, settings: &Settings) -> Plan<Effect> {
     }
     let (Some(presentation), Some(solver)) = (
         Presentation::of(&o.challenge),
-        o.challenge.spec.solver.http01.as_ref().and_then(|h| h.ingress.as_ref()),
+        o.challenge
+            .spec
+            .solver
+            .http01
+            .as_ref()
+            .and_then(|h| h.ingress.as_ref()),
     ) else {
         return plan;
     };
     let direct = Mode::of(solver, settings.mode) == Mode::Direct;
     if let Some(edited) = &objects.edited {
-        let backend = if direct { service::DIRECT_NAME.to_owned() } else { presentation.name() };
-        if let Some(patch) = edit::remove(edited, presentation.dns_name, &presentation.path(), &backend) {
-            plan.actions.push(Action::EditIngress(Identity::of(&edited.metadata), patch));
+        let backend = if direct {
+            service::DIRECT_NAME.to_owned()
+        } else {
+            presentation.name()
+        };
+        if let Some(patch) = edit::remove(
+            edited,
+            presentation.dns_name,
+            &presentation.path(),
+            &backend,
+        ) {
+            plan.actions
+                .push(Action::EditIngress(Identity::of(&edited.metadata), patch));
         }
     }
-    if direct && o.direct_users == 0 && objects.direct_service.as_ref().is_some_and(|s| !s.deleting) {
-        plan.actions.push(Action::DeleteDirectService(presentation.namespace.into()));
+    if direct && o.direct_users == 0 && objects.direct_service.as_ref().is_some_and(|s| !s.deleting)
+    {
+        plan.actions
+            .push(Action::DeleteDirectService(presentation.namespace.into()));
     }
     plan
 }
@@ -263,18 +326,34 @@ fn clean_up(o: &Observation, settings: &Settings) -> Plan<Effect> {
 fn release(o: &Observation) -> Option<Action> {
     let meta = &o.challenge.metadata;
     let all = meta.finalizers.clone().unwrap_or_default();
-    let ours = [labels::CHALLENGE_FINALIZER, labels::LEGACY_CHALLENGE_FINALIZER];
-    let finalizers: Vec<String> = all.iter().filter(|f| !ours.contains(&f.as_str())).cloned().collect();
+    let ours = [
+        labels::CHALLENGE_FINALIZER,
+        labels::LEGACY_CHALLENGE_FINALIZER,
+    ];
+    let finalizers: Vec<String> = all
+        .iter()
+        .filter(|f| !ours.contains(&f.as_str()))
+        .cloned()
+        .collect();
     let id = Identity::of(meta);
     (finalizers.len() != all.len()).then(|| Action::SetFinalizers {
-        key: Key { kind: Kind::Challenge, namespace: id.namespace, name: id.name },
+        key: Key {
+            kind: Kind::Challenge,
+            namespace: id.namespace,
+            name: id.name,
+        },
         version: id.version,
         finalizers,
     })
 }
 
 /// Plan what follows from the CA's answer.
-pub fn absorb(o: &Observation, settings: &Settings, outcome: Outcome, _now: Timestamp) -> Plan<Effect> {
+pub fn absorb(
+    o: &Observation,
+    settings: &Settings,
+    outcome: Outcome,
+    _now: Timestamp,
+) -> Plan<Effect> {
     match outcome {
         Outcome::Started => Plan::idle(),
         Outcome::State { state, reason, .. } if is_final(&state) => {
@@ -291,26 +370,43 @@ pub fn absorb(o: &Observation, settings: &Settings, outcome: Outcome, _now: Time
             // Everything temporary goes at once; the status follows, so a crash in between cleans up
             // again.
             let mut plan = clean_up(o, settings);
-            plan.actions.push(patch_status(Kind::Challenge, &id, Value::Object(status)));
-            plan.events.extend(verdict(o, settings, &state, reason.as_deref()));
+            plan.actions
+                .push(patch_status(Kind::Challenge, &id, Value::Object(status)));
+            plan.events
+                .extend(verdict(o, settings, &state, reason.as_deref()));
             plan
         }
         Outcome::State { retry, .. } => {
             let first = if o.memo.accepted { POLL } else { FIRST_POLL };
             Plan::wait(retry.filter(|_| o.memo.accepted).unwrap_or(first))
         }
-        Outcome::Unavailable { reason, retry } => {
-            Plan { actions: say(o, &reason), wake: Some(retry.unwrap_or(RETRY)), ..Plan::idle() }
-        }
+        Outcome::Unavailable { reason, retry } => Plan {
+            actions: say(o, &reason),
+            wake: Some(retry.unwrap_or(RETRY)),
+            ..Plan::idle()
+        },
     }
 }
 
-fn verdict(o: &Observation, settings: &Settings, state: &str, reason: Option<&str>) -> Option<Event> {
+fn verdict(
+    o: &Observation,
+    settings: &Settings,
+    state: &str,
+    reason: Option<&str>,
+) -> Option<Event> {
     let domain = &o.challenge.spec.dns_name;
     if state == "valid" {
-        let message = format!("Domain \"{domain}\" verified with \"{}\" validation", o.challenge.spec.type_);
-        return settings.verbose_events.then(|| Event::normal(CHALLENGES, "DomainVerified", message));
+        let message = format!(
+            "Domain \"{domain}\" verified with \"{}\" validation",
+            o.challenge.spec.type_
+        );
+        return settings
+            .verbose_events
+            .then(|| Event::normal(CHALLENGES, "DomainVerified", message));
     }
-    let message = format!("Accepting challenge authorization failed: {}", reason.unwrap_or_default());
+    let message = format!(
+        "Accepting challenge authorization failed: {}",
+        reason.unwrap_or_default()
+    );
     Some(Event::warning(CHALLENGES, "Failed", message))
 }

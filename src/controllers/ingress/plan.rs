@@ -137,7 +137,11 @@ fn keep(o: &Observation, wanted: Certificate, settings: &Settings, plan: &mut Pl
 /// Delete the Certificates of Secrets that no block names any more, not even a faulty one. One that
 /// has the name of such a Secret and holds another is mended instead.
 fn drop_unreferenced(o: &Observation, plan: &mut Plan<Infallible>) {
-    let named = o.ingress.tls.iter().filter_map(|(_, secret)| secret.as_deref());
+    let named = o
+        .ingress
+        .tls
+        .iter()
+        .filter_map(|(_, secret)| secret.as_deref());
     let named: BTreeSet<&str> = named.collect();
     for found in &o.certificates {
         let id = Identity::of(&found.metadata);
@@ -145,7 +149,10 @@ fn drop_unreferenced(o: &Observation, plan: &mut Plan<Infallible>) {
         if is_named || id.deleting {
             continue;
         }
-        let message = format!("Successfully deleted unrequired Certificate \"{}\"", id.name);
+        let message = format!(
+            "Successfully deleted unrequired Certificate \"{}\"",
+            id.name
+        );
         plan.events.push(done("DeleteCertificate", message));
         plan.actions.push(Action::Delete(Target::Certificate, id));
     }

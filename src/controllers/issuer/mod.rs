@@ -72,5 +72,10 @@ pub fn observe(reader: &Reader, key: &Key, loaded: Option<String>) -> Option<Obs
         Kind::ClusterIssuer => reader.store.cluster_namespace().clone(),
         _ => key.namespace.clone(),
     };
-    Some(Observation { kind: key.kind, issuer, home, loaded })
+    Some(Observation {
+        kind: key.kind,
+        issuer,
+        home,
+        loaded,
+    })
 }

@@ -30,7 +30,11 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
     if let Some(acme) = &spec.acme {
         return plan_acme(o, acme, now);
     }
-    let kind = [("ca", spec.ca.is_some()), ("vault", spec.vault.is_some()), ("venafi", spec.venafi.is_some())];
+    let kind = [
+        ("ca", spec.ca.is_some()),
+        ("vault", spec.vault.is_some()),
+        ("venafi", spec.venafi.is_some()),
+    ];
     match kind.into_iter().find(|(_, set)| *set) {
         Some((kind, _)) => {
             let message = format!(
@@ -47,7 +51,9 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
 }
 
 fn plan_acme(o: &Observation, acme: &AcmeIssuer, now: Timestamp) -> Plan<Effect> {
-    if acme.server.contains("acme-v01.api.letsencrypt.org") || acme.server.contains("acme-staging.api.letsencrypt.org") {
+    if acme.server.contains("acme-v01.api.letsencrypt.org")
+        || acme.server.contains("acme-staging.api.letsencrypt.org")
+    {
         let message = "spec.acme.server: this is the ACME v1 endpoint, which is gone; use \
                        https://acme-v02.api.letsencrypt.org/directory";
         return ready(o, false, "InvalidConfig", message, Map::new(), now);
@@ -57,7 +63,10 @@ fn plan_acme(o: &Observation, acme: &AcmeIssuer, now: Timestamp) -> Plan<Effect>
         Some(hash) if !is_registered(o, acme, hash) => Effect::Register,
         Some(_) => return Plan::idle(),
     };
-    Plan { effect: Some(effect), ..Plan::idle() }
+    Plan {
+        effect: Some(effect),
+        ..Plan::idle()
+    }
 }
 
 /// What lets cert-manager, and us, leave the CA alone (contract §5.1).
@@ -77,12 +86,17 @@ fn email(acme: &AcmeIssuer) -> String {
 }
 
 fn host(url: &str) -> Option<String> {
-    url.parse::<http::Uri>().ok()?.authority().map(ToString::to_string)
+    url.parse::<http::Uri>()
+        .ok()?
+        .authority()
+        .map(ToString::to_string)
 }
 
 /// Plan what follows from an effect.
 pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect> {
-    let Some(acme) = &o.issuer.spec.acme else { return Plan::idle() };
+    let Some(acme) = &o.issuer.spec.acme else {
+        return Plan::idle();
+    };
     match outcome {
         Outcome::KeyLoaded(hash) if is_registered(o, acme, &hash) => Plan::idle(),
         // The next plan finds the key loaded.
@@ -92,8 +106,14 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             wake: Some(Duration::ZERO),
             ..Plan::idle()
         },
-        Outcome::KeyMissing(message) => ready(o, false, "ErrVerifyACMEAccount", &message, Map::new(), now),
-        Outcome::Registered { uri, email, key_hash } => {
+        Outcome::KeyMissing(message) => {
+            ready(o, false, "ErrVerifyACMEAccount", &message, Map::new(), now)
+        }
+        Outcome::Registered {
+            uri,
+            email,
+            key_hash,
+        } => {
             let account = json!({
                 "uri": uri,
                 "lastRegisteredEmail": email,
@@ -102,13 +122,18 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             let status = Map::from_iter([("acme".to_owned(), account)]);
             ready(o, true, "ACMEAccountRegistered", REGISTERED, status, now)
         }
-        Outcome::Refused { reason, message, permanent } => {
+        Outcome::Refused {
+            reason,
+            message,
+            permanent,
+        } => {
             let mut plan = ready(o, false, reason, &message, Map::new(), now);
             plan.wake = Some(if permanent { PERMANENT } else { TRANSIENT });
             if !plan.actions.is_empty() {
                 let component = "cert-manager-issuers";
                 let message = format!("Error initializing issuer: {message}");
-                plan.events.push(Event::warning(component, "ErrInitIssuer", message));
+                plan.events
+                    .push(Event::warning(component, "ErrInitIssuer", message));
             }
             plan
         }
@@ -124,7 +149,13 @@ fn ready(
     now: Timestamp,
 ) -> Plan<Effect> {
     let mut conditions = o.issuer.status.conditions.clone().unwrap_or_default();
-    let mut new = condition("Ready", is_ready, reason, message, Some(o.issuer.generation));
+    let mut new = condition(
+        "Ready",
+        is_ready,
+        reason,
+        message,
+        Some(o.issuer.generation),
+    );
     new.message = new.message.filter(|m| !m.is_empty());
     if set_condition(&mut conditions, new, now) {
         status.insert("conditions".into(), json!(conditions));
@@ -132,5 +163,8 @@ fn ready(
     if status.is_empty() {
         return Plan::idle();
     }
-    Plan { actions: vec![patch_status(o.kind, &o.issuer.id, Value::Object(status))], ..Plan::idle() }
+    Plan {
+        actions: vec![patch_status(o.kind, &o.issuer.id, Value::Object(status))],
+        ..Plan::idle()
+    }
 }

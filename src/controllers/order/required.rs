@@ -15,11 +15,18 @@ use crate::solvers::pick::{Wanted, pick};
 pub struct NoSolver(pub String);
 
 /// The Challenges of all authorizations that need one.
-pub fn required(o: &Observation, acme: &AcmeIssuer, thumbprint: &str) -> Result<Vec<Challenge>, NoSolver> {
+pub fn required(
+    o: &Observation,
+    acme: &AcmeIssuer,
+    thumbprint: &str,
+) -> Result<Vec<Challenge>, NoSolver> {
     let status = o.order.status.clone().unwrap_or_default();
     let open = status.authorizations.unwrap_or_default();
-    let open = open.into_iter().filter(|a| a.initial_state.as_deref() != Some("valid"));
-    open.map(|authorization| challenge(o, acme, thumbprint, &authorization)).collect()
+    let open = open
+        .into_iter()
+        .filter(|a| a.initial_state.as_deref() != Some("valid"));
+    open.map(|authorization| challenge(o, acme, thumbprint, &authorization))
+        .collect()
 }
 
 fn challenge(
@@ -34,14 +41,30 @@ fn challenge(
     let types: Vec<&str> = offered.iter().map(|c| c.type_.as_str()).collect();
     let solvers = acme.solvers.as_deref().unwrap_or_default();
     let order_labels = o.order.metadata.labels.clone().unwrap_or_default();
-    let wanted = Wanted { name: &domain, wildcard, labels: &order_labels, offered: &types };
+    let wanted = Wanted {
+        name: &domain,
+        wildcard,
+        labels: &order_labels,
+        offered: &types,
+    };
     let choice = pick(solvers, &wanted).map_err(|e| NoSolver(e.to_string()))?;
-    let (Some(solver), Some(offer)) = (solvers.get(choice.solver), offered.get(choice.challenge)) else {
-        return Err(NoSolver(format!("no configured challenge solver can be used for \"{domain}\"")));
+    let (Some(solver), Some(offer)) = (solvers.get(choice.solver), offered.get(choice.challenge))
+    else {
+        return Err(NoSolver(format!(
+            "no configured challenge solver can be used for \"{domain}\""
+        )));
     };
     let annotations = o.order.metadata.annotations.clone().unwrap_or_default();
     let solver = overridden(solver.clone(), &annotations).map_err(|e| NoSolver(e.to_string()))?;
-    build(o, authorization, offer, solver, &domain, wildcard, thumbprint)
+    build(
+        o,
+        authorization,
+        offer,
+        solver,
+        &domain,
+        wildcard,
+        thumbprint,
+    )
 }
 
 fn build(
@@ -59,7 +82,11 @@ fn build(
         authorization_url: authorization.url.clone(),
         dns_name: domain.to_owned(),
         issuer_ref: o.order.spec.issuer_ref.clone(),
-        key: if dns { crate::acme::dns_value(&authorized) } else { authorized },
+        key: if dns {
+            crate::acme::dns01_value(&authorized)
+        } else {
+            authorized
+        },
         solver,
         token: offer.token.clone(),
         type_: if dns { "DNS-01" } else { "HTTP-01" }.into(),

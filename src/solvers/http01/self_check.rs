@@ -60,6 +60,25 @@ pub enum Reason {
     BadName,
 }
 
+impl Reason {
+    /// Whether some server answered: the name and the way there are in order.
+    pub fn reached_a_server(&self) -> bool {
+        match self {
+            Self::Unresolved
+            | Self::Refused(_)
+            | Self::Unreachable
+            | Self::TimedOut(_)
+            | Self::Broken
+            | Self::BadName => false,
+            Self::Tls
+            | Self::Status(_)
+            | Self::OtherBody { .. }
+            | Self::TooManyRedirects
+            | Self::BadRedirect(_) => true,
+        }
+    }
+}
+
 /// Ports and patience; other than the defaults in laboratories only.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {

@@ -1,6 +1,6 @@
 //! The Service in front of a solver Pod, and the Service and `EndpointSlice`s of `Direct` mode.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
@@ -57,9 +57,9 @@ pub fn direct_service(namespace: &str) -> Service {
     }
 }
 
-/// Points the Service of `Direct` mode at the operator's own address. One slice an address family,
+/// Points the Service of `Direct` mode at the operator's own solver port. One slice an address family,
 /// because the family of a slice cannot be changed.
-pub fn direct_endpoint_slice(namespace: &str, operator: IpAddr) -> EndpointSlice {
+pub fn direct_endpoint_slice(namespace: &str, operator: SocketAddr) -> EndpointSlice {
     let family = if operator.is_ipv4() { "IPv4" } else { "IPv6" };
     let name = format!("{DIRECT_NAME}-{}", family.to_ascii_lowercase());
     let mut metadata = direct_metadata(namespace, name);
@@ -71,7 +71,7 @@ pub fn direct_endpoint_slice(namespace: &str, operator: IpAddr) -> EndpointSlice
         metadata,
         address_type: family.to_owned(),
         endpoints: vec![Endpoint {
-            addresses: vec![operator.to_string()],
+            addresses: vec![operator.ip().to_string()],
             conditions: Some(EndpointConditions {
                 ready: Some(true),
                 ..EndpointConditions::default()
@@ -80,7 +80,7 @@ pub fn direct_endpoint_slice(namespace: &str, operator: IpAddr) -> EndpointSlice
         }],
         ports: Some(vec![EndpointPort {
             name: Some("http".to_owned()),
-            port: Some(i32::from(PORT)),
+            port: Some(i32::from(operator.port())),
             protocol: Some("TCP".to_owned()),
             app_protocol: None,
         }]),

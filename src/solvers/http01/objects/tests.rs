@@ -4,6 +4,8 @@
     reason = "tests fail by panicking"
 )]
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use super::super::ingress::ingress;
@@ -334,9 +336,10 @@ fn direct_mode_shares_a_service_without_selector_and_a_slice_a_family() {
             },
             "addressType": family,
             "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
-            "ports": [{ "name": "http", "port": 8089, "protocol": "TCP" }],
+            "ports": [{ "name": "http", "port": 9000, "protocol": "TCP" }],
         });
-        let slice = direct_endpoint_slice("shop", address.parse().unwrap());
+        let operator = SocketAddr::new(address.parse().unwrap(), 9000);
+        let slice = direct_endpoint_slice("shop", operator);
         assert_eq!(json_of(&slice), expected);
     }
 }

@@ -1,0 +1,23 @@
+# The lab: see lab/README.md. Included by the Makefile; run from the top of the repository.
+TIER ?= control
+
+# What fresh Debian lacks. The lab needs BIND's program, not a name server on the machine.
+LAB_PACKAGES = bind9 bind9-dnsutils curl iproute2 jq nftables openssl runc
+
+.PHONY: lab-deps lab-build lab-up lab-down
+
+lab-deps:
+	@set -e; missing=$$(for name in $(LAB_PACKAGES); do dpkg-query -Wf '$${Status}' $$name 2>/dev/null | grep -q ' installed$$' || echo $$name; done); \
+	[ -n "$$missing" ] || exit 0; \
+	[ "$$(id -u)" = 0 ] || { echo "lab-deps: must be root to install:" $$missing >&2; exit 1; }; \
+	apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
+	case "$$missing" in *bind9*) [ ! -d /run/systemd/system ] || systemctl disable --now named;; esac
+
+lab-build:
+	lab/build $(TIER)
+
+lab-up:
+	cargo run --quiet --package lab -- up $(TIER)
+
+lab-down:
+	cargo run --quiet --package lab -- down

@@ -1,0 +1,3 @@
+module lab/tools/testpod
+
+go 1.26.0
