@@ -239,7 +239,13 @@ fn ensure_gone(dir: &Path) -> Result<()> {
     ensure!(!dir.exists(), "{} is left", dir.display());
     let name = dir.file_name().context("a name")?.to_string_lossy();
     let mut find = Command::new("find");
-    find.args(["/sys/fs/cgroup", "-maxdepth", "2", "-name", &format!("everleaf*{name}")]);
+    find.args([
+        "/sys/fs/cgroup",
+        "-maxdepth",
+        "2",
+        "-name",
+        &format!("everleaf*{name}"),
+    ]);
     ensure!(output(&mut find)?.is_empty(), "cgroups are left");
     let mark = format!("LAB_DIR={}", dir.display());
     let left = Command::new("grep")
