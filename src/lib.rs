@@ -1,1 +1,14 @@
-//! everleaf
+//! Everleaf keeps TLS certificates in Kubernetes Secrets valid. It speaks the cert-manager API.
+//!
+//! Imports point one way: `api, pki ← acme ← issuers, solvers ← controllers ← runtime`.
+
+pub mod acme;
+pub mod api;
+pub mod controllers;
+pub mod explain;
+pub mod issuers;
+pub mod pki;
+pub mod runtime;
+pub mod serve;
+pub mod solvers;
+pub mod telemetry;

@@ -1,1 +1,89 @@
-fn main() {}
+//! `everleaf`: one binary. `controller` keeps certificates valid, `solver` answers one HTTP-01
+//! challenge, `crds` prints the API.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use everleaf::api;
+use everleaf::runtime::{controller, options::Options};
+use everleaf::solvers::http01::responder::{SolverArgs, run_solver};
+use everleaf::telemetry::logs::{self, Format};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Keeps TLS certificates in Kubernetes valid; speaks the cert-manager API.
+#[derive(Parser)]
+#[command(name = "everleaf", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the operator.
+    Controller(Box<Options>),
+    /// Answer one HTTP-01 challenge: what a solver Pod runs.
+    Solver(SolverArgs),
+    /// Print the CustomResourceDefinitions.
+    Crds,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error is all there is to complain to.
+            drop(writeln!(std::io::stderr(), "everleaf: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Controller(options) => {
+            logs::init(options.logging_format, options.v)?;
+            install_crypto()?;
+            runtime()?.block_on(controller::run(*options))
+        }
+        Command::Solver(arguments) => {
+            logs::init(Format::default(), 2)?;
+            runtime()?.block_on(async {
+                let stop = CancellationToken::new();
+                let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+                let stopped = stop.clone();
+                tokio::spawn(async move {
+                    terminate.recv().await;
+                    stopped.cancel();
+                });
+                run_solver(&arguments, stop)
+                    .await
+                    .context("answering the challenge")
+            })
+        }
+        Command::Crds => {
+            let mut out = std::io::stdout().lock();
+            for (_, yaml) in api::crds_yaml()? {
+                writeln!(out, "---\n{yaml}")?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// One crypto library for all of TLS.
+fn install_crypto() -> anyhow::Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS back end is installed already"))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime")
+}

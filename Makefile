@@ -1,0 +1,82 @@
+# Everything a contributor runs. What a target needs it installs or builds, pinned, into EVERLEAF_CACHE.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export EVERLEAF_CACHE ?= $(HOME)/.cache/everleaf
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+IMAGE ?= localhost/everleaf:$(VERSION)
+
+# What the demo and the tests install: they read these.
+export EVERLEAF_BINARY := $(CARGO_TARGET_DIR)/x86_64-unknown-linux-gnu/release/everleaf
+export EVERLEAF_IMAGE := $(CARGO_TARGET_DIR)/image/everleaf.tar
+
+TOOLS := $(EVERLEAF_CACHE)/tools
+CARGO_DENY := $(TOOLS)/cargo-deny-0.20.2/bin/cargo-deny
+# The lab builds helm with the other programs of its node tier.
+HELM = $(shell dir=$$(lab/build node 2>/dev/null | grep /helm-) && echo $$dir/helm)
+
+include lab/lab.mk
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@echo 'lab-up      start a cluster of plain processes: TIER=control (default) or TIER=node'
+	@echo 'lab-down    stop it'
+
+.PHONY: demo
+demo: lab-deps image ## an issuer, a Certificate and an Ingress on a real cluster, watched; KEEP=1 leaves it up
+	$(MAKE) lab-build TIER=node
+	lab/demo
+
+.PHONY: test
+test: lab-deps $(CARGO_DENY) ## every check and every test; ends with their sum
+	$(MAKE) lab-build TIER=node
+	HELM=$(HELM) CARGO_DENY=$(CARGO_DENY) .ci/test
+
+.PHONY: lint
+lint: $(CARGO_DENY) ## the checks alone: format, clippy, licences, duplicates
+	CARGO_DENY=$(CARGO_DENY) .ci/test lint
+
+.PHONY: bench
+bench: lab-deps build ## time, requests, CPU and memory of issuance, beside the floor of the same machine
+	$(MAKE) lab-build TIER=control
+	cargo bench --locked --bench '*'
+
+.PHONY: crash
+crash: lab-deps ## kill the operator around every write and CA call, and see that it ends well
+	$(MAKE) lab-build TIER=control
+	cargo test --locked --release --features crash-points --test faults -- --nocapture
+
+# The paths of the builder stay out of the binary: it is the same wherever it is built.
+RELEASE_FLAGS := -C target-feature=+crt-static
+RELEASE_FLAGS += --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+RELEASE_FLAGS += --remap-path-prefix=$(CURDIR)=/everleaf
+
+.PHONY: build
+build: ## the static release binary
+	RUSTFLAGS='$(RELEASE_FLAGS)' cargo build --locked --release --target x86_64-unknown-linux-gnu --bin everleaf
+
+.PHONY: image
+image: build ## an OCI image of it, as a file: reproducible, no container engine needed
+	image/build $(EVERLEAF_BINARY) $(IMAGE) $(EVERLEAF_IMAGE)
+
+.PHONY: crds
+crds: ## crds/ from src/api
+	BLESS=1 cargo test --locked --quiet --test crds committed_files_are_what_the_code_makes
+
+.PHONY: deploy
+deploy: ## deploy/everleaf.yaml from charts/everleaf
+	$(MAKE) lab-build TIER=node
+	HELM=$(HELM) deploy/render >deploy/everleaf.yaml
+
+.PHONY: clean
+clean: lab-down ## stop the lab and remove what was built here; the cache stays
+	cargo clean
+
+$(CARGO_DENY):
+	cargo install --locked --root $(TOOLS)/cargo-deny-0.20.2 --target-dir $(TOOLS)/build cargo-deny@0.20.2
+	rm -rf $(TOOLS)/build

@@ -1,0 +1,276 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use parking_lot::Mutex;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::Instant;
+
+use super::jws::{Jws, Signer, to_json};
+use super::reply::Reply;
+use super::text::clean;
+use super::transport::Transport;
+use super::url::Origin;
+use super::{Action, CallHook, CallStage, Directory, Error, Observer};
+
+/// For one call with its nonce and its repetitions: what cert-manager gives a single request.
+const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often a request is signed anew because the server did not take its nonce (RFC 8555 §6.5).
+const NONCE_RETRIES: usize = 5;
+/// More than requests are ever under way at once; older ones are dropped, servers forget them first.
+const MAX_NONCES: usize = 64;
+const DIRECTORY_LIFETIME: Duration = Duration::from_hours(12);
+/// Calls that waited while the directory could not be fetched fail with the same error instead of trying in turn.
+const DIRECTORY_FAILURE_LIFETIME: Duration = Duration::from_secs(2);
+
+/// Where a server is and how to trust it.
+#[derive(Debug, Clone, Default)]
+pub struct ServerConfig {
+    /// https only.
+    pub directory_url: String,
+    /// PEM certificates that replace the public roots.
+    pub ca_bundle: Option<Vec<u8>>,
+    /// Take any server certificate.
+    pub skip_tls_verify: bool,
+    /// RFC 8555 §6.1 demands one.
+    pub user_agent: String,
+}
+
+/// Who wants to know about calls.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    pub observer: Option<Observer>,
+    pub on_call: Option<CallHook>,
+}
+
+/// A server. Clones share connections, nonces and the directory.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    directory_url: String,
+    transport: Transport,
+    directory: AsyncMutex<Option<Fetched>>,
+    nonces: Mutex<Vec<String>>,
+    on_call: Option<CallHook>,
+}
+
+struct Fetched {
+    at: Instant,
+    result: Result<Arc<Known>, Error>,
+}
+
+impl Fetched {
+    fn is_fresh(&self) -> bool {
+        let lifetime = match self.result {
+            Ok(_) => DIRECTORY_LIFETIME,
+            Err(_) => DIRECTORY_FAILURE_LIFETIME,
+        };
+        self.at.elapsed() < lifetime
+    }
+}
+
+/// The directory and where it leads.
+struct Known {
+    directory: Arc<Directory>,
+    origins: Vec<Origin>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("directory_url", &self.shared.directory_url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Makes no request.
+    pub fn new(config: &ServerConfig) -> Result<Self, Error> {
+        Self::with_hooks(config, Hooks::default())
+    }
+
+    /// Like [`new`](Self::new), with somebody who wants to know about calls.
+    pub fn with_hooks(config: &ServerConfig, hooks: Hooks) -> Result<Self, Error> {
+        Origin::of(&config.directory_url)?;
+        let transport = Transport::new(
+            config.ca_bundle.as_deref(),
+            config.skip_tls_verify,
+            &config.user_agent,
+            hooks.observer,
+        )?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                directory_url: config.directory_url.clone(),
+                transport,
+                directory: AsyncMutex::new(None),
+                nonces: Mutex::new(Vec::new()),
+                on_call: hooks.on_call,
+            }),
+        })
+    }
+
+    /// The server's directory, at most 12 hours old.
+    pub async fn directory(&self) -> Result<Arc<Directory>, Error> {
+        let known = self.known(deadline()).await?;
+        Ok(Arc::clone(&known.directory))
+    }
+
+    async fn known(&self, deadline: Instant) -> Result<Arc<Known>, Error> {
+        let mut cached = self.shared.directory.lock().await;
+        if let Some(fetched) = cached.as_ref().filter(|fetched| fetched.is_fresh()) {
+            return fetched.result.clone();
+        }
+        let result = self.fetch_directory(deadline).await.map(Arc::new);
+        *cached = Some(Fetched {
+            at: Instant::now(),
+            result: result.clone(),
+        });
+        result
+    }
+
+    async fn fetch_directory(&self, deadline: Instant) -> Result<Known, Error> {
+        let url = &self.shared.directory_url;
+        let transport = &self.shared.transport;
+        let exchange = transport
+            .exchange(Action::Discover, Method::GET, url, None, deadline)
+            .await;
+        self.keep_nonce(exchange.nonce);
+        let directory: Directory = exchange.result?.json("directory")?;
+        let mut origins = vec![Origin::of(url)?];
+        // Those that are not https fail when they are used; the others still are of use.
+        origins.extend(directory.urls().filter_map(|url| Origin::of(url).ok()));
+        origins.dedup();
+        Ok(Known {
+            directory: Arc::new(directory),
+            origins,
+        })
+    }
+
+    /// Signs `payload` (empty: POST-as-GET) and posts it to `url`.
+    pub(super) async fn post(
+        &self,
+        action: Action,
+        signer: Signer<'_>,
+        url: &str,
+        payload: &str,
+    ) -> Result<Reply, Error> {
+        let deadline = deadline();
+        let known = self.known(deadline).await?;
+        known.check(url)?;
+        self.notify(action, CallStage::Before);
+        let result = self
+            .post_signed(action, signer, url, payload, &known, deadline)
+            .await;
+        self.notify(action, CallStage::After);
+        if let Err(error) = &result
+            && matches!(error.status(), Some(404 | 405))
+        {
+            // The server may have moved its resources.
+            *self.shared.directory.lock().await = None;
+        }
+        result
+    }
+
+    async fn post_signed(
+        &self,
+        action: Action,
+        signer: Signer<'_>,
+        url: &str,
+        payload: &str,
+        known: &Known,
+        deadline: Instant,
+    ) -> Result<Reply, Error> {
+        let mut nonce = self.nonce(action, known, deadline).await?;
+        let mut retries = NONCE_RETRIES;
+        loop {
+            let body = to_json(&Jws::sign(signer, url, &nonce, payload)?)?;
+            let transport = &self.shared.transport;
+            let exchange = transport
+                .exchange(action, Method::POST, url, Some(body), deadline)
+                .await;
+            match exchange.result {
+                Err(error) if error.is_bad_nonce() && retries > 0 => {
+                    retries -= 1;
+                    // The nonce of the refusal itself is the freshest there is.
+                    nonce = match exchange.nonce {
+                        Some(nonce) => nonce,
+                        None => self.fetch_nonce(action, known, deadline).await?,
+                    };
+                }
+                result => {
+                    self.keep_nonce(exchange.nonce);
+                    return result;
+                }
+            }
+        }
+    }
+
+    async fn nonce(
+        &self,
+        action: Action,
+        known: &Known,
+        deadline: Instant,
+    ) -> Result<String, Error> {
+        let kept = self.shared.nonces.lock().pop();
+        match kept {
+            Some(nonce) => Ok(nonce),
+            None => self.fetch_nonce(action, known, deadline).await,
+        }
+    }
+
+    async fn fetch_nonce(
+        &self,
+        action: Action,
+        known: &Known,
+        deadline: Instant,
+    ) -> Result<String, Error> {
+        let url = known.directory.new_nonce.as_deref();
+        let url = url.ok_or(Error::Unsupported("newNonce"))?;
+        let transport = &self.shared.transport;
+        let exchange = transport
+            .exchange(action, Method::HEAD, url, None, deadline)
+            .await;
+        exchange.result?;
+        exchange
+            .nonce
+            .ok_or_else(|| Error::Protocol("no Replay-Nonce from newNonce".to_owned()))
+    }
+
+    fn keep_nonce(&self, nonce: Option<String>) {
+        let Some(nonce) = nonce else {
+            return;
+        };
+        let mut nonces = self.shared.nonces.lock();
+        if nonces.len() >= MAX_NONCES {
+            nonces.remove(0);
+        }
+        nonces.push(nonce);
+    }
+
+    fn notify(&self, action: Action, stage: CallStage) {
+        if let Some(hook) = &self.shared.on_call {
+            hook(action, stage);
+        }
+    }
+}
+
+impl Known {
+    /// A signed request goes only where the directory leads: URLs are kept in objects that others can write.
+    fn check(&self, url: &str) -> Result<(), Error> {
+        if self.origins.contains(&Origin::of(url)?) {
+            return Ok(());
+        }
+        Err(Error::Url {
+            url: clean(url, 256),
+            reason: "not on the ACME server that the directory names".to_owned(),
+        })
+    }
+}
+
+fn deadline() -> Instant {
+    Instant::now() + CALL_TIMEOUT
+}

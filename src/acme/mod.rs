@@ -1,0 +1,30 @@
+//! The ACME protocol (RFC 8555), one method a call.
+//!
+//! Whoever drives an order keeps its URLs in the cluster and may be a new process at each step, so that every call takes
+//! a URL and an account and gives back what the server said; nothing is remembered here but the directory and unused
+//! nonces. Account keys are of any type: clusters that cert-manager set up hold RSA keys.
+
+mod calls;
+mod chain;
+mod client;
+mod error;
+mod jws;
+mod reply;
+mod text;
+mod tls;
+mod transport;
+mod types;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+pub use calls::AccountRef;
+pub use chain::{CertificateChain, prefers};
+pub use client::{Client, Hooks, ServerConfig};
+pub use error::{Class, Error, Problem, Subproblem};
+pub use jws::{Eab, dns01_value, key_authorization};
+pub use transport::{Action, CallHook, CallStage, Observation, Observer, TRANSPORT_FAILURE};
+pub use types::{
+    Account, Authorization, Challenge, Directory, DirectoryMeta, Identifier, Order, Status,
+};

@@ -1,0 +1,106 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::{AccountRef, Error};
+use super::fake::{FakeServer, Response};
+use crate::pki::{
+    CertificateSigningRequest, CertificateTemplate, Curve, IssuerIdentity, KeyAlgorithm, KeyUsages,
+    PrivateKey, RequestParams, Subject, build_request, sign,
+};
+
+/// PEM of a leaf whose issuer has this name.
+fn issued_by(issuer: &str) -> String {
+    let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
+    let params = RequestParams {
+        dns_names: vec!["example.com".into()],
+        ..RequestParams::default()
+    };
+    let csr = build_request(&params, &key).unwrap();
+    let csr = CertificateSigningRequest::parse_pem(csr.as_bytes()).unwrap();
+    let template = CertificateTemplate {
+        csr: &csr,
+        not_before: "2026-01-01T00:00:00Z".parse().unwrap(),
+        duration: Duration::from_hours(1),
+        is_ca: false,
+        usages: KeyUsages::default(),
+        crl_distribution_points: &[],
+    };
+    let subject_der = &Subject::from_common_name(issuer).to_der().unwrap();
+    let issuer = IssuerIdentity {
+        subject_der,
+        subject_key_id: None,
+        key: &key,
+    };
+    sign(&template, issuer).unwrap().to_pem()
+}
+
+#[tokio::test]
+async fn the_chain_that_ends_at_the_preferred_root_is_taken() {
+    let chains = ["Default", "One", "Two"].map(issued_by);
+    let served = chains.clone();
+    let server = FakeServer::start(move |request| {
+        Some(match request.path.as_str() {
+            "/cert" => Response::new(200, format!("some text\n{}", served[0]))
+                .with("Link", "</broken>;rel=\"alternate\"")
+                .with(
+                    "Link",
+                    "</down>;rel=\"alternate\", </one>;rel=\"alternate\"",
+                )
+                .with("Link", "</two>;rel=\"alternate\"")
+                .with("Link", "</directory>;rel=\"index\""),
+            "/one" => Response::new(200, served[1].clone()),
+            "/two" => Response::new(200, served[2].clone()),
+            "/broken" => Response::new(200, "not a certificate"),
+            _ => Response::new(500, ""),
+        })
+    });
+    let account = AccountRef {
+        key: Arc::new(PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap()),
+        kid: server.url("/account/1"),
+    };
+    let client = server.client();
+    let url = server.url("/cert");
+    let default = client.certificate(&account, &url).await.unwrap();
+    assert_eq!(default.pem, chains[0]);
+    let alternates = ["/broken", "/down", "/one", "/two"].map(|path| server.url(path));
+    assert_eq!(default.alternates, alternates);
+
+    for (preferred, expected, requests) in [
+        (None, 0, 1),
+        (Some(""), 0, 1),
+        (Some("Default"), 0, 1),
+        (Some("One"), 1, 4),
+        (Some("Two"), 2, 5),
+        (Some("Nobody"), 0, 5),
+    ] {
+        let before = server.posts().len();
+        let chain = client
+            .preferred_certificate(&account, &url, preferred)
+            .await
+            .unwrap();
+        assert_eq!(chain.pem, chains[expected], "{preferred:?}");
+        assert_eq!(server.posts().len() - before, requests, "{preferred:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_chain_with_anything_else_in_it_is_refused() {
+    let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    for body in [
+        format!("{}{key}", issued_by("x")),
+        String::new(),
+        "<html>".into(),
+    ] {
+        let server = FakeServer::start(move |_| Some(Response::new(200, body.clone())));
+        let account = AccountRef {
+            key: Arc::new(PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap()),
+            kid: server.url("/account/1"),
+        };
+        let error = server
+            .client()
+            .certificate(&account, &server.url("/cert"))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Certificate(_)), "{error}");
+    }
+}

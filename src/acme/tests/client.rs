@@ -1,0 +1,496 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::super::transport::Transport;
+use super::super::{
+    AccountRef, Action, CallStage, Class, Client, Eab, Error, Hooks, Identifier, ServerConfig,
+    Status, TRANSPORT_FAILURE,
+};
+use super::fake::{FakeServer, Response};
+use crate::pki::{Curve, KeyAlgorithm, PrivateKey};
+
+fn key() -> PrivateKey {
+    PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap()
+}
+
+fn account(server: &FakeServer) -> AccountRef {
+    AccountRef {
+        key: Arc::new(key()),
+        kid: server.url("/account/1"),
+    }
+}
+
+fn valid() -> Value {
+    json!({"status": "valid"})
+}
+
+#[tokio::test]
+async fn an_account_is_registered_found_and_changed() {
+    let server = FakeServer::start(|request| {
+        let payload: Value = serde_json::from_str(&request.payload()).unwrap();
+        Some(
+            match (
+                request.path.as_str(),
+                payload["onlyReturnExisting"].as_bool(),
+            ) {
+                ("/account", Some(true)) => Response::problem(400, "accountDoesNotExist"),
+                ("/account", _) => Response::json(
+                    201,
+                    &json!({"status": "valid", "contact": payload["contact"]}),
+                )
+                .with("Location", "/account/1"),
+                _ => Response::json(
+                    200,
+                    &json!({"status": "valid", "contact": payload["contact"]}),
+                ),
+            },
+        )
+    });
+    let (client, key) = (server.client(), key());
+    let error = client.find_account(&key).await.unwrap_err();
+    assert!(error.problem().unwrap().is("accountDoesNotExist"));
+
+    let eab = Eab::new("kid-1", b"c2VjcmV0").unwrap();
+    let made = client
+        .new_account(&key, Some("Admin@Example.com"), Some(&eab))
+        .await
+        .unwrap();
+    assert!(made.created);
+    assert_eq!(made.url, server.url("/account/1"));
+    assert_eq!(
+        (made.status, made.contact),
+        (Status::Valid, vec!["mailto:admin@example.com".to_owned()])
+    );
+
+    let reference = AccountRef {
+        key: Arc::new(key),
+        kid: made.url,
+    };
+    let changed = client.update_contact(&reference, None).await.unwrap();
+    assert!(changed.contact.is_empty() && !changed.created);
+
+    let posts = server.posts();
+    let payload: Value = serde_json::from_str(&posts[1].payload()).unwrap();
+    assert_eq!(payload["termsOfServiceAgreed"], true);
+    assert!(payload["externalAccountBinding"]["signature"].is_string());
+    assert!(posts[1].protected()["jwk"].is_object() && posts[1].protected()["kid"].is_null());
+    assert!(posts[2].protected()["jwk"].is_null());
+    assert_eq!(posts[2].protected()["kid"], reference.kid);
+    assert_eq!(posts[2].payload(), r#"{"contact":[]}"#);
+    for post in &posts {
+        assert_eq!(post.header("content-type"), Some("application/jose+json"));
+        assert_eq!(post.header("user-agent"), Some("everleaf-test/1"));
+        assert_eq!(post.protected()["url"], server.url(&post.path));
+    }
+}
+
+#[tokio::test]
+async fn directory_and_nonces_are_used_again() {
+    let server = FakeServer::start(|_| Some(Response::json(200, &valid())));
+    let (client, account) = (server.client(), account(&server));
+    for _ in 0..3 {
+        client
+            .order(&account, &server.url("/order/1"))
+            .await
+            .unwrap();
+    }
+    let methods: Vec<_> = server
+        .seen()
+        .into_iter()
+        .map(|request| request.method)
+        .collect();
+    assert_eq!(methods, ["GET", "HEAD", "POST", "POST", "POST"]);
+    let nonces: Vec<_> = server
+        .posts()
+        .iter()
+        .map(|post| post.protected()["nonce"].clone())
+        .collect();
+    assert_eq!(nonces, ["nonce-2", "nonce-3", "nonce-4"]);
+    assert_eq!(server.posts()[0].payload(), "");
+}
+
+#[tokio::test]
+async fn a_refused_nonce_is_replaced_at_most_five_times() {
+    for (refusals, expected) in [(0, Ok(1)), (5, Ok(6)), (6, Err(6))] {
+        let count = AtomicUsize::new(0);
+        let server = FakeServer::start(move |_| {
+            let bad = count.fetch_add(1, Ordering::SeqCst) < refusals;
+            Some(if bad {
+                Response::problem(400, "badNonce")
+            } else {
+                Response::json(200, &valid())
+            })
+        });
+        let account = account(&server);
+        let result = server
+            .client()
+            .order(&account, &server.url("/order/1"))
+            .await;
+        let posts = server.posts().len();
+        match &result {
+            Ok(_) => assert_eq!(expected, Ok(posts)),
+            Err(error) => {
+                assert!(error.problem().unwrap().is("badNonce"));
+                assert_eq!(error.class(), Class::Transient);
+                assert_eq!(expected, Err(posts));
+            }
+        }
+        let heads = server
+            .seen()
+            .iter()
+            .filter(|request| request.method == "HEAD")
+            .count();
+        assert_eq!(heads, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_order_goes_through_all_its_urls() {
+    let server = FakeServer::start(|request| {
+        Some(match request.path.as_str() {
+            "/order" => Response::json(201, &json!({
+                "status": "pending", "authorizations": ["https://x/1"], "finalize": "https://x/f",
+                "expires": "2026-01-01T00:00:00Z", "profile": "short"
+            }))
+            .with("Location", "/order/7"),
+            "/order/7" => Response::json(200, &json!({"status": "processing"})).with("Retry-After", "5"),
+            "/authz/1" => Response::json(200, &json!({
+                "status": "pending", "wildcard": true, "identifier": {"type": "dns", "value": "example.com"},
+                "challenges": [{"type": "dns-01", "url": "https://x/c", "token": "t", "status": "pending"}]
+            })),
+            "/challenge/1" => Response::json(200, &json!({
+                "type": "dns-01", "status": "invalid",
+                "error": {"type": "urn:ietf:params:acme:error:dns", "detail": "no TXT", "status": 400}
+            })),
+            _ => Response::json(200, &json!({"status": "valid", "certificate": "https://x/cert"})),
+        })
+    });
+    let (client, account) = (server.client(), account(&server));
+    let names = [
+        Identifier::dns("example.com"),
+        Identifier::dns("*.example.com"),
+    ];
+    let not_after = "2026-01-01T00:00:00.7Z".parse().unwrap();
+    let order = client
+        .new_order(&account, &names, Some(not_after), Some("short"))
+        .await
+        .unwrap();
+    assert_eq!(order.url, server.url("/order/7"));
+    assert_eq!((order.status, order.retry_after), (Status::Pending, None));
+    assert_eq!(
+        serde_json::from_str::<Value>(&server.posts()[0].payload()).unwrap(),
+        json!({
+            "identifiers": [{"type": "dns", "value": "example.com"}, {"type": "dns", "value": "*.example.com"}],
+            "notAfter": "2026-01-01T00:00:01Z", "profile": "short"
+        })
+    );
+
+    let order = client.order(&account, &order.url).await.unwrap();
+    assert_eq!(order.status, Status::Processing);
+    assert!(order.retry_after.is_some());
+    let authorization = client
+        .authorization(&account, &server.url("/authz/1"))
+        .await
+        .unwrap();
+    assert!(authorization.wildcard);
+    assert_eq!(authorization.challenges[0].kind, "dns-01");
+    let challenge = client
+        .challenge(&account, &server.url("/challenge/1"))
+        .await
+        .unwrap();
+    assert_eq!(
+        challenge.error.unwrap().to_string(),
+        "400 urn:ietf:params:acme:error:dns: no TXT"
+    );
+    client
+        .accept(&account, &server.url("/challenge/1"))
+        .await
+        .unwrap();
+    assert_eq!(server.posts().last().unwrap().payload(), "{}");
+    let order = client
+        .finalize(&account, &server.url("/finalize"), &[1, 2, 255])
+        .await
+        .unwrap();
+    assert_eq!(order.certificate.as_deref(), Some("https://x/cert"));
+    assert_eq!(
+        server.posts().last().unwrap().payload(),
+        r#"{"csr":"AQL_"}"#
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_profile_is_not_ordered() {
+    let server = FakeServer::start(|_| None);
+    let account = account(&server);
+    let error = server
+        .client()
+        .new_order(&account, &[], None, Some("long"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the ACME server does not offer the profile \"long\"; it offers: other, short"
+    );
+    assert_eq!(error.class(), Class::Permanent);
+    assert!(server.posts().is_empty());
+}
+
+#[tokio::test]
+async fn signed_requests_go_to_the_server_only() {
+    let server = FakeServer::start(|_| Some(Response::json(200, &valid())));
+    let other = FakeServer::start(|_| Some(Response::json(200, &valid())));
+    let (client, account) = (server.client(), account(&server));
+    for url in [
+        other.url("/order/1"),
+        server.url("/order/1").replace("https", "http"),
+        String::new(),
+    ] {
+        let error = client.order(&account, &url).await.unwrap_err();
+        assert!(matches!(error, Error::Url { .. }), "{error}");
+        assert_eq!(error.class(), Class::Permanent);
+    }
+    assert!(server.posts().is_empty() && other.seen().is_empty());
+    let http = ServerConfig {
+        directory_url: "http://ca.example/".into(),
+        ..server.config()
+    };
+    assert!(matches!(Client::new(&http), Err(Error::Url { .. })));
+}
+
+#[tokio::test]
+async fn replies_of_proxies_are_told_by_their_status_alone() {
+    let page = "<html>secret of the proxy</html>";
+    for (response, expected) in [
+        (Response::new(502, page), Class::Transient),
+        (
+            Response::new(503, page).with("Retry-After", "x"),
+            Class::Transient,
+        ),
+        (Response::new(404, page), Class::Permanent),
+        (
+            Response::new(302, page).with("Location", "/elsewhere"),
+            Class::Transient,
+        ),
+        (
+            Response::json(500, &json!({"message": "secret"})),
+            Class::Transient,
+        ),
+        (Response::json(500, &json!(["secret"])), Class::Transient),
+    ] {
+        let server = FakeServer::start(move |_| Some(response.clone()));
+        let account = account(&server);
+        let error = server
+            .client()
+            .order(&account, &server.url("/order/1"))
+            .await
+            .unwrap_err();
+        assert_eq!(error.class(), expected, "{error}");
+        assert!(!format!("{error} {error:?}").contains("secret"));
+        assert_eq!(server.posts().len(), 1);
+    }
+    let server = FakeServer::start(move |_| {
+        Some(Response::new(503, page).with("Retry-After", "Wed, 21 Oct 2026 07:28:00 GMT"))
+    });
+    let error = server
+        .client()
+        .order(&account(&server), &server.url("/order/1"))
+        .await
+        .unwrap_err();
+    let until = Some("2026-10-21T07:28:00Z".parse().unwrap());
+    assert_eq!(error.class(), Class::RateLimited { until });
+}
+
+#[tokio::test]
+async fn replies_that_make_no_sense_are_transient() {
+    let long = vec![b' '; (1 << 20) + 1];
+    for (response, expected) in [
+        (
+            Response::new(200, "not json secret"),
+            "unexpected reply of the ACME server: not a valid order",
+        ),
+        (
+            Response::json(200, &json!({"status": ["secret"]})),
+            "unexpected reply of the ACME server: not a valid order",
+        ),
+        (Response::new(200, long), "is over 1048576 bytes"),
+    ] {
+        let server = FakeServer::start(move |_| Some(response.clone()));
+        let error = server
+            .client()
+            .order(&account(&server), &server.url("/order/1"))
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(!format!("{error:?}").contains("secret"));
+        assert_eq!(error.class(), Class::Transient);
+    }
+    let server = FakeServer::start(|_| Some(Response::json(201, &valid())));
+    let error = server
+        .client()
+        .new_account(&key(), None, None)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "unexpected reply of the ACME server: no Location of the account"
+    );
+}
+
+#[tokio::test]
+async fn broken_connections_are_transient_and_not_repeated() {
+    let server = FakeServer::start(|_| None);
+    let error = server
+        .client()
+        .order(&account(&server), &server.url("/order/1"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Network { .. }), "{error}");
+    assert_eq!(error.class(), Class::Transient);
+    assert_eq!(server.posts().len(), 1);
+    // A port where nobody listens.
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let config = ServerConfig {
+        directory_url: format!("https://{free}/"),
+        ..server.config()
+    };
+    let error = Client::new(&config).unwrap().directory().await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("cannot reach {free}: Connection refused")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn trust_is_what_the_configuration_says() {
+    let server = FakeServer::start(|_| None);
+    let public = ServerConfig {
+        ca_bundle: None,
+        ..server.config()
+    };
+    let error = Client::new(&public).unwrap().directory().await.unwrap_err();
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    let other = FakeServer::start(|_| None);
+    let wrong = ServerConfig {
+        ca_bundle: other.config().ca_bundle,
+        ..server.config()
+    };
+    assert!(Client::new(&wrong).unwrap().directory().await.is_err());
+    let blind = ServerConfig {
+        skip_tls_verify: true,
+        ..public
+    };
+    Client::new(&blind).unwrap().directory().await.unwrap();
+    for bundle in [
+        "",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        let config = ServerConfig {
+            ca_bundle: Some(bundle.into()),
+            ..server.config()
+        };
+        let error = Client::new(&config).unwrap_err();
+        assert!(error.to_string().starts_with("caBundle: "), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_server_is_given_up_at_the_deadline() {
+    // The kernel accepts the connection, nobody else does.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let transport = Transport::new(None, true, "everleaf-test/1", None).unwrap();
+    let deadline = Instant::now() + Duration::from_millis(50);
+    let exchange = transport.exchange(Action::Discover, Method::GET, &url, None, deadline);
+    let error = exchange.await.result.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    assert_eq!(error.class(), Class::Transient);
+}
+
+#[tokio::test]
+async fn failing_directories_are_not_asked_by_everyone_in_turn() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    let hooks = Hooks {
+        observer: Some(Arc::new(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        })),
+        on_call: None,
+    };
+    let config = ServerConfig {
+        directory_url: url,
+        ..ServerConfig::default()
+    };
+    let client = Client::with_hooks(&config, hooks).unwrap();
+    let calls = (0..20).map(|_| client.directory());
+    for result in futures::future::join_all(calls).await {
+        assert!(matches!(result, Err(Error::Network { .. })));
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn calls_are_observed_and_can_be_cut_off() {
+    let count = AtomicUsize::new(0);
+    let server = FakeServer::start(move |request| match request.path.as_str() {
+        "/order/gone" => None,
+        _ if count.fetch_add(1, Ordering::SeqCst) == 0 => Some(Response::problem(400, "badNonce")),
+        _ => Some(Response::json(200, &valid())),
+    });
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (observed, called) = (Arc::clone(&seen), Arc::clone(&seen));
+    let hooks = Hooks {
+        observer: Some(Arc::new(move |observation| {
+            assert!(observation.host.starts_with("127.0.0.1:"));
+            let line = format!(
+                "{} {} {}",
+                observation.action.as_str(),
+                observation.method,
+                observation.status
+            );
+            observed.lock().unwrap().push(line);
+        })),
+        on_call: Some(Arc::new(move |action: Action, stage: CallStage| {
+            called
+                .lock()
+                .unwrap()
+                .push(format!("{} {stage:?}", action.as_str()));
+        })),
+    };
+    let (client, account) = (server.client_with(hooks), account(&server));
+    client
+        .accept(&account, &server.url("/challenge/1"))
+        .await
+        .unwrap();
+    client
+        .order(&account, &server.url("/order/gone"))
+        .await
+        .unwrap_err();
+    assert_eq!(TRANSPORT_FAILURE, 999);
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [
+            "discover GET 200",
+            "accept_challenge Before",
+            "accept_challenge HEAD 200",
+            "accept_challenge POST 400",
+            "accept_challenge POST 200",
+            "accept_challenge After",
+            "get_order Before",
+            "get_order POST 999",
+            "get_order After",
+        ]
+    );
+}

@@ -1,0 +1,100 @@
+//! Which server certificates are believed.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::Error;
+use crate::pki;
+
+pub(super) fn config(
+    ca_bundle: Option<&[u8]>,
+    skip_tls_verify: bool,
+) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| bundle_error("no TLS version"))?;
+    if skip_tls_verify {
+        return Ok(builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(NoVerifier(provider)))
+            .with_no_client_auth());
+    }
+    let roots = Arc::new(roots(ca_bundle)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+        .build()
+        .map_err(|_| bundle_error("no usable certificate"))?;
+    Ok(builder.with_webpki_verifier(verifier).with_no_client_auth())
+}
+
+fn bundle_error(problem: &str) -> Error {
+    Error::Config {
+        field: "caBundle",
+        problem: problem.to_owned(),
+    }
+}
+
+/// A bundle replaces the public roots.
+fn roots(ca_bundle: Option<&[u8]>) -> Result<RootCertStore, Error> {
+    let Some(bundle) = ca_bundle else {
+        return Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect());
+    };
+    let certificates =
+        pki::parse_bundle(bundle).map_err(|error| bundle_error(&error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(
+        certificates
+            .iter()
+            .map(|certificate| CertificateDer::from(certificate.der().to_vec())),
+    );
+    if roots.is_empty() {
+        return Err(bundle_error("no usable certificate"));
+    }
+    Ok(roots)
+}
+
+/// `skipTLSVerify`: any certificate will do, but the server must hold its key.
+#[derive(Debug)]
+struct NoVerifier(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for NoVerifier {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

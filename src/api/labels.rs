@@ -1,0 +1,228 @@
+//! Names that are part of the contract: groups, labels, annotations, finalizers, field managers.
+//!
+//! Source: contract §2.5, §3 and §4.6. Users and other programs rely on each of them.
+
+/// Group of Certificate, `CertificateRequest`, Issuer and `ClusterIssuer`.
+pub const GROUP: &str = "cert-manager.io";
+
+/// Group of Order and Challenge.
+pub const ACME_GROUP: &str = "acme.cert-manager.io";
+
+/// The one version of both groups.
+pub const VERSION: &str = "v1";
+
+/// `apiVersion` of Certificate, `CertificateRequest`, Issuer and `ClusterIssuer`.
+pub const API_VERSION: &str = "cert-manager.io/v1";
+
+/// `apiVersion` of Order and Challenge.
+pub const ACME_API_VERSION: &str = "acme.cert-manager.io/v1";
+
+// On an Ingress, Gateway or ListenerSet: what the shim makes a Certificate from (§3.1).
+
+/// Name of an Issuer, or of an external issuer with the two below.
+pub const ISSUER_ANNOTATION: &str = "cert-manager.io/issuer";
+/// Name of a `ClusterIssuer`.
+pub const CLUSTER_ISSUER_ANNOTATION: &str = "cert-manager.io/cluster-issuer";
+/// Common name; on a Secret, that of the certificate.
+pub const COMMON_NAME_ANNOTATION: &str = "cert-manager.io/common-name";
+/// DNS names; on a Secret, those of the certificate.
+pub const ALT_NAMES_ANNOTATION: &str = "cert-manager.io/alt-names";
+/// IP addresses; on a Secret, those of the certificate.
+pub const IP_SANS_ANNOTATION: &str = "cert-manager.io/ip-sans";
+/// E-mail addresses; on a Secret, those of the certificate.
+pub const EMAIL_SANS_ANNOTATION: &str = "cert-manager.io/email-sans";
+/// URIs of the certificate; written on Secrets, never read from an Ingress.
+pub const URI_SANS_ANNOTATION: &str = "cert-manager.io/uri-sans";
+/// Subject organizations, as one CSV record.
+pub const SUBJECT_ORGANIZATIONS_ANNOTATION: &str = "cert-manager.io/subject-organizations";
+/// Subject organizational units, as one CSV record.
+pub const SUBJECT_ORGANIZATIONALUNITS_ANNOTATION: &str =
+    "cert-manager.io/subject-organizationalunits";
+/// Subject countries, as one CSV record.
+pub const SUBJECT_COUNTRIES_ANNOTATION: &str = "cert-manager.io/subject-countries";
+/// Subject provinces, as one CSV record.
+pub const SUBJECT_PROVINCES_ANNOTATION: &str = "cert-manager.io/subject-provinces";
+/// Subject localities, as one CSV record.
+pub const SUBJECT_LOCALITIES_ANNOTATION: &str = "cert-manager.io/subject-localities";
+/// Subject postal codes, as one CSV record.
+pub const SUBJECT_POSTALCODES_ANNOTATION: &str = "cert-manager.io/subject-postalcodes";
+/// Subject street addresses, as one CSV record.
+pub const SUBJECT_STREETADDRESSES_ANNOTATION: &str = "cert-manager.io/subject-streetaddresses";
+/// Subject serial number.
+pub const SUBJECT_SERIALNUMBER_ANNOTATION: &str = "cert-manager.io/subject-serialnumber";
+/// Lifetime, a Go duration.
+pub const DURATION_ANNOTATION: &str = "cert-manager.io/duration";
+/// Time before expiry to renew at, a Go duration.
+pub const RENEW_BEFORE_ANNOTATION: &str = "cert-manager.io/renew-before";
+/// Percent of the lifetime left at renewal.
+pub const RENEW_BEFORE_PERCENTAGE_ANNOTATION: &str = "cert-manager.io/renew-before-percentage";
+/// Key usages, comma separated.
+pub const USAGES_ANNOTATION: &str = "cert-manager.io/usages";
+/// Number of past requests to keep.
+pub const REVISION_HISTORY_LIMIT_ANNOTATION: &str = "cert-manager.io/revision-history-limit";
+/// Key algorithm.
+pub const PRIVATE_KEY_ALGORITHM_ANNOTATION: &str = "cert-manager.io/private-key-algorithm";
+/// Key encoding.
+pub const PRIVATE_KEY_ENCODING_ANNOTATION: &str = "cert-manager.io/private-key-encoding";
+/// Key size.
+pub const PRIVATE_KEY_SIZE_ANNOTATION: &str = "cert-manager.io/private-key-size";
+/// Key rotation policy.
+pub const PRIVATE_KEY_ROTATION_POLICY_ANNOTATION: &str =
+    "cert-manager.io/private-key-rotation-policy";
+/// Secret template, as JSON.
+pub const SECRET_TEMPLATE_ANNOTATION: &str = "cert-manager.io/secret-template";
+/// Listeners of a Gateway to leave alone.
+pub const IGNORE_TLS_LISTENERS_ANNOTATION: &str = "cert-manager.io/ignore-tls-listeners";
+/// Whether the ACME solver edits this Ingress.
+pub const HTTP01_EDIT_IN_PLACE_ANNOTATION: &str = "acme.cert-manager.io/http01-edit-in-place";
+/// `kubernetes.io/ingress.class` of the solver's Ingress.
+pub const HTTP01_INGRESS_CLASS_ANNOTATION: &str = "acme.cert-manager.io/http01-ingress-class";
+/// `ingressClassName` of the solver's Ingress.
+pub const HTTP01_INGRESS_INGRESSCLASSNAME_ANNOTATION: &str =
+    "acme.cert-manager.io/http01-ingress-ingressclassname";
+/// Whether a `ListenerSet`'s parent Gateway is the solver's parent.
+pub const HTTP01_PARENTREF_FALLBACK_ANNOTATION: &str =
+    "acme.cert-manager.io/http01-parentreffallback";
+/// The annotation that asks for a certificate from the default issuer.
+pub const TLS_ACME_ANNOTATION: &str = "kubernetes.io/tls-acme";
+/// The old way to name an Ingress class.
+pub const INGRESS_CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+/// Label of `kubectl apply --applyset`, never copied to a Certificate.
+pub const APPLYSET_PART_OF_LABEL: &str = "applyset.kubernetes.io/part-of";
+
+// On the target Secret (§3.2).
+
+/// Marks the Secrets that concern this project; its value is [`TRUE`].
+pub const FAO_LABEL: &str = "controller.cert-manager.io/fao";
+/// Name of the Certificate; on Secrets and requests.
+pub const CERTIFICATE_NAME_ANNOTATION: &str = "cert-manager.io/certificate-name";
+/// Name of the issuer that signed.
+pub const ISSUER_NAME_ANNOTATION: &str = "cert-manager.io/issuer-name";
+/// Kind of the issuer that signed, as written in the request; on an Ingress, of the issuer to use.
+pub const ISSUER_KIND_ANNOTATION: &str = "cert-manager.io/issuer-kind";
+/// Group of the issuer that signed, as written in the request; on an Ingress, of the one to use.
+pub const ISSUER_GROUP_ANNOTATION: &str = "cert-manager.io/issuer-group";
+/// Lets cainjector read the Secret.
+pub const ALLOW_DIRECT_INJECTION_ANNOTATION: &str = "cert-manager.io/allow-direct-injection";
+
+// On other objects (§3.3).
+
+/// Marks the Secret of a key that awaits its certificate; its value is [`TRUE`].
+pub const NEXT_PRIVATE_KEY_LABEL: &str = "cert-manager.io/next-private-key";
+/// Which issuance a request belongs to, in decimal.
+pub const CERTIFICATE_REVISION_ANNOTATION: &str = "cert-manager.io/certificate-revision";
+/// Name of the Secret that holds the request's key.
+pub const PRIVATE_KEY_SECRET_NAME_ANNOTATION: &str = "cert-manager.io/private-key-secret-name";
+/// Asks for a temporary certificate while the real one is awaited.
+pub const ISSUE_TEMPORARY_CERTIFICATE_ANNOTATION: &str =
+    "cert-manager.io/issue-temporary-certificate";
+/// Custom fields of a Venafi request, a JSON list.
+pub const VENAFI_CUSTOM_FIELDS_ANNOTATION: &str = "venafi.cert-manager.io/custom-fields";
+/// Where a Venafi certificate is picked up.
+pub const VENAFI_PICKUP_ID_ANNOTATION: &str = "venafi.cert-manager.io/pickup-id";
+/// The Ingress that the solver edits; from Certificate to Order.
+pub const HTTP01_OVERRIDE_INGRESS_NAME_ANNOTATION: &str =
+    "acme.cert-manager.io/http01-override-ingress-name";
+/// `kubernetes.io/ingress.class` of the solver's Ingress; from Certificate to Order.
+pub const HTTP01_OVERRIDE_INGRESS_CLASS_ANNOTATION: &str =
+    "acme.cert-manager.io/http01-override-ingress-class";
+/// `ingressClassName` of the solver's Ingress; from Certificate to Order.
+pub const HTTP01_OVERRIDE_INGRESS_INGRESSCLASSNAME_ANNOTATION: &str =
+    "acme.cert-manager.io/http01-override-ingress-ingressclassname";
+/// Name of a further parent of the solver's `HTTPRoute`.
+pub const HTTP01_PARENTREF_NAME_ANNOTATION: &str = "acme.cert-manager.io/http01-parentrefname";
+/// Kind of that parent.
+pub const HTTP01_PARENTREF_KIND_ANNOTATION: &str = "acme.cert-manager.io/http01-parentrefkind";
+/// Namespace of that parent.
+pub const HTTP01_PARENTREF_NAMESPACE_ANNOTATION: &str =
+    "acme.cert-manager.io/http01-parentrefnamespace";
+/// Adler-32 of the name, on what a solver makes.
+pub const HTTP_DOMAIN_LABEL: &str = "acme.cert-manager.io/http-domain";
+/// Adler-32 of the token, on what a solver makes.
+pub const HTTP_TOKEN_LABEL: &str = "acme.cert-manager.io/http-token";
+/// Marks what an HTTP-01 solver makes; its value is [`TRUE`].
+pub const HTTP01_SOLVER_LABEL: &str = "acme.cert-manager.io/http01-solver";
+/// On a Challenge, until what it made is cleaned up.
+pub const CHALLENGE_FINALIZER: &str = "acme.cert-manager.io/finalizer";
+/// An old name of [`CHALLENGE_FINALIZER`], replaced on sight.
+pub const LEGACY_CHALLENGE_FINALIZER: &str = "finalizer.acme.cert-manager.io";
+/// Who manages an object.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// [`MANAGED_BY_LABEL`] of account Secrets and the Lease.
+pub const MANAGED_BY: &str = "cert-manager";
+/// [`MANAGED_BY_LABEL`] of the webhook's CA Secret.
+pub const MANAGED_BY_WEBHOOK: &str = "cert-manager-webhook";
+/// The Certificate whose CA is injected, as namespace/name.
+pub const INJECT_CA_FROM_ANNOTATION: &str = "cert-manager.io/inject-ca-from";
+/// The Secret whose CA is injected, as namespace/name.
+pub const INJECT_CA_FROM_SECRET_ANNOTATION: &str = "cert-manager.io/inject-ca-from-secret";
+/// Injects the API server's CA.
+pub const INJECT_APISERVER_CA_ANNOTATION: &str = "cert-manager.io/inject-apiserver-ca";
+/// Keeps the webhook away from a namespace.
+pub const DISABLE_VALIDATION_LABEL: &str = "cert-manager.io/disable-validation";
+
+// On a CertificateSigningRequest (§9.1).
+
+/// Wanted lifetime.
+pub const CSR_DURATION_ANNOTATION: &str = "experimental.cert-manager.io/request-duration";
+/// Whether a CA is requested.
+pub const CSR_IS_CA_ANNOTATION: &str = "experimental.cert-manager.io/request-is-ca";
+/// Name of the Secret that holds the request's key.
+pub const CSR_PRIVATE_KEY_SECRET_NAME_ANNOTATION: &str =
+    "experimental.cert-manager.io/private-key-secret-name";
+/// Custom fields of a Venafi request.
+pub const CSR_VENAFI_CUSTOM_FIELDS_ANNOTATION: &str =
+    "venafi.experimental.cert-manager.io/custom-fields";
+/// Where a Venafi certificate is picked up.
+pub const CSR_VENAFI_PICKUP_ID_ANNOTATION: &str = "venafi.experimental.cert-manager.io/pickup-id";
+
+// Field managers, which are also the source component of events (§2.5, §4.6). A take-over from
+// cert-manager is clean because they are the same, so none may change.
+
+/// Writes the target Secret and the status of an issuance.
+pub const MANAGER_CERTIFICATES_ISSUING: &str = "cert-manager-certificates-issuing";
+/// Decides that a Certificate is issued anew.
+pub const MANAGER_CERTIFICATES_TRIGGER: &str = "cert-manager-certificates-trigger";
+/// Makes the key of an issuance.
+pub const MANAGER_CERTIFICATES_KEY_MANAGER: &str = "cert-manager-certificates-key-manager";
+/// Makes the request of an issuance.
+pub const MANAGER_CERTIFICATES_REQUEST_MANAGER: &str = "cert-manager-certificates-request-manager";
+/// Says whether a Certificate is ready.
+pub const MANAGER_CERTIFICATES_READINESS: &str = "cert-manager-certificates-readiness";
+/// Deletes requests of past revisions.
+pub const MANAGER_CERTIFICATES_REVISION_MANAGER: &str =
+    "cert-manager-certificates-revision-manager";
+/// Approves requests.
+pub const MANAGER_CERTIFICATEREQUESTS_APPROVER: &str = "cert-manager-certificaterequests-approver";
+/// Signs requests of ACME issuers.
+pub const MANAGER_CERTIFICATEREQUESTS_ISSUER_ACME: &str =
+    "cert-manager-certificaterequests-issuer-acme";
+/// Signs requests of CA issuers.
+pub const MANAGER_CERTIFICATEREQUESTS_ISSUER_CA: &str =
+    "cert-manager-certificaterequests-issuer-ca";
+/// Signs requests of self-signed issuers.
+pub const MANAGER_CERTIFICATEREQUESTS_ISSUER_SELFSIGNED: &str =
+    "cert-manager-certificaterequests-issuer-selfsigned";
+/// Signs requests of Vault issuers.
+pub const MANAGER_CERTIFICATEREQUESTS_ISSUER_VAULT: &str =
+    "cert-manager-certificaterequests-issuer-vault";
+/// Signs requests of Venafi issuers.
+pub const MANAGER_CERTIFICATEREQUESTS_ISSUER_VENAFI: &str =
+    "cert-manager-certificaterequests-issuer-venafi";
+/// Works on orders.
+pub const MANAGER_ORDERS: &str = "cert-manager-orders";
+/// Works on challenges.
+pub const MANAGER_CHALLENGES: &str = "cert-manager-challenges";
+/// Sets issuers up.
+pub const MANAGER_ISSUERS: &str = "cert-manager-issuers";
+/// Sets cluster-wide issuers up.
+pub const MANAGER_CLUSTERISSUERS: &str = "cert-manager-clusterissuers";
+/// Makes Certificates of Ingresses.
+pub const MANAGER_INGRESS_SHIM: &str = "cert-manager-ingress-shim";
+/// Makes Certificates of Gateways.
+pub const MANAGER_GATEWAY_SHIM: &str = "cert-manager-gateway-shim";
+/// Makes Certificates of `ListenerSet`s.
+pub const MANAGER_LISTENERSET: &str = "cert-manager-listenerset";
+
+/// The value of all labels and annotations that only say yes.
+pub const TRUE: &str = "true";

@@ -1,0 +1,43 @@
+//! The Kubernetes API that Everleaf serves: cert-manager's six kinds, with their schema.
+//!
+//! Types mirror the stored JSON. What is optional there is an `Option` here, lists and maps
+//! included, so that absent and empty stay distinct and no default is ever stored that the user
+//! did not write. Fields with a closed set of values are strings: the schema guards what is
+//! written, and reading never fails on a value that a newer version stored.
+
+mod absent;
+pub mod acme_issuer;
+mod base64_bytes;
+
+pub mod certificate;
+pub mod certificate_request;
+pub mod challenge;
+pub mod crd;
+pub mod dns01;
+pub mod duration;
+#[cfg(test)]
+mod fixtures;
+mod go_json;
+mod go_shapes;
+pub mod issuer;
+pub mod labels;
+pub mod meta;
+pub mod names;
+pub mod order;
+mod schema;
+pub mod solver;
+pub mod vault;
+pub mod venafi;
+
+pub use certificate::{Certificate, CertificateSpec, CertificateStatus};
+pub use certificate_request::{
+    CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
+};
+pub use challenge::{Challenge, ChallengeSpec, ChallengeStatus};
+pub use crd::{crds, crds_yaml};
+pub use issuer::{AnyIssuer, ClusterIssuer, ClusterIssuerSpec, Issuer, IssuerSpec, IssuerStatus};
+pub use meta::{Condition, IssuerReference, LocalObjectReference, SecretKeySelector};
+pub use order::{Order, OrderSpec, OrderStatus};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! Certificates: keep a valid key pair in the Secret.
+
+mod observe;
+mod plan;
+mod policy;
+mod renewal;
+mod request;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+pub use observe::observe;
+pub use plan::{absorb, plan};
+pub use secret::SecretData;
+
+use super::facts::{KeyFact, RequestFact, SecretFact};
+use crate::api::meta::Condition;
+use crate::api::{Certificate, CertificateStatus};
+use crate::pki::{KeyAlgorithm, KeyEncoding, RequestParams};
+
+/// What the flags say about Certificates (contract §7.2).
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Wait after a first failure.
+    pub min_backoff: Duration,
+    /// Longest wait after a failure.
+    pub max_backoff: Duration,
+    /// Give the Secret an owner reference.
+    pub enable_certificate_owner_ref: bool,
+    /// Which annotations go to the request.
+    pub copied_annotation_prefixes: Vec<String>,
+    /// Post an event for each step, not only for what a condition does not say.
+    pub verbose_events: bool,
+}
+
+/// A Certificate and everything that its plan depends on.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// The Certificate.
+    pub certificate: Arc<Certificate>,
+    /// Its Secret.
+    pub secret: Option<Arc<SecretFact>>,
+    /// The requests that it controls.
+    pub requests: Vec<Arc<RequestFact>>,
+    /// The next private keys that it controls.
+    pub next_keys: Vec<Arc<SecretFact>>,
+    /// The next private key, when this process holds it.
+    pub staged: Option<KeyFact>,
+    /// The Certificate that keeps the Secret, when it is another one.
+    pub rival: Option<String>,
+    /// The issuer.
+    pub issuer: IssuerState,
+    /// When the issuer was last changed.
+    pub issuer_changed: Option<Timestamp>,
+    /// The deepest cause of not being ready, in words.
+    pub cause: Option<String>,
+    /// When what made the last attempt fail was seen to be gone.
+    pub recovered: Option<Timestamp>,
+}
+
+/// The issuer, as far as a Certificate cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IssuerState {
+    /// Of another group: somebody else signs.
+    External,
+    /// It does not exist.
+    Missing,
+    /// It exists and is not ready.
+    NotReady,
+    /// It can sign.
+    Ready {
+        /// Without asking anybody outside: the private key need not be stored first.
+        in_process: bool,
+    },
+}
+
+/// A step that needs randomness or a private key.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Get the private key and sign the CSR.
+    Prepare {
+        /// Where the key comes from.
+        source: KeySource,
+        /// Whether it is stored before the request is made.
+        durable: bool,
+        /// The name under which it is stored or remembered.
+        key_secret: String,
+        /// What the CSR asks for.
+        params: Box<RequestParams>,
+    },
+    /// Get the private key of the issuance under way, for the target Secret.
+    LoadKey {
+        /// The name under which it is stored or remembered.
+        name: String,
+        /// How the target Secret holds it.
+        encoding: KeyEncoding,
+    },
+    /// Read the target Secret's data, to apply it again with the right metadata.
+    Repair(String),
+}
+
+/// Where a private key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A new one.
+    Generate(KeyAlgorithm),
+    /// The next private key Secret of this name.
+    Next(String),
+    /// This process remembers it.
+    Staged,
+    /// The target Secret of this name (rotation policy Never).
+    Target(String),
+}
+
+/// What an effect brought.
+pub enum Outcome {
+    /// A CSR in PEM; and the key in PKCS#8 PEM, when it is to be stored and is not yet.
+    Prepared {
+        /// PEM.
+        csr: String,
+        /// PKCS#8 PEM.
+        key: Option<Zeroizing<Vec<u8>>>,
+    },
+    /// The private key in the encoding of the target Secret.
+    Loaded(Zeroizing<Vec<u8>>),
+    /// The private key is nowhere.
+    KeyLost,
+    /// The CSR cannot be built from this spec: why.
+    Unbuildable(String),
+    /// The target Secret's data.
+    Repaired(SecretData),
+}
+
+impl Observation {
+    /// `status`, empty when there is none.
+    pub fn status(&self) -> &CertificateStatus {
+        static EMPTY: std::sync::LazyLock<CertificateStatus> =
+            std::sync::LazyLock::new(CertificateStatus::default);
+        self.certificate.status.as_ref().unwrap_or(&EMPTY)
+    }
+
+    /// `status.conditions`.
+    pub fn conditions(&self) -> &[Condition] {
+        self.status().conditions.as_deref().unwrap_or_default()
+    }
+
+    /// The revision that is being issued, or would be.
+    pub fn next_revision(&self) -> i64 {
+        i64::from(self.status().revision.unwrap_or_default()) + 1
+    }
+
+    /// The request that gave the certificate in the Secret, if it is still there.
+    pub fn current_request(&self) -> Option<&RequestFact> {
+        let revision = i64::from(self.status().revision?);
+        self.requests
+            .iter()
+            .find(|r| r.revision == Some(revision))
+            .map(AsRef::as_ref)
+    }
+
+    /// Whether what made the attempt fail at `failed` has changed since: the issuer was edited, or the
+    /// name became reachable.
+    pub fn cause_ended(&self, failed: Timestamp) -> bool {
+        let later = |time: Option<Timestamp>| time.is_some_and(|t| t > failed);
+        later(self.issuer_changed) || later(self.recovered)
+    }
+}

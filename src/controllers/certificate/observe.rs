@@ -1,0 +1,160 @@
+//! Reads for a Certificate: facts, and a live object only where the facts leave something open.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+
+use super::{IssuerState, Observation};
+use crate::api::{Certificate, CertificateRequest};
+use crate::controllers::facts::{IssuerFact, KeyFact, RequestFact, SecretFact};
+use crate::controllers::key::Key;
+use crate::controllers::reads::{ReadError, Reader};
+use crate::explain;
+
+/// Everything that the plan of this Certificate depends on; `None` when it is gone.
+pub async fn observe(reader: &Reader, key: &Key) -> Result<Option<Observation>, ReadError> {
+    let store = &reader.store;
+    let Some(certificate) = store.certificate(&key.namespace, &key.name) else {
+        return Ok(None);
+    };
+    let uid = certificate.metadata.uid.as_deref().unwrap_or_default();
+    let spec = &certificate.spec;
+    let secret = target_secret(reader, &key.namespace, &spec.secret_name).await?;
+    let issuer_ref = &spec.issuer_ref;
+    let issuer = store
+        .issuer(&key.namespace, issuer_ref)
+        .filter(|_| issuer_ref.is_ours());
+    let mut observation = Observation {
+        rival: rival(reader, &certificate, secret.as_deref()),
+        requests: store.requests_of(&key.namespace, uid),
+        next_keys: store.next_keys_of(&key.namespace, uid),
+        staged: None,
+        issuer: match &issuer {
+            _ if !issuer_ref.is_ours() => IssuerState::External,
+            None => IssuerState::Missing,
+            Some(issuer) if issuer.is_ready() => IssuerState::Ready {
+                in_process: issuer.signs_in_process(),
+            },
+            Some(_) => IssuerState::NotReady,
+        },
+        issuer_changed: issuer.as_ref().and_then(|i| i.changed_at),
+        cause: None,
+        recovered: None,
+        certificate,
+        secret,
+    };
+    let next = observation.next_revision();
+    let names = observation
+        .requests
+        .iter()
+        .filter(|r| r.revision == Some(next));
+    let staged = names
+        .filter_map(|r| r.key_secret.clone())
+        .chain(std::iter::once(super::request::key_secret_name(
+            &observation.certificate,
+            next,
+        )))
+        .find_map(|name| reader.keys.get(&key.namespace, &name));
+    observation.staged = staged.map(|k| KeyFact::of(&k));
+    complete_answer(reader, &mut observation, next).await?;
+    explain_it(reader, &mut observation, issuer.as_deref(), next);
+    Ok(Some(observation))
+}
+
+/// The deepest cause, and whether what failed has recovered.
+fn explain_it(reader: &Reader, o: &mut Observation, issuer: Option<&IssuerFact>, next: i64) {
+    let namespace = o.certificate.metadata.namespace.clone().unwrap_or_default();
+    let request = o.requests.iter().find(|r| r.revision == Some(next));
+    let orders = request
+        .map(|r| reader.store.orders_of(&namespace, &r.id.uid))
+        .unwrap_or_default();
+    let order = orders.first();
+    let uid = order
+        .and_then(|o| o.metadata.uid.clone())
+        .unwrap_or_default();
+    let challenges = reader.store.challenges_of(&namespace, &uid);
+    let recovered = challenges
+        .iter()
+        .filter_map(|c| reader.recoveries.since(c.metadata.uid.as_deref()?))
+        .max();
+    let cause = explain::cause(&explain::Chain {
+        namespace: &namespace,
+        issuer_ref: &o.certificate.spec.issuer_ref,
+        issuer: match (o.issuer, issuer) {
+            (IssuerState::External, _) => explain::Issuer::External,
+            (_, None) => explain::Issuer::Missing,
+            (IssuerState::Ready { .. }, _) => explain::Issuer::Ready,
+            (_, Some(issuer)) => {
+                let message = issuer.ready().and_then(|c| c.message.clone());
+                explain::Issuer::NotReady(message.unwrap_or_default())
+            }
+        },
+        request: request.and_then(|r| r.body.as_deref()),
+        order: order.map(AsRef::as_ref),
+        challenges: challenges.iter().map(AsRef::as_ref).collect(),
+    });
+    (o.cause, o.recovered) = (cause, recovered);
+}
+
+/// The target Secret. One without our label is read live: a user made it, or another tool.
+async fn target_secret(
+    reader: &Reader,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Arc<SecretFact>>, ReadError> {
+    if let Some(fact) = reader.store.secret(namespace, name) {
+        return Ok(Some(fact));
+    }
+    if !reader.store.has_other_secret(namespace, name) {
+        return Ok(None);
+    }
+    let secret: Option<Secret> = reader.live(namespace, name).await?;
+    Ok(secret.map(|s| Arc::new(SecretFact::of(&s))))
+}
+
+/// The answer to the next request may have been dropped from memory: read it again.
+async fn complete_answer(reader: &Reader, o: &mut Observation, next: i64) -> Result<(), ReadError> {
+    for request in &mut o.requests {
+        if request.revision == Some(next)
+            && request.ready_reason() == "Issued"
+            && request.body.is_none()
+        {
+            let live: Option<CertificateRequest> =
+                reader.live(&request.id.namespace, &request.id.name).await?;
+            if let Some(live) = live {
+                *request = Arc::new(RequestFact::of(live));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The Certificate that keeps a Secret which several name: the one that the Secret says, else the
+/// oldest, else the first by name (contract §4.2). `None` when that is this one.
+fn rival(
+    reader: &Reader,
+    certificate: &Certificate,
+    secret: Option<&SecretFact>,
+) -> Option<String> {
+    let meta = &certificate.metadata;
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let claimants = reader
+        .store
+        .certificates_for(namespace, &certificate.spec.secret_name);
+    if claimants.len() < 2 {
+        return None;
+    }
+    let name = |c: &Arc<Certificate>| c.metadata.name.clone().unwrap_or_default();
+    let named = secret.and_then(|s| s.certificate_name.clone());
+    let keeper = claimants
+        .iter()
+        .map(name)
+        .find(|n| Some(n) == named.as_ref())
+        .or_else(|| {
+            let age = |c: &&Arc<Certificate>| {
+                (c.metadata.creation_timestamp.clone().map(|t| t.0), name(c))
+            };
+            claimants.iter().min_by_key(age).map(name)
+        })?;
+    (Some(keeper.as_str()) != meta.name.as_deref()).then_some(keeper)
+}

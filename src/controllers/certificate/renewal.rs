@@ -1,0 +1,54 @@
+//! When a certificate is renewed, and when a failed one is tried again (contract §4.2).
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::CertificateSpec;
+use crate::api::duration::parse_go_duration;
+
+/// When a certificate with this validity is due, in whole seconds; `None` when renewal is disabled.
+///
+/// `renewBefore` counts if it is shorter than the certificate's own lifetime, then
+/// `renewBeforePercentage` within 1..=99, else two thirds of the lifetime.
+pub fn renewal_time(
+    spec: &CertificateSpec,
+    not_before: Timestamp,
+    not_after: Timestamp,
+) -> Option<Timestamp> {
+    let disabled = spec
+        .renewal
+        .as_ref()
+        .is_some_and(|r| r.policy.as_deref() == Some("Disabled"));
+    if disabled {
+        return None;
+    }
+    let lifetime = not_after.duration_since(not_before);
+    let before = spec
+        .renew_before
+        .as_deref()
+        .and_then(|text| parse_go_duration(text).ok());
+    let before = before.filter(|b| b.is_positive() && *b < lifetime);
+    let percentage = spec
+        .renew_before_percentage
+        .filter(|p| (1..=99).contains(p));
+    let early = match (before, percentage) {
+        (Some(before), _) => before,
+        (None, Some(percentage)) => share(lifetime, percentage, 100),
+        (None, None) => share(lifetime, 1, 3),
+    };
+    let due = not_after.checked_sub(early).ok()?;
+    Timestamp::from_second(due.as_second()).ok()
+}
+
+fn share(lifetime: SignedDuration, part: i32, whole: i32) -> SignedDuration {
+    let millis = lifetime.as_millis() * i128::from(part) / i128::from(whole);
+    SignedDuration::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+}
+
+/// The wait after the n-th failure in a row: `first`, doubled each time, at most `last`.
+pub fn failure_delay(attempts: i64, first: Duration, last: Duration) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1).max(0)).unwrap_or(u32::MAX);
+    let factor = 1_u32.checked_shl(doublings.min(31)).unwrap_or(u32::MAX);
+    first.checked_mul(factor).unwrap_or(last).min(last)
+}

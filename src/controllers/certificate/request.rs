@@ -1,0 +1,339 @@
+//! From a Certificate's spec to the CSR and the CertificateRequest that ask for it (contract §4.4).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use crate::api::{
+    Certificate, CertificateRequest, CertificateRequestSpec, CertificateSpec, labels, names,
+};
+use crate::pki::{
+    Curve, KeyAlgorithm, KeyEncoding, KeyUsages, OtherName, RequestParams, SignatureAlgorithm,
+    Subject,
+};
+
+/// A field that cannot be met, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// Condition reason: `InvalidSpec`, or `NotSupported` for what a later version will do.
+    pub reason: &'static str,
+    /// Path of the field.
+    pub field: &'static str,
+    /// What is wrong with its value, and what to do.
+    pub problem: String,
+}
+
+fn invalid(field: &'static str, problem: impl Into<String>) -> Invalid {
+    Invalid {
+        reason: "InvalidSpec",
+        field,
+        problem: problem.into(),
+    }
+}
+
+fn unsupported(field: &'static str) -> Invalid {
+    Invalid {
+        reason: "NotSupported",
+        field,
+        problem: "this version of Everleaf accepts the field but cannot do what it asks for; remove it to \
+                  have the certificate issued without"
+            .into(),
+    }
+}
+
+/// What the spec asks for, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// Algorithm and size of the private key.
+    pub key: KeyAlgorithm,
+    /// How the private key is written into the Secret.
+    pub encoding: KeyEncoding,
+    /// What goes into the CSR.
+    pub params: RequestParams,
+}
+
+impl TryFrom<&CertificateSpec> for Wanted {
+    type Error = Invalid;
+
+    fn try_from(spec: &CertificateSpec) -> Result<Self, Invalid> {
+        check_supported(spec)?;
+        let key = desired_key(spec)?;
+        let params = params(spec)?;
+        if params.subject.common_name.is_empty()
+            && params.dns_names.is_empty()
+            && params.ip_addresses.is_empty()
+            && params.email_addresses.is_empty()
+            && params.uris.is_empty()
+            && params.other_names.is_empty()
+        {
+            let problem = "at least one of commonName, dnsNames, uris, emailAddresses, ipAddresses and \
+                           otherNames is needed";
+            return Err(invalid("spec", problem));
+        }
+        Ok(Self {
+            key,
+            encoding: encoding(spec),
+            params,
+        })
+    }
+}
+
+/// What the API accepts and this version does not do yet.
+fn check_supported(spec: &CertificateSpec) -> Result<(), Invalid> {
+    let creates = |create: Option<bool>| create.unwrap_or_default();
+    let keystores = spec.keystores.as_ref();
+    let windows = spec.renewal.as_ref().and_then(|r| r.windows.as_ref());
+    let unmet = [
+        (
+            "spec.literalSubject",
+            spec.literal_subject.as_ref().is_some_and(|s| !s.is_empty()),
+        ),
+        ("spec.nameConstraints", spec.name_constraints.is_some()),
+        (
+            "spec.keystores.jks",
+            creates(keystores.and_then(|k| k.jks.as_ref()).map(|j| j.create)),
+        ),
+        (
+            "spec.keystores.pkcs12",
+            creates(keystores.and_then(|k| k.pkcs12.as_ref()).map(|p| p.create)),
+        ),
+        (
+            "spec.additionalOutputFormats",
+            spec.additional_output_formats
+                .as_ref()
+                .is_some_and(|f| !f.is_empty()),
+        ),
+        (
+            "spec.renewal.windows",
+            windows.is_some_and(|w| !w.is_empty()),
+        ),
+    ];
+    unmet
+        .into_iter()
+        .find(|(_, asked)| *asked)
+        .map_or(Ok(()), |(field, _)| Err(unsupported(field)))
+}
+
+/// The private key that the spec asks for.
+pub fn desired_key(spec: &CertificateSpec) -> Result<KeyAlgorithm, Invalid> {
+    let key = spec.private_key.as_ref();
+    let size = key.and_then(|k| k.size).filter(|s| *s != 0);
+    match key.and_then(|k| k.algorithm.as_deref()).unwrap_or("RSA") {
+        "RSA" | "" => {
+            let bits = size.unwrap_or(2048);
+            match u32::try_from(bits) {
+                Ok(bits @ (2048 | 3072 | 4096 | 8192)) => Ok(KeyAlgorithm::Rsa { bits }),
+                Ok(2048..=8192) => Err(Invalid {
+                    reason: "NotSupported",
+                    field: "spec.privateKey.size",
+                    problem: format!(
+                        "RSA keys of {bits} bits cannot be made; use 2048, 3072, 4096 or 8192"
+                    ),
+                }),
+                _ => Err(invalid(
+                    "spec.privateKey.size",
+                    format!("{bits} is no size of an RSA key; use 2048 to 8192"),
+                )),
+            }
+        }
+        "ECDSA" => match size.unwrap_or(256) {
+            256 => Ok(KeyAlgorithm::Ecdsa(Curve::P256)),
+            384 => Ok(KeyAlgorithm::Ecdsa(Curve::P384)),
+            521 => Ok(KeyAlgorithm::Ecdsa(Curve::P521)),
+            other => Err(invalid(
+                "spec.privateKey.size",
+                format!("{other} is no size of an ECDSA key; use 256, 384 or 521"),
+            )),
+        },
+        "Ed25519" => Ok(KeyAlgorithm::Ed25519),
+        other => Err(invalid(
+            "spec.privateKey.algorithm",
+            format!("\"{other}\" is not RSA, ECDSA or Ed25519"),
+        )),
+    }
+}
+
+fn encoding(spec: &CertificateSpec) -> KeyEncoding {
+    match spec
+        .private_key
+        .as_ref()
+        .and_then(|k| k.encoding.as_deref())
+    {
+        Some("PKCS8") => KeyEncoding::Pkcs8,
+        _ => KeyEncoding::Pkcs1,
+    }
+}
+
+/// The subject of the CSR.
+pub fn subject(spec: &CertificateSpec) -> Result<Subject, Invalid> {
+    let list = |field: Option<&Vec<String>>| field.cloned().unwrap_or_default();
+    let given = spec.subject.clone().unwrap_or_default();
+    let common_name = spec.common_name.clone().unwrap_or_default();
+    if common_name.len() > 64 {
+        return Err(invalid(
+            "spec.commonName",
+            format!("it has {} bytes; 64 are possible", common_name.len()),
+        ));
+    }
+    Ok(Subject {
+        common_name,
+        countries: list(given.countries.as_ref()),
+        organizations: list(given.organizations.as_ref()),
+        organizational_units: list(given.organizational_units.as_ref()),
+        localities: list(given.localities.as_ref()),
+        provinces: list(given.provinces.as_ref()),
+        street_addresses: list(given.street_addresses.as_ref()),
+        postal_codes: list(given.postal_codes.as_ref()),
+        serial_number: given.serial_number.unwrap_or_default(),
+    })
+}
+
+fn params(spec: &CertificateSpec) -> Result<RequestParams, Invalid> {
+    let list = |field: Option<&Vec<String>>| field.cloned().unwrap_or_default();
+    let mut ip_addresses = Vec::new();
+    for text in list(spec.ip_addresses.as_ref()) {
+        let address: IpAddr = text
+            .parse()
+            .map_err(|_| invalid("spec.ipAddresses", format!("\"{text}\" is no IP address")))?;
+        ip_addresses.push(address);
+    }
+    let names = list(spec.usages.as_ref());
+    let is_ca = spec.is_ca.unwrap_or_default();
+    let usages =
+        KeyUsages::from_names(&names, is_ca).map_err(|e| invalid("spec.usages", e.to_string()))?;
+    let signature_algorithm = spec
+        .signature_algorithm
+        .as_deref()
+        .filter(|a| !a.is_empty());
+    let signature_algorithm = signature_algorithm
+        .map(|name| {
+            SignatureAlgorithm::from_name(name).ok_or_else(|| {
+                invalid(
+                    "spec.signatureAlgorithm",
+                    format!("\"{name}\" is not known"),
+                )
+            })
+        })
+        .transpose()?;
+    Ok(RequestParams {
+        subject: subject(spec)?,
+        dns_names: list(spec.dns_names.as_ref()),
+        ip_addresses,
+        email_addresses: list(spec.email_addresses.as_ref()),
+        uris: list(spec.uris.as_ref()),
+        other_names: spec
+            .other_names
+            .iter()
+            .flatten()
+            .map(|o| OtherName {
+                oid: o.oid.clone().unwrap_or_default(),
+                utf8_value: o.utf8_value.clone().unwrap_or_default(),
+            })
+            .collect(),
+        usages,
+        encode_usages: spec.encode_usages_in_request.unwrap_or(true),
+        is_ca,
+        basic_constraints: false,
+        signature_algorithm,
+    })
+}
+
+/// The name of a next private key: the same each time for one Certificate and revision, so that a
+/// crash never leaves two. It looks like the generated names of the contract (§4.3).
+pub fn key_secret_name(certificate: &Certificate, revision: i64) -> String {
+    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+    let meta = &certificate.metadata;
+    let name = meta.name.as_deref().unwrap_or_default();
+    let mut rest = crate::controllers::facts::digest(&(meta.uid.as_deref(), revision));
+    let mut suffix = String::new();
+    for _ in 0..5 {
+        let index = usize::try_from(rest % 27).unwrap_or_default();
+        suffix.push(ALPHABET.get(index).map_or('x', |b| char::from(*b)));
+        rest /= 27;
+    }
+    let room: String = name.chars().take(253 - 6).collect();
+    format!("{}-{suffix}", room.trim_end_matches(['-', '.']))
+}
+
+/// The controller reference of a Certificate's children.
+pub fn owner(certificate: &Certificate) -> OwnerReference {
+    OwnerReference {
+        api_version: "cert-manager.io/v1".into(),
+        kind: "Certificate".into(),
+        name: certificate.metadata.name.clone().unwrap_or_default(),
+        uid: certificate.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// The CertificateRequest of a revision.
+pub fn certificate_request(
+    certificate: &Certificate,
+    revision: i64,
+    key_secret: &str,
+    csr: &str,
+    copied_prefixes: &[String],
+) -> CertificateRequest {
+    let meta = &certificate.metadata;
+    let name = meta.name.as_deref().unwrap_or_default();
+    let spec = &certificate.spec;
+    let mut annotations: BTreeMap<String, String> =
+        copied_annotations(meta.annotations.as_ref(), copied_prefixes);
+    annotations.insert(labels::CERTIFICATE_NAME_ANNOTATION.into(), name.into());
+    annotations.insert(
+        labels::CERTIFICATE_REVISION_ANNOTATION.into(),
+        revision.to_string(),
+    );
+    annotations.insert(
+        labels::PRIVATE_KEY_SECRET_NAME_ANNOTATION.into(),
+        key_secret.into(),
+    );
+    CertificateRequest {
+        metadata: ObjectMeta {
+            name: Some(names::certificate_request_name(name, revision)),
+            namespace: meta.namespace.clone(),
+            labels: meta.labels.clone(),
+            annotations: Some(annotations),
+            owner_references: Some(vec![owner(certificate)]),
+            ..ObjectMeta::default()
+        },
+        spec: CertificateRequestSpec {
+            duration: spec.duration.clone(),
+            issuer_ref: spec.issuer_ref.clone(),
+            is_ca: spec.is_ca,
+            usages: spec.usages.clone(),
+            request: ByteString(csr.as_bytes().to_vec()),
+            ..CertificateRequestSpec::default()
+        },
+        status: None,
+    }
+}
+
+/// The annotations that `--copied-annotation-prefixes` lets through: evaluated in order, `*` includes
+/// all, a leading `-` excludes.
+pub fn copied_annotations(
+    annotations: Option<&BTreeMap<String, String>>,
+    prefixes: &[String],
+) -> BTreeMap<String, String> {
+    let all = prefixes.iter().any(|p| p == "*");
+    let included = |key: &str| {
+        let wanted = all
+            || prefixes
+                .iter()
+                .any(|p| !p.starts_with('-') && key.starts_with(p.as_str()));
+        let banned = prefixes
+            .iter()
+            .filter_map(|p| p.strip_prefix('-'))
+            .any(|p| key.starts_with(p));
+        wanted && !banned
+    };
+    annotations
+        .into_iter()
+        .flatten()
+        .filter(|(k, _)| included(k))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
+}

@@ -1,0 +1,202 @@
+//! The Secrets of a Certificate: the target (contract §3.2, §4.6) and the next private key (§4.3).
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::request::owner;
+use crate::api::meta::IssuerReference;
+use crate::api::{Certificate, labels};
+use crate::controllers::facts::{SecretFact, digest};
+use crate::pki::ParsedCertificate;
+
+/// What goes into the target Secret.
+#[derive(Clone, PartialEq)]
+pub struct SecretData {
+    /// `tls.key`.
+    pub key: Vec<u8>,
+    /// `tls.crt`.
+    pub certificate: Vec<u8>,
+    /// `ca.crt`.
+    pub ca: Option<Vec<u8>>,
+}
+
+/// The target Secret as it is applied. `kind` is the type of an existing Secret, which cannot be
+/// changed.
+pub fn target(
+    certificate: &Certificate,
+    issuer: &IssuerReference,
+    leaf: &ParsedCertificate,
+    data: SecretData,
+    kind: Option<&str>,
+    owned: bool,
+) -> Secret {
+    let template = certificate.spec.secret_template.clone().unwrap_or_default();
+    let mut annotations = template.annotations.unwrap_or_default();
+    annotations.extend(details(leaf));
+    annotations.extend(issuer_annotations(certificate, issuer));
+    let mut all = template.labels.unwrap_or_default();
+    all.insert(labels::FAO_LABEL.into(), "true".into());
+    let mut entries = BTreeMap::from([
+        ("tls.key".to_owned(), ByteString(data.key)),
+        ("tls.crt".to_owned(), ByteString(data.certificate)),
+    ]);
+    entries.extend(data.ca.map(|ca| ("ca.crt".to_owned(), ByteString(ca))));
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(certificate.spec.secret_name.clone()),
+            namespace: certificate.metadata.namespace.clone(),
+            labels: Some(all),
+            annotations: Some(annotations),
+            owner_references: owned.then(|| vec![owner(certificate)]),
+            ..ObjectMeta::default()
+        },
+        type_: Some(kind.unwrap_or("kubernetes.io/tls").to_owned()),
+        data: Some(entries),
+        ..Secret::default()
+    }
+}
+
+fn issuer_annotations(
+    certificate: &Certificate,
+    issuer: &IssuerReference,
+) -> [(String, String); 4] {
+    [
+        (
+            labels::CERTIFICATE_NAME_ANNOTATION,
+            certificate.metadata.name.clone().unwrap_or_default(),
+        ),
+        (labels::ISSUER_NAME_ANNOTATION, issuer.name.clone()),
+        (
+            labels::ISSUER_KIND_ANNOTATION,
+            issuer.kind.clone().unwrap_or_default(),
+        ),
+        (
+            labels::ISSUER_GROUP_ANNOTATION,
+            issuer.group.clone().unwrap_or_default(),
+        ),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+}
+
+/// Annotations that describe the certificate. The first four are always there, the others only when
+/// there is something to say.
+fn details(leaf: &ParsedCertificate) -> BTreeMap<String, String> {
+    let sans = leaf.sans();
+    let subject = leaf.subject().to_subject();
+    let texts =
+        |items: &[std::net::IpAddr]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let always = [
+        (
+            labels::COMMON_NAME_ANNOTATION,
+            leaf.subject().common_name().unwrap_or_default(),
+        ),
+        (labels::ALT_NAMES_ANNOTATION, csv(&sans.dns_names)),
+        (labels::IP_SANS_ANNOTATION, csv(&texts(&sans.ip_addresses))),
+        (labels::URI_SANS_ANNOTATION, csv(&sans.uris)),
+    ];
+    let sometimes = [
+        (labels::EMAIL_SANS_ANNOTATION, csv(&sans.email_addresses)),
+        (
+            labels::SUBJECT_ORGANIZATIONS_ANNOTATION,
+            csv(&subject.organizations),
+        ),
+        (
+            labels::SUBJECT_ORGANIZATIONALUNITS_ANNOTATION,
+            csv(&subject.organizational_units),
+        ),
+        (
+            labels::SUBJECT_COUNTRIES_ANNOTATION,
+            csv(&subject.countries),
+        ),
+        (
+            labels::SUBJECT_PROVINCES_ANNOTATION,
+            csv(&subject.provinces),
+        ),
+        (
+            labels::SUBJECT_LOCALITIES_ANNOTATION,
+            csv(&subject.localities),
+        ),
+        (
+            labels::SUBJECT_STREETADDRESSES_ANNOTATION,
+            csv(&subject.street_addresses),
+        ),
+        (
+            labels::SUBJECT_POSTALCODES_ANNOTATION,
+            csv(&subject.postal_codes),
+        ),
+        (
+            labels::SUBJECT_SERIALNUMBER_ANNOTATION,
+            subject.serial_number.clone(),
+        ),
+    ];
+    let sometimes = sometimes.into_iter().filter(|(_, value)| !value.is_empty());
+    always
+        .into_iter()
+        .chain(sometimes)
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+/// One CSV record (RFC 4180), as Go writes it.
+fn csv<T: AsRef<str>>(items: &[T]) -> String {
+    let field = |text: &str| {
+        let quoted =
+            text.contains([',', '"', '\n', '\r']) || text.starts_with([' ', '\t']) || text == r"\.";
+        if quoted {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            text.to_owned()
+        }
+    };
+    items
+        .iter()
+        .map(|i| field(i.as_ref()))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// A next private key, PKCS#8.
+pub fn next_key(certificate: &Certificate, name: &str, pem: &[u8]) -> Secret {
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: certificate.metadata.namespace.clone(),
+            labels: Some(BTreeMap::from([
+                (labels::NEXT_PRIVATE_KEY_LABEL.to_owned(), "true".to_owned()),
+                (labels::FAO_LABEL.to_owned(), "true".to_owned()),
+            ])),
+            owner_references: Some(vec![owner(certificate)]),
+            ..ObjectMeta::default()
+        },
+        type_: Some("Opaque".into()),
+        data: Some(BTreeMap::from([(
+            "tls.key".to_owned(),
+            ByteString(pem.to_vec()),
+        )])),
+        ..Secret::default()
+    }
+}
+
+/// Whether the labels and annotations that the Certificate asks for are still on its Secret.
+pub fn metadata_is_intact(certificate: &Certificate, secret: &SecretFact) -> bool {
+    let template = certificate.spec.secret_template.as_ref();
+    let annotations = template
+        .and_then(|t| t.annotations.as_ref())
+        .into_iter()
+        .flatten();
+    let template_labels = template
+        .and_then(|t| t.labels.as_ref())
+        .into_iter()
+        .flatten();
+    let fao = (labels::FAO_LABEL.to_owned(), "true".to_owned());
+    let has = |key: &str, value: &String| secret.metadata.get(key) == Some(&digest(value));
+    annotations
+        .filter(|(k, _)| !k.starts_with("cert-manager.io/"))
+        .all(|(k, v)| has(k, v))
+        && template_labels
+            .chain(std::iter::once((&fao.0, &fao.1)))
+            .all(|(k, v)| has(&format!("label {k}"), v))
+}

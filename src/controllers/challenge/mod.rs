@@ -1,0 +1,248 @@
+//! Challenges: present, check, ask the CA, clean up.
+
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::networking::v1::Ingress;
+
+pub use plan::{absorb, plan};
+
+use super::facts::Identity;
+use super::key::Key;
+use super::reads::{ReadError, Reader};
+use crate::api::Challenge;
+use crate::solvers::http01::objects::{Mode, Presentation, SolverSettings};
+use crate::solvers::http01::service::DIRECT_NAME;
+
+/// What the flags say about Challenges.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How solver objects are made.
+    pub solver: SolverSettings,
+    /// `--http01-mode`: for solvers that do not say.
+    pub mode: Mode,
+    /// Where the operator itself can be reached, for [`Mode::Direct`].
+    pub address: Option<SocketAddr>,
+    /// `--max-concurrent-challenges`.
+    pub max_concurrent: usize,
+    /// How long a failing self-check delays the CA.
+    pub self_check_limit: Duration,
+    /// Post an event for each step, not only for what a condition does not say.
+    pub verbose_events: bool,
+}
+
+/// What this process remembers of a Challenge. Nothing is lost with it: the solver objects and the CA
+/// know the rest.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memo {
+    /// Since when everything has been in place.
+    pub presented: Option<Timestamp>,
+    /// The newest self-check.
+    pub check: Check,
+    /// The CA was asked to validate, by this process.
+    pub accepted: bool,
+    /// After a failure: the name was seen to be unreachable.
+    pub blocked: bool,
+}
+
+/// The newest self-check.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Check {
+    /// None yet.
+    #[default]
+    None,
+    /// On its way.
+    Running,
+    /// The CA will most likely see the same.
+    Passed,
+    /// It did not pass.
+    Failed {
+        /// Why, without anything of the remote body.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// A Challenge and everything that its plan depends on.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// The Challenge.
+    pub challenge: Arc<Challenge>,
+    /// Whether the issuer's account is loaded.
+    pub account: bool,
+    /// The solver objects that exist.
+    pub objects: Objects,
+    /// The IngressClass that the solver names and that does not exist.
+    pub missing_class: Option<String>,
+    /// An older live Challenge for the same name.
+    pub earlier: bool,
+    /// Challenges that are being validated, this one not counted.
+    pub in_flight: usize,
+    /// Other live Challenges of the namespace that use the shared Service of the Direct mode.
+    pub direct_users: usize,
+    /// What this process remembers.
+    pub memo: Memo,
+}
+
+/// The objects of one presentation, as far as they exist.
+#[derive(Debug, Clone, Default)]
+pub struct Objects {
+    /// Its Pod.
+    pub pod: Option<Identity>,
+    /// Why its Pod does not run.
+    pub pod_problem: Option<String>,
+    /// Its Service.
+    pub service: Option<Identity>,
+    /// Its Ingress.
+    pub ingress: Option<Identity>,
+    /// The namespace's Service of the Direct mode.
+    pub direct_service: Option<Identity>,
+    /// The user's Ingress that a solver with `name` edits, live.
+    pub edited: Option<Box<Ingress>>,
+}
+
+/// A step that asks the network or the CA.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Fetch the well-known path as the CA would; the answer comes into the memo.
+    SelfCheck,
+    /// Ask the CA to validate, if it is not doing so already.
+    Accept,
+    /// Read the authorization.
+    Poll,
+    /// After a failure: whether the name can be reached now; the answer comes into the memo.
+    Probe,
+}
+
+/// What the CA said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The answer will come into the memo.
+    Started,
+    /// The challenge, as the CA has it.
+    State {
+        /// `pending`, `processing`, `valid`, `invalid`, `expired` or `errored`.
+        state: String,
+        /// Why it failed.
+        reason: Option<String>,
+        /// When to look again.
+        retry: Option<Duration>,
+    },
+    /// The request failed; trying again may help.
+    Unavailable {
+        /// What was said.
+        reason: String,
+        /// When to try again, if the CA said so.
+        retry: Option<Duration>,
+    },
+}
+
+/// Whether a state is an end.
+pub fn is_final(state: &str) -> bool {
+    matches!(state, "valid" | "invalid" | "expired" | "errored")
+}
+
+/// `status.state`; empty before the CA was asked.
+pub fn state(challenge: &Challenge) -> &str {
+    challenge
+        .status
+        .as_ref()
+        .and_then(|s| s.state.as_deref())
+        .unwrap_or_default()
+}
+
+/// Everything that the plan of this Challenge depends on; `None` when it is gone.
+pub async fn observe(
+    reader: &Reader,
+    key: &Key,
+    settings: &Settings,
+    memo: Memo,
+    account: bool,
+    in_flight: usize,
+) -> Result<Option<Observation>, ReadError> {
+    let store = &reader.store;
+    let Some(challenge) = store.challenge(&key.namespace, &key.name) else {
+        return Ok(None);
+    };
+    let solver = challenge
+        .spec
+        .solver
+        .http01
+        .as_ref()
+        .and_then(|h| h.ingress.as_ref());
+    let mut objects = Objects::default();
+    if let Some(presentation) = Presentation::of(&challenge) {
+        let name = presentation.name();
+        let pod = store.solver_pod(&key.namespace, &name);
+        objects.pod_problem = pod.as_ref().and_then(|p| p.problem.clone());
+        objects.pod = pod.map(|p| p.id.clone());
+        objects.service = store
+            .solver_service(&key.namespace, &name)
+            .map(|s| s.id.clone());
+        objects.ingress = store.ingress(&key.namespace, &name).map(|i| i.id.clone());
+        objects.direct_service = store
+            .solver_service(&key.namespace, DIRECT_NAME)
+            .map(|s| s.id.clone());
+    }
+    if let Some(name) = solver
+        .and_then(|s| s.name.as_deref())
+        .filter(|n| !n.is_empty())
+    {
+        objects.edited = reader
+            .live::<Ingress>(&key.namespace, name)
+            .await?
+            .map(Box::new);
+    }
+    let class = solver
+        .and_then(|s| s.ingress_class_name.clone())
+        .filter(|c| !c.is_empty());
+    let others = store.challenges_in(&key.namespace);
+    let live = |c: &&Arc<Challenge>| {
+        c.metadata.uid != challenge.metadata.uid
+            && !is_final(state(c))
+            && c.metadata.deletion_timestamp.is_none()
+    };
+    let mode = |c: &Challenge| {
+        let ingress = c
+            .spec
+            .solver
+            .http01
+            .as_ref()
+            .and_then(|h| h.ingress.as_ref())?;
+        Some(Mode::of(ingress, settings.mode))
+    };
+    let born = |c: &Challenge| {
+        (
+            c.metadata.creation_timestamp.clone().map(|t| t.0),
+            c.metadata.name.clone(),
+        )
+    };
+    let same = |c: &&Arc<Challenge>| {
+        c.spec.dns_name == challenge.spec.dns_name && c.spec.type_ == challenge.spec.type_
+    };
+    Ok(Some(Observation {
+        missing_class: class.filter(|c| !store.has_ingress_class(c)),
+        earlier: others
+            .iter()
+            .filter(live)
+            .filter(same)
+            .any(|c| born(c) < born(&challenge)),
+        direct_users: others
+            .iter()
+            .filter(live)
+            .filter(|c| mode(c) == Some(Mode::Direct))
+            .count(),
+        challenge: challenge.clone(),
+        account,
+        objects,
+        in_flight,
+        memo,
+    }))
+}

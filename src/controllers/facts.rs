@@ -1,0 +1,428 @@
+//! What the informers keep of each object: enough to decide that there is nothing to do, without a
+//! request and without a private key in memory.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use super::matching::{Compared, request_fields};
+use super::status::find;
+use crate::api::meta::{Condition, IssuerReference};
+use crate::api::{Certificate, CertificateRequest, IssuerSpec, IssuerStatus, labels};
+use crate::pki::{KeyAlgorithm, PrivateKey, parse_chain};
+
+/// Identity and version of an object.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Identity {
+    /// Empty for a cluster-scoped object.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+    /// The uid.
+    pub uid: String,
+    /// The resource version.
+    pub version: String,
+    /// Being deleted.
+    pub deleting: bool,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+impl Identity {
+    /// Read it from an object's metadata.
+    pub fn of(meta: &ObjectMeta) -> Self {
+        Self {
+            namespace: meta.namespace.as_deref().unwrap_or_default().into(),
+            name: meta.name.as_deref().unwrap_or_default().into(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            version: meta.resource_version.clone().unwrap_or_default(),
+            deleting: meta.deletion_timestamp.is_some(),
+            created: meta
+                .creation_timestamp
+                .as_ref()
+                .map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+        }
+    }
+}
+
+/// The controller among the owners, if it is of this kind.
+pub fn controller_of<'a>(meta: &'a ObjectMeta, kind: &str) -> Option<&'a OwnerReference> {
+    meta.owner_references
+        .as_deref()?
+        .iter()
+        .find(|o| o.controller == Some(true) && o.kind == kind)
+}
+
+/// A digest for equality within this process.
+pub fn digest(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl IssuerFact {
+    /// Whether the issuer reads a Secret of this name.
+    pub fn refers_to(&self, secret: &str) -> bool {
+        let acme = self.spec.acme.iter().flat_map(|acme| {
+            let eab = acme
+                .external_account_binding
+                .as_ref()
+                .map(|e| e.key_secret_ref.name.as_str());
+            std::iter::once(acme.private_key_secret_ref.name.as_str()).chain(eab)
+        });
+        let ca = self.spec.ca.iter().map(|ca| ca.secret_name.as_str());
+        acme.chain(ca).any(|name| name == secret)
+    }
+}
+
+/// When the object was last changed other than in its status, by its managed fields: it survives a
+/// restart of the operator.
+pub fn changed_at(meta: &ObjectMeta) -> Option<Timestamp> {
+    meta.managed_fields
+        .as_deref()?
+        .iter()
+        .filter(|f| f.subresource.as_deref().unwrap_or_default().is_empty())
+        .filter_map(|f| f.time.as_ref().map(|t| t.0))
+        .max()
+}
+
+/// A CertificateRequest.
+#[derive(Debug, Clone)]
+pub struct RequestFact {
+    /// Identity.
+    pub id: Identity,
+    /// The owning Certificate: uid and name.
+    pub owner: Option<(String, String)>,
+    /// The annotation `cert-manager.io/certificate-revision`, if it is a number.
+    pub revision: Option<i64>,
+    /// The annotation `cert-manager.io/private-key-secret-name`.
+    pub key_secret: Option<String>,
+    /// `spec.issuerRef`.
+    pub issuer: IssuerReference,
+    /// Approved.
+    pub approved: bool,
+    /// The Denied condition, when True.
+    pub denied: Option<Condition>,
+    /// The InvalidRequest condition, when True.
+    pub invalid: Option<Condition>,
+    /// The Ready condition.
+    pub ready: Option<Condition>,
+    /// `status.failureTime`.
+    pub failure_time: Option<Timestamp>,
+    /// What is compared with the Certificate's spec; an error when the CSR cannot be read.
+    pub compared: Result<Compared, String>,
+    /// The object, while somebody still has to act on it.
+    pub body: Option<Arc<CertificateRequest>>,
+}
+
+impl RequestFact {
+    /// Reduce an object.
+    pub fn of(mut object: CertificateRequest) -> Self {
+        prune(&mut object.metadata);
+        let meta = &object.metadata;
+        let annotation = |key: &str| meta.annotations.as_ref().and_then(|a| a.get(key)).cloned();
+        let status = object.status.as_ref();
+        let conditions = status
+            .and_then(|s| s.conditions.as_deref())
+            .unwrap_or_default();
+        let truth = |kind| {
+            find(conditions, kind)
+                .filter(|c| c.status == "True")
+                .cloned()
+        };
+        Self {
+            id: Identity::of(meta),
+            owner: controller_of(meta, "Certificate").map(|o| (o.uid.clone(), o.name.clone())),
+            revision: annotation(labels::CERTIFICATE_REVISION_ANNOTATION)
+                .and_then(|r| r.parse().ok()),
+            key_secret: annotation(labels::PRIVATE_KEY_SECRET_NAME_ANNOTATION),
+            issuer: object.spec.issuer_ref.clone(),
+            approved: truth("Approved").is_some(),
+            denied: truth("Denied"),
+            invalid: truth("InvalidRequest"),
+            ready: find(conditions, "Ready").cloned(),
+            failure_time: status.and_then(|s| s.failure_time.as_ref()).map(|t| t.0),
+            compared: request_fields(&object.spec),
+            body: Some(Arc::new(object)),
+        }
+    }
+
+    /// The reason of the Ready condition; empty when there is none.
+    pub fn ready_reason(&self) -> &str {
+        self.ready
+            .as_ref()
+            .and_then(|c| c.reason.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// No issuer will touch it again.
+    pub fn is_final(&self) -> bool {
+        self.invalid.is_some() || matches!(self.ready_reason(), "Issued" | "Failed" | "Denied")
+    }
+}
+
+/// A Secret that carries the label `controller.cert-manager.io/fao`.
+#[derive(Debug, Clone)]
+pub struct SecretFact {
+    /// Identity.
+    pub id: Identity,
+    /// `type`.
+    pub kind: String,
+    /// The uid of the Certificate whose next private key this is.
+    pub next_key_of: Option<String>,
+    /// The controlling Certificate: uid and name.
+    pub owner: Option<(String, String)>,
+    /// The annotation `cert-manager.io/certificate-name`.
+    pub certificate_name: Option<String>,
+    /// The issuer annotations: name, kind, group.
+    pub issuer: [Option<String>; 3],
+    /// Whether there is any data.
+    pub has_data: bool,
+    /// The private key: algorithm and digest of its public half. `None` when absent or empty.
+    pub key: Option<Result<KeyFact, String>>,
+    /// The certificate. `None` when absent or empty.
+    pub certificate: Option<Result<LeafFact, String>>,
+    /// Digest of each label and annotation, to notice that ours were edited.
+    pub metadata: BTreeMap<String, u64>,
+}
+
+/// What is known of a private key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyFact {
+    /// Algorithm and size.
+    pub algorithm: KeyAlgorithm,
+    /// Digest of the public key.
+    pub public: u64,
+}
+
+impl KeyFact {
+    /// Read from a PEM block.
+    pub fn of(key: &PrivateKey) -> Self {
+        Self {
+            algorithm: key.algorithm(),
+            public: digest(&key.public_key_der()),
+        }
+    }
+}
+
+/// What is known of a leaf certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafFact {
+    /// Start of validity.
+    pub not_before: Timestamp,
+    /// End of validity.
+    pub not_after: Timestamp,
+    /// Digest of its public key.
+    pub public: u64,
+    /// Union of common name and DNS names, addresses, URIs and e-mail addresses: what is compared when
+    /// no request is left (contract §4.2, fuzzy).
+    pub names: u64,
+}
+
+impl LeafFact {
+    /// Read the first certificate of a PEM chain.
+    pub fn of(pem: &[u8]) -> Result<Self, String> {
+        let chain = parse_chain(pem).map_err(|e| e.to_string())?;
+        let leaf = chain.first().ok_or("no certificate found")?;
+        Ok(Self {
+            not_before: leaf.not_before(),
+            not_after: leaf.not_after(),
+            public: digest(&leaf.public_key_der()),
+            names: super::matching::leaf_names(leaf),
+        })
+    }
+}
+
+impl SecretFact {
+    /// Reduce an object; its data is dropped.
+    pub fn of(object: &Secret) -> Self {
+        let meta = &object.metadata;
+        let annotation = |key: &str| meta.annotations.as_ref().and_then(|a| a.get(key)).cloned();
+        let data = |key: &str| {
+            let bytes = &object.data.as_ref()?.get(key)?.0;
+            (!bytes.is_empty()).then_some(bytes.as_slice())
+        };
+        let owner = controller_of(meta, "Certificate").map(|o| (o.uid.clone(), o.name.clone()));
+        let is_next_key = meta.labels.as_ref().is_some_and(|l| {
+            l.get(labels::NEXT_PRIVATE_KEY_LABEL)
+                .is_some_and(|v| v == "true")
+        });
+        let pairs = meta
+            .labels
+            .iter()
+            .flatten()
+            .map(|(k, v)| (format!("label {k}"), digest(v)));
+        let annotations = meta.annotations.iter().flatten();
+        Self {
+            id: Identity::of(meta),
+            kind: object.type_.clone().unwrap_or_default(),
+            next_key_of: owner.clone().filter(|_| is_next_key).map(|(uid, _)| uid),
+            owner,
+            certificate_name: annotation(labels::CERTIFICATE_NAME_ANNOTATION),
+            issuer: [
+                annotation(labels::ISSUER_NAME_ANNOTATION),
+                annotation(labels::ISSUER_KIND_ANNOTATION),
+                annotation(labels::ISSUER_GROUP_ANNOTATION),
+            ],
+            has_data: object.data.as_ref().is_some_and(|d| !d.is_empty()),
+            key: data("tls.key").map(|pem| {
+                PrivateKey::from_pem(pem)
+                    .map(|k| KeyFact::of(&k))
+                    .map_err(|e| e.to_string())
+            }),
+            certificate: data("tls.crt").map(LeafFact::of),
+            metadata: pairs
+                .chain(annotations.map(|(k, v)| (k.clone(), digest(v))))
+                .collect(),
+        }
+    }
+}
+
+/// An Issuer or ClusterIssuer.
+#[derive(Debug, Clone)]
+pub struct IssuerFact {
+    /// Identity; the namespace of a ClusterIssuer is empty.
+    pub id: Identity,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// When its spec was last written.
+    pub changed_at: Option<Timestamp>,
+    /// `spec`.
+    pub spec: IssuerSpec,
+    /// `status`.
+    pub status: IssuerStatus,
+}
+
+impl IssuerFact {
+    /// The Ready condition, if it is True.
+    pub fn is_ready(&self) -> bool {
+        self.ready().is_some_and(|c| c.status == "True")
+    }
+
+    /// The Ready condition.
+    pub fn ready(&self) -> Option<&Condition> {
+        find(
+            self.status.conditions.as_deref().unwrap_or_default(),
+            "Ready",
+        )
+    }
+
+    /// Whether this operator signs by itself, with nobody outside to ask.
+    pub fn signs_in_process(&self) -> bool {
+        self.spec.self_signed.is_some()
+    }
+}
+
+/// An Ingress.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IngressFact {
+    /// Identity.
+    pub id: Identity,
+    /// All annotations but kubectl's copy of the object.
+    pub annotations: BTreeMap<String, String>,
+    /// All labels.
+    pub labels: BTreeMap<String, String>,
+    /// `spec.tls`: hosts and Secret name of each block.
+    pub tls: Vec<(Vec<String>, Option<String>)>,
+    /// The Challenge that controls it.
+    pub challenge: Option<String>,
+    /// The finalizer of a foreground deletion is set.
+    pub foreground_deletion: bool,
+}
+
+impl IngressFact {
+    /// Reduce an object.
+    pub fn of(mut object: Ingress) -> Self {
+        let challenge = controller_of(&object.metadata, "Challenge").map(|o| o.name.clone());
+        prune(&mut object.metadata);
+        let finalizers = object.metadata.finalizers.as_deref().unwrap_or_default();
+        Self {
+            id: Identity::of(&object.metadata),
+            foreground_deletion: finalizers.iter().any(|f| f == "foregroundDeletion"),
+            annotations: object.metadata.annotations.unwrap_or_default(),
+            labels: object.metadata.labels.unwrap_or_default(),
+            tls: object
+                .spec
+                .and_then(|s| s.tls)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|t| (t.hosts.unwrap_or_default(), t.secret_name))
+                .collect(),
+            challenge,
+        }
+    }
+}
+
+/// A Pod or Service of an HTTP-01 solver.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SolverFact {
+    /// Identity.
+    pub id: Identity,
+    /// The Challenge that controls it.
+    pub challenge: Option<String>,
+    /// Why a Pod does not run; `None` when it runs, or for a Service.
+    pub problem: Option<String>,
+}
+
+impl SolverFact {
+    /// Reduce metadata.
+    pub fn of(meta: &ObjectMeta) -> Self {
+        let challenge = controller_of(meta, "Challenge").map(|o| o.name.clone());
+        Self {
+            id: Identity::of(meta),
+            challenge,
+            problem: None,
+        }
+    }
+
+    /// Reduce a Pod.
+    pub fn of_pod(pod: &Pod) -> Self {
+        Self {
+            problem: pod_problem(pod),
+            ..Self::of(&pod.metadata)
+        }
+    }
+}
+
+fn pod_problem(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    if status.phase.as_deref() == Some("Running") {
+        return None;
+    }
+    let unscheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    if let Some(condition) = unscheduled {
+        let message = condition.message.clone().unwrap_or_default();
+        return Some(format!("cannot be scheduled: {message}"));
+    }
+    let waiting = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .find_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.clone());
+    waiting
+        .filter(|reason| reason != "ContainerCreating")
+        .map(|reason| format!("is waiting: {reason}"))
+}
+
+/// Drop what nobody reads: managed fields (most of an object's memory) and kubectl's copy of it.
+pub fn prune(meta: &mut ObjectMeta) {
+    meta.managed_fields = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+/// A Certificate: kept whole, pruned; it is small, and renewal needs all of its spec.
+pub fn certificate(mut object: Certificate) -> Arc<Certificate> {
+    prune(&mut object.metadata);
+    Arc::new(object)
+}

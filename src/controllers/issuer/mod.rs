@@ -1,0 +1,81 @@
+//! Issuers and ClusterIssuers: make them able to sign, and say whether they are.
+
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use plan::{absorb, plan};
+
+use super::facts::IssuerFact;
+use super::key::{Key, Kind};
+use super::reads::Reader;
+
+/// An issuer and everything that its plan depends on.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// Issuer or ClusterIssuer.
+    pub kind: Kind,
+    /// The issuer.
+    pub issuer: Arc<IssuerFact>,
+    /// The namespace of its Secrets.
+    pub home: Arc<str>,
+    /// Of the account key in use: its hash, once this process has loaded it for this issuer as it is
+    /// now.
+    pub loaded: Option<String>,
+}
+
+/// A step that asks the CA, or reads or makes the account's key.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Load the account's private key; without one, make it.
+    LoadAccountKey,
+    /// Register the account with the CA, or find it there; update its contact.
+    Register,
+}
+
+/// What an effect brought.
+#[derive(Debug, PartialEq)]
+pub enum Outcome {
+    /// The key is loaded; its hash.
+    KeyLoaded(String),
+    /// There was no key: this Secret is to be created, then everything starts again.
+    KeyMade(Box<super::action::SecretObject>),
+    /// There is no usable key, and none may be made.
+    KeyMissing(String),
+    /// The account is registered.
+    Registered {
+        /// Its URL.
+        uri: String,
+        /// The contact that the CA has.
+        email: Option<String>,
+        /// Hash of its key.
+        key_hash: String,
+    },
+    /// The CA, or the way to it, refused.
+    Refused {
+        /// Condition reason of the contract.
+        reason: &'static str,
+        /// What was said.
+        message: String,
+        /// Trying again without a change is of no use.
+        permanent: bool,
+    },
+}
+
+/// Everything that the plan of this issuer depends on; `None` when it is gone. `loaded` is what this
+/// process has in use for it.
+pub fn observe(reader: &Reader, key: &Key, loaded: Option<String>) -> Option<Observation> {
+    let issuer = reader.store.issuer_named(&key.namespace, &key.name)?;
+    let home = match key.kind {
+        Kind::ClusterIssuer => reader.store.cluster_namespace().clone(),
+        _ => key.namespace.clone(),
+    };
+    Some(Observation {
+        kind: key.kind,
+        issuer,
+        home,
+        loaded,
+    })
+}

@@ -1,0 +1,19 @@
+//! One folder a reconciler: what it reads, what it decides, how that is tested.
+//!
+//! `observe` reads, `plan` decides and is pure, `runtime` carries it out; what an effect brings goes
+//! back into `absorb`, which is pure again.
+
+pub mod action;
+pub mod certificate;
+pub mod certificate_request;
+pub mod challenge;
+pub mod facts;
+pub mod ingress;
+pub mod issuer;
+pub mod key;
+pub mod matching;
+pub mod order;
+pub mod progress;
+pub mod reads;
+pub mod status;
+pub mod store;

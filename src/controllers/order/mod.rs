@@ -1,0 +1,102 @@
+//! Orders: one ACME order each, from the CA's answer to the certificate.
+
+mod plan;
+mod required;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use plan::{absorb, plan};
+
+use super::facts::IssuerFact;
+use super::key::Key;
+use super::reads::Reader;
+use crate::acme::Identifier;
+use crate::api::order::OrderAuthorization;
+use crate::api::{Challenge, Order};
+
+/// An Order and everything that its plan depends on.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// The Order.
+    pub order: Arc<Order>,
+    /// Its issuer, if it exists.
+    pub issuer: Option<Arc<IssuerFact>>,
+    /// The account that this process has loaded for the issuer: thumbprint of its key
+    /// (RFC 8555 §8.1).
+    pub thumbprint: Option<String>,
+    /// The Challenges that it controls.
+    pub challenges: Vec<Arc<Challenge>>,
+}
+
+/// A step that asks the CA.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Create the order, and read its authorizations.
+    Create {
+        /// Names and addresses.
+        identifiers: Vec<Identifier>,
+        /// End of validity to ask for, as a time from now.
+        duration: Option<Duration>,
+        /// ACME profile.
+        profile: Option<String>,
+    },
+    /// Read the order and its authorizations.
+    Read,
+    /// Bring the order to its end: finalize it if it is ready, and fetch the certificate.
+    Complete,
+}
+
+/// What the CA said.
+#[derive(Debug, PartialEq)]
+pub enum Outcome {
+    /// The order and its authorizations.
+    Read {
+        /// Its URL.
+        url: String,
+        /// Where it is finalized.
+        finalize_url: String,
+        /// Its state.
+        state: String,
+        /// Its authorizations, as the status stores them.
+        authorizations: Vec<OrderAuthorization>,
+    },
+    /// The certificate chain, PEM, leaf first.
+    Issued(Vec<u8>),
+    /// The CA is not done yet; look again after this time.
+    NotYet {
+        /// The order's state.
+        state: String,
+        /// When to look again.
+        retry: Duration,
+    },
+    /// The order will never become a certificate.
+    Ended {
+        /// The order's state.
+        state: String,
+        /// Why.
+        reason: String,
+    },
+    /// The request failed; trying again may help.
+    Unavailable {
+        /// What was said.
+        reason: String,
+        /// When to try again, if the CA said so.
+        retry: Option<Duration>,
+    },
+}
+
+/// Everything that the plan of this Order depends on; `None` when it is gone.
+pub fn observe(reader: &Reader, key: &Key, thumbprint: Option<String>) -> Option<Observation> {
+    let store = &reader.store;
+    let order = store.order(&key.namespace, &key.name)?;
+    let uid = order.metadata.uid.as_deref().unwrap_or_default();
+    Some(Observation {
+        issuer: store.issuer(&key.namespace, &order.spec.issuer_ref),
+        challenges: store.challenges_of(&key.namespace, uid),
+        thumbprint,
+        order,
+    })
+}

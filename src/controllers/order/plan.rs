@@ -1,0 +1,301 @@
+//! The state machine of an Order (contract §5.3). What the CA answers is stored before the next step;
+//! after a crash the CA is asked again by URL.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::required::{NoSolver, required};
+use super::{Effect, Observation, Outcome};
+use crate::acme::Identifier;
+use crate::api::duration::parse_go_duration;
+use crate::api::order::OrderStatus;
+use crate::api::{Challenge, Order};
+use crate::controllers::action::{Action, Event, Object, Plan, Target, patch_status};
+use crate::controllers::facts::Identity;
+use crate::controllers::key::Kind;
+use crate::controllers::status::seconds;
+
+const ORDERS: &str = "cert-manager-orders";
+
+/// How soon a CA that could not be reached is asked again.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Plan the next step of an Order.
+pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
+    let status = o.order.status.clone().unwrap_or_default();
+    let state = status.state.as_deref().unwrap_or_default();
+    if o.order.metadata.deletion_timestamp.is_some()
+        || matches!(state, "invalid" | "expired" | "errored")
+    {
+        return Plan::idle();
+    }
+    if state == "valid" && status.certificate.is_some() {
+        return Plan {
+            actions: delete_all(o),
+            ..Plan::idle()
+        };
+    }
+    let acme = o
+        .issuer
+        .as_ref()
+        .filter(|i| i.is_ready())
+        .and_then(|i| i.spec.acme.as_ref());
+    let (Some(acme), Some(thumbprint)) = (acme, &o.thumbprint) else {
+        // The issuer wakes its Orders when it becomes ready.
+        return Plan::idle();
+    };
+    if status.url.is_none() {
+        return effect(create(&o.order));
+    }
+    let known = status
+        .authorizations
+        .as_ref()
+        .is_some_and(|a| !a.is_empty() && a.iter().all(|a| a.identifier.is_some()));
+    if status.finalize_url.is_none() || !known {
+        return effect(Effect::Read);
+    }
+    match required(o, acme, thumbprint) {
+        Ok(wanted) => solve(o, &status, wanted),
+        Err(NoSolver(reason)) => no_solver(o, &status, &reason, now),
+    }
+}
+
+fn effect(effect: Effect) -> Plan<Effect> {
+    Plan {
+        effect: Some(effect),
+        ..Plan::idle()
+    }
+}
+
+/// Identifiers: the DNS names with the common name, sorted, then the addresses.
+fn create(order: &Order) -> Effect {
+    let spec = &order.spec;
+    let list = |field: &Option<Vec<String>>| field.clone().unwrap_or_default();
+    let mut names = list(&spec.dns_names);
+    let addresses = list(&spec.ip_addresses);
+    names.extend(
+        spec.common_name
+            .clone()
+            .filter(|name| !addresses.contains(name)),
+    );
+    names.sort();
+    names.dedup();
+    let dns = names.into_iter().map(Identifier::dns);
+    let ips = addresses
+        .iter()
+        .filter_map(|a| a.parse().ok())
+        .map(Identifier::ip);
+    let duration = spec
+        .duration
+        .as_deref()
+        .and_then(|d| parse_go_duration(d).ok());
+    Effect::Create {
+        identifiers: dns.chain(ips).collect(),
+        duration: duration.and_then(|d| Duration::try_from(d).ok()),
+        profile: spec.profile.clone(),
+    }
+}
+
+/// Make what is missing, drop what is not wanted any more, and go on when all are valid.
+fn solve(o: &Observation, status: &OrderStatus, wanted: Vec<Challenge>) -> Plan<Effect> {
+    let name = |c: &Challenge| c.metadata.name.clone();
+    let mut plan = Plan::idle();
+    let leftover = o.challenges.iter().filter(|c| {
+        c.metadata.deletion_timestamp.is_none() && !wanted.iter().any(|w| name(w) == name(c))
+    });
+    plan.actions
+        .extend(leftover.map(|c| Action::Delete(Target::Challenge, Identity::of(&c.metadata))));
+    let state = |w: &Challenge| {
+        let found = o.challenges.iter().find(|c| name(c) == name(w))?;
+        Some(
+            found
+                .status
+                .as_ref()
+                .and_then(|s| s.state.clone())
+                .unwrap_or_default(),
+        )
+    };
+    let states: Vec<Option<String>> = wanted.iter().map(state).collect();
+    let is = |s: &Option<String>, any: &[&str]| s.as_deref().is_some_and(|s| any.contains(&s));
+    let all_valid = states.iter().all(|s| is(s, &["valid"]));
+    let any_failed = states
+        .iter()
+        .any(|s| is(s, &["invalid", "expired", "errored"]));
+    if all_valid
+        || any_failed
+        || matches!(
+            status.state.as_deref(),
+            Some("ready" | "processing" | "valid")
+        )
+    {
+        plan.effect = Some(Effect::Complete);
+        return plan;
+    }
+    for (challenge, state) in wanted.into_iter().zip(states) {
+        if state.is_none() {
+            plan.actions
+                .push(Action::Ensure(Box::new(Object::Challenge(challenge))));
+        }
+    }
+    plan
+}
+
+fn no_solver(o: &Observation, status: &OrderStatus, reason: &str, _now: Timestamp) -> Plan<Effect> {
+    if status.reason.as_deref() == Some(reason) {
+        return Plan::idle();
+    }
+    let id = Identity::of(&o.order.metadata);
+    Plan {
+        actions: vec![patch_status(Kind::Order, &id, json!({ "reason": reason }))],
+        events: vec![Event::warning(
+            ORDERS,
+            "Solver",
+            format!(
+                "Failed to determine a valid solver configuration for the set of domains on the Order: {reason}"
+            ),
+        )],
+        ..Plan::idle()
+    }
+}
+
+fn delete_all(o: &Observation) -> Vec<Action> {
+    let live = o
+        .challenges
+        .iter()
+        .filter(|c| c.metadata.deletion_timestamp.is_none());
+    live.map(|c| Action::Delete(Target::Challenge, Identity::of(&c.metadata)))
+        .collect()
+}
+
+/// Plan what follows from the CA's answer.
+pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect> {
+    let id = Identity::of(&o.order.metadata);
+    let patch = |status: Value| vec![patch_status(Kind::Order, &id, status)];
+    let old = o.order.status.clone().unwrap_or_default();
+    match outcome {
+        Outcome::Read {
+            url,
+            finalize_url,
+            state,
+            authorizations,
+        } => {
+            let status = json!({
+                "url": url,
+                "finalizeURL": finalize_url,
+                "state": state,
+                "authorizations": authorizations,
+                "reason": null,
+            });
+            let mut plan = Plan {
+                actions: patch(status),
+                ..Plan::idle()
+            };
+            plan.actions.extend(first_challenges(
+                o,
+                url,
+                finalize_url,
+                state,
+                authorizations,
+            ));
+            plan
+        }
+        Outcome::Issued(chain) => {
+            let certificate = k8s_openapi::ByteString(chain);
+            let mut plan = Plan {
+                actions: patch(
+                    json!({ "state": "valid", "certificate": certificate, "reason": null }),
+                ),
+                ..Plan::idle()
+            };
+            plan.actions.extend(delete_all(o));
+            plan
+        }
+        Outcome::NotYet { state, retry } => {
+            let actions = if old.state.as_deref() == Some(&state) {
+                vec![]
+            } else {
+                patch(json!({ "state": state }))
+            };
+            Plan {
+                actions,
+                wake: Some(retry),
+                ..Plan::idle()
+            }
+        }
+        Outcome::Ended { state, reason } => {
+            let status =
+                json!({ "state": state, "reason": cause(o, &reason), "failureTime": seconds(now) });
+            Plan {
+                actions: patch(status),
+                ..Plan::idle()
+            }
+        }
+        Outcome::Unavailable { reason, retry } => {
+            let mut status = Map::new();
+            if old.reason.as_deref() != Some(&reason) {
+                status.insert("reason".into(), json!(reason));
+            }
+            let actions = if status.is_empty() {
+                vec![]
+            } else {
+                patch(Value::Object(status))
+            };
+            Plan {
+                actions,
+                wake: Some(retry.unwrap_or(RETRY)),
+                ..Plan::idle()
+            }
+        }
+    }
+}
+
+/// The Challenges, in the same breath as the authorizations are stored.
+fn first_challenges(
+    o: &Observation,
+    url: String,
+    finalize_url: String,
+    state: String,
+    authorizations: Vec<crate::api::order::OrderAuthorization>,
+) -> Vec<Action> {
+    let acme = o.issuer.as_ref().and_then(|i| i.spec.acme.as_ref());
+    let (Some(acme), Some(thumbprint)) = (acme, &o.thumbprint) else {
+        return vec![];
+    };
+    let mut order = Order::clone(&o.order);
+    let status = order.status.get_or_insert_default();
+    status.url = Some(url);
+    status.finalize_url = Some(finalize_url);
+    status.state = Some(state);
+    status.authorizations = Some(authorizations);
+    let after = Observation {
+        order: order.into(),
+        ..o.clone()
+    };
+    match required(&after, acme, thumbprint) {
+        Ok(wanted) => {
+            let status = after.order.status.clone().unwrap_or_default();
+            solve(&after, &status, wanted).actions
+        }
+        // The next plan says why.
+        Err(NoSolver(_)) => vec![],
+    }
+}
+
+/// The reason of the failed Challenge says more than that of the order.
+fn cause(o: &Observation, reason: &str) -> String {
+    let failed = o.challenges.iter().find_map(|c| {
+        let status = c.status.as_ref()?;
+        let failed = matches!(
+            status.state.as_deref(),
+            Some("invalid" | "expired" | "errored")
+        );
+        let why = status.reason.clone().filter(|r| failed && !r.is_empty())?;
+        Some(format!(
+            "challenge for \"{}\" failed: {why}",
+            c.spec.dns_name
+        ))
+    });
+    failed.unwrap_or_else(|| reason.to_owned())
+}

@@ -1,0 +1,120 @@
+//! What reconcilers read from: the facts, the private keys in use, and single live objects.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+
+use super::store::Store;
+use crate::pki::PrivateKey;
+
+/// The longest time that a read may take.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// A failed read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The API server refused or could not be reached.
+    #[error("reading {what}: {source}")]
+    Api {
+        /// Kind, namespace and name.
+        what: String,
+        /// The reason.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// No answer in time.
+    #[error("reading {0}: no answer within {seconds} s", seconds = DEADLINE.as_secs())]
+    Deadline(String),
+}
+
+/// What all reconcilers read from.
+#[derive(Clone)]
+pub struct Reader {
+    /// The facts.
+    pub store: Arc<Store>,
+    /// Private keys of issuances under way.
+    pub keys: Arc<Keys>,
+    /// What was seen to recover after a failed challenge.
+    pub recoveries: Arc<Recoveries>,
+    /// The API server.
+    pub client: Client,
+}
+
+impl Reader {
+    /// One live object; `None` when it does not exist.
+    pub async fn live<K>(&self, namespace: &str, name: &str) -> Result<Option<K>, ReadError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
+    {
+        let what = || format!("{} {namespace}/{name}", K::kind(&()));
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        match tokio::time::timeout(DEADLINE, api.get_opt(name)).await {
+            Ok(answer) => answer.map_err(|e| ReadError::Api {
+                what: what(),
+                source: Box::new(e),
+            }),
+            Err(_) => Err(ReadError::Deadline(what())),
+        }
+    }
+}
+
+/// The private keys of issuances under way, by namespace and name of their Secret. They are here to
+/// save reads; for a CA of our own (contract §6.2) they are nowhere else until the target Secret is
+/// written.
+#[derive(Default)]
+pub struct Keys(Mutex<HashMap<(String, String), Arc<PrivateKey>>>);
+
+impl Keys {
+    /// The key, if this process has it.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<PrivateKey>> {
+        self.0
+            .lock()
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .cloned()
+    }
+
+    /// Remember a key.
+    pub fn put(&self, namespace: &str, name: &str, key: Arc<PrivateKey>) {
+        self.0
+            .lock()
+            .insert((namespace.to_owned(), name.to_owned()), key);
+    }
+
+    /// Forget a key; it is wiped when nobody uses it any more.
+    pub fn remove(&self, namespace: &str, name: &str) {
+        self.0
+            .lock()
+            .remove(&(namespace.to_owned(), name.to_owned()));
+    }
+}
+
+/// When the obstacle of a failed Challenge was seen to be gone, by the Challenge's uid. Kept in memory
+/// only: after a restart the obstacle is looked at again.
+#[derive(Debug, Default)]
+pub struct Recoveries(Mutex<HashMap<String, Timestamp>>);
+
+impl Recoveries {
+    /// The obstacle is gone.
+    pub fn note(&self, challenge_uid: &str, now: Timestamp) {
+        self.0.lock().insert(challenge_uid.to_owned(), now);
+    }
+
+    /// When it was seen to be gone.
+    pub fn since(&self, challenge_uid: &str) -> Option<Timestamp> {
+        self.0.lock().get(challenge_uid).copied()
+    }
+
+    /// Forget a Challenge that is gone.
+    pub fn forget(&self, challenge_uid: &str) {
+        self.0.lock().remove(challenge_uid);
+    }
+}

@@ -1,0 +1,59 @@
+//! Conditions as the contract sets them: the transition time moves only when the status flips, and a
+//! status is written only when something else than a time differs.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::meta::Condition;
+
+/// A condition without its transition time.
+pub fn condition(
+    kind: &str,
+    status: bool,
+    reason: &str,
+    message: impl Into<String>,
+    generation: Option<i64>,
+) -> Condition {
+    Condition {
+        type_: kind.into(),
+        status: if status { "True" } else { "False" }.into(),
+        reason: Some(reason.into()),
+        message: Some(message.into()),
+        last_transition_time: None,
+        observed_generation: generation,
+    }
+}
+
+/// Put `new` into the list; whether that changed anything but a time.
+pub fn set_condition(list: &mut Vec<Condition>, mut new: Condition, now: Timestamp) -> bool {
+    let Some(old) = list.iter_mut().find(|c| c.type_ == new.type_) else {
+        new.last_transition_time = Some(seconds(now));
+        list.push(new);
+        return true;
+    };
+    new.last_transition_time = if old.status == new.status && old.last_transition_time.is_some() {
+        old.last_transition_time.clone()
+    } else {
+        Some(seconds(now))
+    };
+    let changed = *old != new;
+    *old = new;
+    changed
+}
+
+/// Take a condition out of the list; whether it was there.
+pub fn remove_condition(list: &mut Vec<Condition>, kind: &str) -> bool {
+    let before = list.len();
+    list.retain(|c| c.type_ != kind);
+    before != list.len()
+}
+
+/// A time as the API stores it: whole seconds.
+pub fn seconds(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+/// The condition of that type, if there is one.
+pub fn find<'a>(list: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    list.iter().find(|c| c.type_ == kind)
+}

@@ -1,0 +1,112 @@
+//! From a Certificate and everything under it to the deepest cause that is known, in words that a
+//! person can act on. Progress as it should be is no cause.
+
+#[cfg(test)]
+mod tests;
+
+use crate::api::meta::IssuerReference;
+use crate::api::{CertificateRequest, Challenge, Order};
+
+/// The issuer, as far as it is a cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Issuer {
+    /// Of another group: somebody else signs and explains.
+    External,
+    /// It does not exist.
+    Missing,
+    /// It cannot sign; the message of its Ready condition.
+    NotReady(String),
+    /// It can sign.
+    Ready,
+}
+
+/// What hangs together, from the Certificate down.
+#[derive(Debug, Clone)]
+pub struct Chain<'a> {
+    /// The Certificate's namespace.
+    pub namespace: &'a str,
+    /// `spec.issuerRef`.
+    pub issuer_ref: &'a IssuerReference,
+    /// What it refers to.
+    pub issuer: Issuer,
+    /// The request under way.
+    pub request: Option<&'a CertificateRequest>,
+    /// Its Order.
+    pub order: Option<&'a Order>,
+    /// The Order's Challenges.
+    pub challenges: Vec<&'a Challenge>,
+}
+
+/// The deepest cause; `None` when nothing is wrong.
+pub fn cause(chain: &Chain<'_>) -> Option<String> {
+    challenge(chain)
+        .or_else(|| order(chain))
+        .or_else(|| request(chain))
+        .or_else(|| issuer(chain))
+}
+
+fn issuer(chain: &Chain<'_>) -> Option<String> {
+    let reference = chain.issuer_ref;
+    let (kind, name) = (reference.kind_or_default(), &reference.name);
+    match &chain.issuer {
+        Issuer::Missing if kind == "ClusterIssuer" => Some(format!(
+            "ClusterIssuer \"{name}\" does not exist: create it, or correct spec.issuerRef."
+        )),
+        Issuer::Missing => Some(format!(
+            "{kind} \"{name}\" does not exist in namespace \"{}\": create it, or correct spec.issuerRef.",
+            chain.namespace
+        )),
+        Issuer::NotReady(why) if why.is_empty() => {
+            Some(format!("{kind} \"{name}\" is not ready yet."))
+        }
+        Issuer::NotReady(why) => Some(format!("{kind} \"{name}\" is not ready: {why}")),
+        Issuer::External | Issuer::Ready => None,
+    }
+}
+
+fn request(chain: &Chain<'_>) -> Option<String> {
+    let request = chain.request?;
+    let name = request.metadata.name.as_deref().unwrap_or_default();
+    let conditions = request
+        .status
+        .as_ref()?
+        .conditions
+        .as_deref()
+        .unwrap_or_default();
+    let find = |kind: &str| conditions.iter().find(|c| c.type_ == kind);
+    let failed = find("Denied")
+        .or_else(|| find("InvalidRequest"))
+        .filter(|c| c.status == "True");
+    let failed = failed.or_else(|| find("Ready").filter(|c| c.reason.as_deref() == Some("Failed")));
+    if let Some(condition) = failed {
+        let why = condition.message.as_deref().unwrap_or_default();
+        return Some(format!("CertificateRequest \"{name}\": {why}"));
+    }
+    None
+}
+
+fn order(chain: &Chain<'_>) -> Option<String> {
+    let order = chain.order?;
+    let name = order.metadata.name.as_deref().unwrap_or_default();
+    let reason = order
+        .status
+        .as_ref()?
+        .reason
+        .as_deref()
+        .filter(|r| !r.is_empty())?;
+    Some(format!("Order \"{name}\": {reason}"))
+}
+
+fn challenge(chain: &Chain<'_>) -> Option<String> {
+    chain.challenges.iter().find_map(|challenge| {
+        let status = challenge.status.as_ref()?;
+        let reason = status.reason.as_deref().filter(|r| !r.is_empty())?;
+        let domain = &challenge.spec.dns_name;
+        (status.state.as_deref() != Some("valid")).then(|| {
+            format!(
+                "{} challenge for \"{domain}\": {reason}",
+                challenge.spec.type_
+            )
+        })
+    })
+}

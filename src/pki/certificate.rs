@@ -1,0 +1,235 @@
+use std::fmt::{self, Write as _};
+
+use aws_lc_rs::digest;
+use der::asn1::{BitString, Int};
+use der::{Any, Decode, Encode, Sequence};
+use jiff::Timestamp;
+use x509_cert::AlgorithmIdentifier;
+use x509_cert::ext::Extension;
+use x509_cert::time::{Time, Validity};
+
+use super::error::check_size;
+use super::signed::{KnownExtensions, Signed};
+use super::subject::DistinguishedName;
+use super::{
+    Error, KeyUsages, MAX_BUNDLE_PEM, MAX_CERTIFICATE_PEM, MAX_CHAIN_PEM, PrivateKey,
+    SubjectAltNames, pem,
+};
+
+const WHAT: &str = "certificate";
+pub(super) const LABEL: &str = "CERTIFICATE";
+
+/// RFC 5280 §4.1. Names and key stay raw; a serial number may be of any length and sign, as old CAs wrote them.
+#[derive(Sequence)]
+pub(super) struct CertificateBody {
+    #[asn1(context_specific = "0", default = "Default::default")]
+    pub(super) version: u8,
+    pub(super) serial: Int,
+    pub(super) signature: AlgorithmIdentifier,
+    pub(super) issuer: Any,
+    pub(super) validity: Validity,
+    pub(super) subject: Any,
+    pub(super) public_key: Any,
+    #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
+    pub(super) issuer_unique_id: Option<BitString>,
+    #[asn1(context_specific = "2", tag_mode = "IMPLICIT", optional = "true")]
+    pub(super) subject_unique_id: Option<BitString>,
+    #[asn1(context_specific = "3", optional = "true")]
+    pub(super) extensions: Option<Vec<Extension>>,
+}
+
+/// A certificate that has been read. Its signature has not been checked: see [`check_chain_order`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct ParsedCertificate {
+    der: Vec<u8>,
+    serial: Vec<u8>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    issuer: DistinguishedName,
+    subject: DistinguishedName,
+    public_key_der: Vec<u8>,
+    extensions: KnownExtensions,
+}
+
+impl fmt::Debug for ParsedCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParsedCertificate")
+            .field("serial", &self.serial())
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ParsedCertificate {
+    /// Reads one DER certificate.
+    pub fn from_der(der: &[u8]) -> Result<Self, Error> {
+        check_size(WHAT, der, MAX_CERTIFICATE_PEM)?;
+        let malformed = Error::malformed(WHAT);
+        let signed = Signed::from_der(der).map_err(&malformed)?;
+        let body = signed.body.to_der().map_err(&malformed)?;
+        let body = CertificateBody::from_der(&body).map_err(&malformed)?;
+        let extensions = body.extensions.unwrap_or_default();
+        Ok(Self {
+            der: der.to_vec(),
+            serial: body.serial.as_bytes().to_vec(),
+            not_before: timestamp(body.validity.not_before)?,
+            not_after: timestamp(body.validity.not_after)?,
+            issuer: DistinguishedName::from_any(&body.issuer, WHAT)?,
+            subject: DistinguishedName::from_any(&body.subject, WHAT)?,
+            public_key_der: body.public_key.to_der().map_err(&malformed)?,
+            extensions: KnownExtensions::read(&extensions, WHAT)?,
+        })
+    }
+
+    /// The certificate as it came.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// One PEM block.
+    pub fn to_pem(&self) -> String {
+        pem::encode(LABEL, &self.der).to_string()
+    }
+
+    /// Serial number in lower case hex, without leading zeros.
+    pub fn serial(&self) -> String {
+        let digits = hex(&self.serial);
+        let digits = digits.trim_start_matches('0');
+        if digits.is_empty() { "0" } else { digits }.to_owned()
+    }
+
+    /// Content octets of the serial number's DER, leading zero included: one half of an ARI identifier (RFC 9773 §4.1).
+    pub fn serial_bytes(&self) -> &[u8] {
+        &self.serial
+    }
+
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
+    }
+
+    /// The last second of the validity period (RFC 5280 §4.1.2.5: inclusive).
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    pub fn issuer(&self) -> &DistinguishedName {
+        &self.issuer
+    }
+
+    pub fn subject(&self) -> &DistinguishedName {
+        &self.subject
+    }
+
+    /// Whether `BasicConstraints` say that it is a CA.
+    pub fn is_ca(&self) -> bool {
+        self.extensions.is_ca.unwrap_or(false)
+    }
+
+    /// Whether issuer and subject are the same bytes. Says nothing about the signature.
+    pub fn is_self_issued(&self) -> bool {
+        self.issuer == self.subject
+    }
+
+    /// DER `SubjectPublicKeyInfo`.
+    pub fn public_key_der(&self) -> &[u8] {
+        &self.public_key_der
+    }
+
+    /// The names of the subjectAltName extension; all lists are empty if there is none.
+    pub fn sans(&self) -> SubjectAltNames {
+        self.extensions.sans()
+    }
+
+    /// The usages, if it says any.
+    pub fn usages(&self) -> Option<KeyUsages> {
+        self.extensions.usages()
+    }
+
+    /// Subject key identifier, if there is one.
+    pub fn subject_key_id(&self) -> Option<&[u8]> {
+        self.extensions.subject_key_id.as_deref()
+    }
+
+    /// SHA-256 of the DER in lower case hex.
+    pub fn fingerprint(&self) -> String {
+        hex(digest::digest(&digest::SHA256, &self.der).as_ref())
+    }
+
+    /// Checks that `issuer` is named as the issuer and made the signature. Validity, usages and constraints are not
+    /// looked at.
+    pub fn verify_issued_by(&self, issuer: &Self) -> Result<(), Error> {
+        if self.issuer != issuer.subject {
+            return Err(Error::BadSignature(WHAT));
+        }
+        Signed::from_der(&self.der)
+            .map_err(Error::malformed(WHAT))?
+            .verify(WHAT, &issuer.public_key_der)
+    }
+}
+
+/// Every certificate of a PEM chain in the order that it has; at least one, and nothing but certificates.
+pub fn parse_chain(text: &[u8]) -> Result<Vec<ParsedCertificate>, Error> {
+    parse("certificate chain", text, MAX_CHAIN_PEM)
+}
+
+/// Like [`parse_chain`] with room for a trust bundle.
+pub fn parse_bundle(text: &[u8]) -> Result<Vec<ParsedCertificate>, Error> {
+    parse("certificate bundle", text, MAX_BUNDLE_PEM)
+}
+
+fn parse(what: &'static str, text: &[u8], limit: usize) -> Result<Vec<ParsedCertificate>, Error> {
+    check_size(what, text, limit)?;
+    let mut certificates = Vec::new();
+    for block in pem::decode(text)? {
+        if block.label != LABEL {
+            return Err(block.unexpected(what));
+        }
+        certificates.push(ParsedCertificate::from_der(&block.contents)?);
+    }
+    if certificates.is_empty() {
+        return Err(Error::NoPem(what));
+    }
+    Ok(certificates)
+}
+
+/// Checks that the chain is leaf first and that each certificate is signed by the next.
+pub fn check_chain_order(chain: &[ParsedCertificate]) -> Result<(), Error> {
+    for (index, (certificate, issuer)) in chain.iter().zip(chain.iter().skip(1)).enumerate() {
+        certificate
+            .verify_issued_by(issuer)
+            .map_err(|_| Error::BrokenChain {
+                index,
+                subject: certificate.subject.to_string().chars().take(200).collect(),
+            })?;
+    }
+    Ok(())
+}
+
+/// Checks that the certificate is for this key.
+pub fn verify_key_matches(certificate: &ParsedCertificate, key: &PrivateKey) -> Result<(), Error> {
+    if certificate.public_key_der == key.public_key_der() {
+        Ok(())
+    } else {
+        Err(Error::KeyMismatch)
+    }
+}
+
+fn timestamp(time: Time) -> Result<Timestamp, Error> {
+    i64::try_from(time.to_unix_duration().as_secs())
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        .ok_or(Error::Malformed {
+            what: WHAT,
+            detail: "time out of range".to_owned(),
+        })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
+}

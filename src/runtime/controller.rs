@@ -1,0 +1,333 @@
+//! `everleaf controller`: put the parts together, run, and come to an orderly end.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::{monotonic, now};
+use super::crash::{Stage, point};
+use super::drive::Driver;
+use super::effects::Effects;
+use super::events::Events;
+use super::informer::Informers;
+use super::lease;
+use super::options::Options;
+use super::queue::Queue;
+use super::scrape::Scrape;
+use super::signing::Signer;
+use super::tenants::Tenants;
+use crate::acme::{CallStage, Hooks};
+use crate::controllers::key::Kind;
+use crate::controllers::progress::Progress;
+use crate::controllers::reads::{Keys, Reader, Recoveries};
+use crate::controllers::store::Store;
+use crate::solvers::http01::responder;
+use crate::solvers::http01::self_check::{SelfCheck, Settings as SelfCheckSettings};
+use crate::telemetry::admin::{Check, Probes, serve_metrics, serve_probes};
+use crate::telemetry::metrics::{AcmeRequest, Metrics};
+
+/// The longest time that reconciles under way get after a SIGTERM.
+const DRAIN: Duration = Duration::from_secs(8);
+/// A clock that moved by more than this against the monotonic one fails liveness, as in cert-manager.
+const SKEW: Duration = Duration::from_secs(300);
+
+/// Run until a signal, or until the Lease is lost.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let ignored = options.without_effect();
+    if !ignored.is_empty() {
+        tracing::warn!(
+            flags = ignored.join(" "),
+            "flags without effect in this version"
+        );
+    }
+    let settings = options.settings()?;
+    let stop = CancellationToken::new();
+    stop_on_signal(stop.clone())?;
+
+    let client = client(&options).await?;
+    let progress = Arc::new(Progress::default());
+    let queue = Arc::new(Queue::new(options.limit(), progress.clone()));
+    let store = Arc::new(Store::new(&options.cluster_resource_namespace));
+    let metrics = Arc::new(Metrics::new());
+    metrics.set_objects(Arc::new(Scrape::new(store.clone())));
+    let recoveries = Arc::new(Recoveries::default());
+    let check = SelfCheck::new(SelfCheckSettings::default()).context("TLS for the self-check")?;
+    let tenants = Arc::new(Tenants::new(check, hooks(&metrics), recoveries.clone()));
+    let effects = Effects::new(client.clone(), metrics.clone());
+    let (events, _poster) = Events::start(effects.clone(), &options.cluster_resource_namespace);
+
+    let informers = Informers::new(
+        store.clone(),
+        queue.clone(),
+        progress.clone(),
+        metrics.clone(),
+    );
+    let namespace = (!options.namespace.is_empty()).then_some(options.namespace.as_str());
+    let watches = informers.start(&client, namespace);
+
+    let (leads, mut led) = watch::channel(false);
+    serve(&options, &metrics, &informers, &tenants, &leads, &stop).await?;
+    let lease = options.leader_elect.then(|| {
+        let settings = options.lease(identity());
+        tokio::spawn(lease::hold(
+            client.clone(),
+            settings,
+            leads.clone(),
+            stop.clone(),
+        ))
+    });
+    if lease.is_none() {
+        leads.send_replace(true);
+    }
+
+    let driver = Arc::new(Driver {
+        reader: Reader {
+            store,
+            keys: Arc::new(Keys::default()),
+            recoveries,
+            client,
+        },
+        queue,
+        effects,
+        events,
+        signer: Signer::default(),
+        tenants,
+        metrics: metrics.clone(),
+        settings,
+        errors: parking_lot::Mutex::default(),
+    });
+    let outcome = lead(
+        &driver,
+        &informers,
+        &mut led,
+        options.limit() * Kind::COUNT,
+        &stop,
+    )
+    .await;
+    metrics.set_leader(false);
+    stop.cancel();
+    if let Some(lease) = lease {
+        // It gives the Lease back, so that the next replica need not wait.
+        drop(tokio::time::timeout(Duration::from_secs(2), lease).await);
+    }
+    drop(watches);
+    outcome
+}
+
+/// Wait until this replica may act and knows everything; then act.
+async fn lead(
+    driver: &Arc<Driver>,
+    informers: &Informers,
+    led: &mut watch::Receiver<bool>,
+    workers: usize,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let ready = async {
+        while !informers.progress.waiting_for().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // The channel lives as long as the process.
+        drop(led.wait_for(|leads| *leads).await);
+    };
+    tokio::select! {
+        () = ready => {}
+        () = stop.cancelled() => return Ok(()),
+    }
+    driver.metrics.set_leader(true);
+    tracing::info!("this replica acts from now on");
+    let work = tokio::spawn(driver.clone().run(workers, stop.clone()));
+    let lost = tokio::select! {
+        _ = led.wait_for(|leads| !*leads) => true,
+        () = stop.cancelled() => false,
+    };
+    if lost {
+        // Another replica may act already: whatever is under way must not go on.
+        anyhow::bail!("the Lease is lost; ending, to start again as a standby");
+    }
+    if tokio::time::timeout(DRAIN, work).await.is_err() {
+        tracing::warn!("reconciles did not end in time; they are taken up again at the next start");
+    }
+    Ok(())
+}
+
+async fn client(options: &Options) -> anyhow::Result<Client> {
+    let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+    let choice = KubeConfigOptions {
+        context: text(&options.context),
+        ..KubeConfigOptions::default()
+    };
+    let mut config = if options.kubeconfig.is_empty() && options.context.is_empty() {
+        Config::infer()
+            .await
+            .context("no cluster to work in: neither in a Pod nor with a kubeconfig")?
+    } else if options.kubeconfig.is_empty() {
+        Config::from_kubeconfig(&choice)
+            .await
+            .context("--context")?
+    } else {
+        let file = Kubeconfig::read_from(&options.kubeconfig)
+            .with_context(|| format!("--kubeconfig {}", options.kubeconfig))?;
+        Config::from_custom_kubeconfig(file, &choice)
+            .await
+            .context("--kubeconfig")?
+    };
+    // Retries are ours: each call has a deadline, and each object a back-off.
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(10));
+    Client::try_from(config).context("the client of the API server")
+}
+
+/// Metrics of ACME calls, and the crash points of tests.
+fn hooks(metrics: &Arc<Metrics>) -> Hooks {
+    let metrics = metrics.clone();
+    Hooks {
+        observer: Some(Arc::new(move |seen| {
+            let request = AcmeRequest {
+                scheme: "https".into(),
+                host: seen.host.into(),
+                action: seen.action.as_str(),
+                method: match seen.method {
+                    "HEAD" => "HEAD",
+                    "GET" => "GET",
+                    _ => "POST",
+                },
+                status: seen.status,
+            };
+            metrics.acme_request(request, seen.duration);
+        })),
+        on_call: Some(Arc::new(|action, stage| match stage {
+            CallStage::Before => point(Stage::Before, action.as_str()),
+            CallStage::After => point(Stage::Committed, action.as_str()),
+        })),
+    }
+}
+
+/// The ports: probes, metrics, and the responder of the Direct mode.
+async fn serve(
+    options: &Options,
+    metrics: &Arc<Metrics>,
+    informers: &Arc<Informers>,
+    tenants: &Arc<Tenants>,
+    leads: &watch::Sender<bool>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let address = &options.internal_healthz_listen_address;
+    if let Some(listener) = address
+        .listen()
+        .await
+        .context("--internal-healthz-listen-address")?
+    {
+        let probes = Arc::new(Health {
+            informers: informers.clone(),
+            leads: leads.subscribe(),
+            started: (monotonic(), now()),
+        });
+        tokio::spawn(serve_probes(listener, probes, stop.clone()));
+    }
+    if let Some(listener) = options
+        .metrics_listen_address
+        .listen()
+        .await
+        .context("--metrics-listen-address")?
+    {
+        tokio::spawn(serve_metrics(listener, metrics.clone(), stop.clone()));
+    }
+    if options.http01_port != 0 {
+        let listener = responder::listen(options.http01_port)
+            .await
+            .context("--http01-port")?;
+        tokio::spawn(responder::respond(
+            listener,
+            tenants.tokens.clone(),
+            stop.clone(),
+        ));
+    }
+    Ok(())
+}
+
+struct Health {
+    informers: Arc<Informers>,
+    leads: watch::Receiver<bool>,
+    started: (std::time::Instant, Timestamp),
+}
+
+impl Probes for Health {
+    fn live(&self) -> Vec<Check> {
+        let stalled = self.informers.stalled(now());
+        let watches = if stalled.is_empty() {
+            Ok(())
+        } else {
+            Err(format!(
+                "no list was ever completed of {}",
+                stalled.join(", ")
+            ))
+        };
+        let (instant, time) = self.started;
+        let wall = now().duration_since(time);
+        let steady = monotonic().duration_since(instant);
+        let skew = wall.unsigned_abs().abs_diff(steady);
+        let clock = if skew > SKEW {
+            Err(format!(
+                "the wall clock has moved by {} s against the monotonic clock",
+                skew.as_secs()
+            ))
+        } else {
+            Ok(())
+        };
+        vec![
+            (Cow::Borrowed("watches"), watches),
+            (Cow::Borrowed("clock"), clock),
+        ]
+    }
+
+    fn ready(&self) -> Vec<Check> {
+        let missing = self.informers.progress.waiting_for();
+        let names: Vec<_> = missing.iter().map(|i| i.name()).collect();
+        let caches = if names.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("waiting for {}", names.join(", ")))
+        };
+        let role = if *self.leads.borrow() {
+            "leader"
+        } else {
+            "standby"
+        };
+        vec![
+            (Cow::Borrowed("caches"), caches),
+            (Cow::Owned(format!("role {role}")), Ok(())),
+        ]
+    }
+}
+
+fn identity() -> String {
+    let host = std::env::var("POD_NAME")
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .or_else(|_| {
+            std::fs::read_to_string("/proc/sys/kernel/hostname").map(|h| h.trim().to_owned())
+        })
+        .unwrap_or_else(|_| "everleaf".into());
+    format!("{host}_{:x}", now().as_nanosecond())
+}
+
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending: reconciles under way come to their end");
+        stop.cancel();
+    });
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! From a key to writes: observe, plan, carry out. One reconcile that panics is counted and its object
+//! kept away for a while; all others go on.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::now;
+use super::effects::{EffectError, Effects};
+use super::events::Events;
+use super::queue::{Done, Queue};
+use super::signing::Signer;
+use super::tenants::Tenants;
+use crate::controllers::action::{Action, Event, Plan};
+use crate::controllers::key::{Key, Kind};
+use crate::controllers::progress::Seen;
+use crate::controllers::reads::{ReadError, Reader};
+use crate::controllers::{certificate, certificate_request, challenge, ingress, issuer, order};
+use crate::telemetry::metrics::Metrics;
+
+/// How soon a plan is made anew whose object had changed meanwhile.
+const STALE: Duration = Duration::from_millis(100);
+
+/// What the flags say to the controllers.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Certificates.
+    pub certificate: certificate::Settings,
+    /// Requests.
+    pub request: certificate_request::Settings,
+    /// Challenges.
+    pub challenge: challenge::Settings,
+    /// Ingresses.
+    pub ingress: ingress::Settings,
+    /// Kinds whose controller is switched off.
+    pub disabled: Vec<Kind>,
+}
+
+/// Everything that a reconcile needs.
+pub struct Driver {
+    /// Facts, keys and live reads.
+    pub reader: Reader,
+    /// What is to be reconciled.
+    pub queue: Arc<Queue>,
+    /// The only writer.
+    pub effects: Effects,
+    /// Events.
+    pub events: Events,
+    /// Private keys and signatures.
+    pub signer: Signer,
+    /// What talks to the world on behalf of Issuers and Challenges.
+    pub tenants: Arc<Tenants>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What the flags say.
+    pub settings: Settings,
+    /// Per kind: the newest error of each object, so that it is logged once.
+    pub errors: Mutex<HashMap<Key, String>>,
+}
+
+/// A reconcile that did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] EffectError),
+}
+
+/// What a reconcile leaves behind.
+#[derive(Debug, Default)]
+struct Ended {
+    wake: Option<Duration>,
+    seen: Vec<Seen>,
+}
+
+impl Driver {
+    /// Reconcile until `stop`, then let what is under way come to its end.
+    pub async fn run(self: Arc<Self>, workers: usize, stop: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        for _ in 0..workers {
+            let me = self.clone();
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                loop {
+                    let key = tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return,
+                        key = me.queue.next() => key,
+                    };
+                    me.clone().work(key).await;
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn work(self: Arc<Self>, key: Key) {
+        let controller = key.kind.controller();
+        self.metrics.sync_called(controller);
+        let answer = AssertUnwindSafe(self.reconcile(&key)).catch_unwind().await;
+        let (done, seen) = match answer {
+            Ok((Ok(()), ended)) => {
+                self.errors.lock().remove(&key);
+                (Done::Idle(ended.wake), ended.seen)
+            }
+            Ok((Err(failure), ended)) => (self.failed(&key, &failure), ended.seen),
+            Err(_) => {
+                self.metrics.panicked(controller);
+                tracing::error!(object = %key, "reconciling this object panicked; it is left alone for a while");
+                (Done::Panicked, vec![])
+            }
+        };
+        self.queue.done(key, &done, seen);
+    }
+
+    fn failed(&self, key: &Key, failure: &Failure) -> Done {
+        match failure {
+            Failure::Write(EffectError::Stale { .. }) => return Done::Idle(Some(STALE)),
+            // Nothing can be made there any more; what is there goes away by itself.
+            Failure::Write(EffectError::Terminating { .. }) => return Done::Idle(None),
+            _ => {}
+        }
+        self.metrics.sync_failed(key.kind.controller());
+        let text = failure.to_string();
+        if self
+            .errors
+            .lock()
+            .insert(key.clone(), text.clone())
+            .as_ref()
+            != Some(&text)
+        {
+            tracing::warn!(object = %key, error = text, "reconciling failed; it is tried again");
+        }
+        Done::Failed
+    }
+
+    async fn reconcile(&self, key: &Key) -> (Result<(), Failure>, Ended) {
+        let mut ended = Ended::default();
+        if self.settings.disabled.contains(&key.kind) {
+            return (Ok(()), ended);
+        }
+        let result = match key.kind {
+            Kind::Certificate => self.certificate(key, &mut ended).await,
+            Kind::CertificateRequest => self.request(key, &mut ended).await,
+            Kind::Issuer | Kind::ClusterIssuer => self.issuer(key, &mut ended).await,
+            Kind::Order => self.order(key, &mut ended).await,
+            Kind::Challenge => self.challenge(key, &mut ended).await,
+            Kind::Ingress => self.ingress(key, &mut ended).await,
+        };
+        (result, ended)
+    }
+
+    async fn certificate(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
+        let settings = &self.settings.certificate;
+        let Some(seen) = certificate::observe(&self.reader, key).await? else {
+            return Ok(());
+        };
+        let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();
+        let mut plan = certificate::plan(&seen, settings, now());
+        let effect = plan.effect.take();
+        self.carry_out(key, &uid, plan, ended).await?;
+        if let Some(effect) = effect {
+            let outcome = self
+                .signer
+                .certificate(&self.reader, &key.namespace, effect)
+                .await?;
+            let stored = matches!(outcome, certificate::Outcome::Loaded(_));
+            let plan = certificate::absorb(&seen, settings, outcome, now());
+            self.carry_out(key, &uid, plan, ended).await?;
+            if stored {
+                self.consumed(&seen);
+            }
+        }
+        Ok(())
+    }
+
+    /// The certificate is in its Secret: neither its private key nor its request is needed any more.
+    fn consumed(&self, seen: &certificate::Observation) {
+        let next = seen.next_revision();
+        for request in seen.requests.iter().filter(|r| r.revision == Some(next)) {
+            if let Some(name) = &request.key_secret {
+                self.reader.keys.remove(&request.id.namespace, name);
+            }
+            self.reader
+                .store
+                .request_is_consumed(&request.id.namespace, &request.id.name);
+        }
+    }
+
+    async fn request(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
+        let settings = &self.settings.request;
+        let Some(seen) = certificate_request::observe(&self.reader, key) else {
+            return Ok(());
+        };
+        let uid = seen.request.id.uid.clone();
+        let mut plan = certificate_request::plan(&seen, settings, now());
+        let effect = plan.effect.take();
+        self.carry_out(key, &uid, plan, ended).await?;
+        if let Some(effect) = effect {
+            let outcome = self
+                .signer
+                .request(&self.reader, &key.namespace, effect)
+                .await?;
+            let plan = certificate_request::absorb(&seen, settings, outcome, now());
+            self.carry_out(key, &uid, plan, ended).await?;
+        }
+        Ok(())
+    }
+
+    async fn issuer(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
+        let loaded = self.tenants.loaded_hash(&self.reader.store, key);
+        let Some(seen) = issuer::observe(&self.reader, key, loaded) else {
+            self.tenants.forget_issuer(key);
+            return Ok(());
+        };
+        let uid = seen.issuer.id.uid.clone();
+        let mut plan = issuer::plan(&seen, now());
+        let effect = plan.effect.take();
+        self.carry_out(key, &uid, plan, ended).await?;
+        if let Some(effect) = effect {
+            let outcome = self.tenants.issuer(&self.reader, &seen, effect).await?;
+            let plan = issuer::absorb(&seen, outcome, now());
+            let usable = self.tenants.account_is_usable(key);
+            self.carry_out(key, &uid, plan, ended).await?;
+            if usable {
+                // Orders and Challenges wait for the account, which no informer shows.
+                for user in self.reader.store.users_of(key) {
+                    self.queue.add(user);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn order(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
+        let account = self
+            .reader
+            .store
+            .order(&key.namespace, &key.name)
+            .and_then(|o| {
+                self.tenants
+                    .account(&self.reader.store, &key.namespace, &o.spec.issuer_ref)
+            });
+        let thumbprint = account.as_ref().map(|a| a.thumbprint.clone());
+        let Some(seen) = order::observe(&self.reader, key, thumbprint) else {
+            return Ok(());
+        };
+        let uid = seen.order.metadata.uid.clone().unwrap_or_default();
+        let mut plan = order::plan(&seen, now());
+        let effect = plan.effect.take();
+        self.carry_out(key, &uid, plan, ended).await?;
+        if let (Some(effect), Some(account)) = (effect, account) {
+            let outcome = self.tenants.order(&account, &seen, effect).await;
+            let plan = order::absorb(&seen, outcome, now());
+            self.carry_out(key, &uid, plan, ended).await?;
+        }
+        Ok(())
+    }
+
+    async fn challenge(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
+        let settings = &self.settings.challenge;
+        let account = self
+            .reader
+            .store
+            .challenge(&key.namespace, &key.name)
+            .and_then(|c| {
+                self.tenants
+                    .account(&self.reader.store, &key.namespace, &c.spec.issuer_ref)
+            });
+        let (memo, in_flight) = self.tenants.memo(key);
+        let known = account.is_some();
+        let Some(mut seen) =
+            challenge::observe(&self.reader, key, settings, memo, known, in_flight).await?
+        else {
+            self.tenants.forget_challenge(key);
+            return Ok(());
+        };
+        self.tenants.prepare_challenge(key, &mut seen, settings);
+        let uid = seen.challenge.metadata.uid.clone().unwrap_or_default();
+        let mut plan = challenge::plan(&seen, settings, now());
+        let effect = plan.effect.take();
+        self.tenants.planned(key, &plan.actions);
+        self.carry_out(key, &uid, plan, ended).await?;
+        if let Some(effect) = effect {
+            let outcome = self
+                .tenants
+                .clone()
+                .challenge(self.queue.clone(), key, &seen, account, effect)
+                .await;
+            let plan = challenge::absorb(&seen, settings, outcome, now());
+            self.carry_out(key, &uid, plan, ended).await?;
+        }
+        Ok(())
+    }
+
+    async fn ingress(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
+        let settings = &self.settings.ingress;
+        let Some(seen) = ingress::observe(&self.reader, key, settings) else {
+            return Ok(());
+        };
+        let uid = seen.ingress.id.uid.clone();
+        let plan = ingress::plan(&seen, settings, now());
+        self.carry_out(key, &uid, plan, ended).await
+    }
+
+    /// The writes of a plan, in order; then its events.
+    async fn carry_out<E>(
+        &self,
+        key: &Key,
+        uid: &str,
+        plan: Plan<E>,
+        ended: &mut Ended,
+    ) -> Result<(), Failure> {
+        if let Some(wake) = plan.wake {
+            ended.wake = Some(ended.wake.map_or(wake, |w| w.min(wake)));
+        }
+        self.write(plan.actions, ended).await?;
+        self.announce(key, uid, plan.events);
+        Ok(())
+    }
+
+    async fn write(&self, actions: Vec<Action>, ended: &mut Ended) -> Result<(), Failure> {
+        for action in actions {
+            ended.seen.extend(self.effects.execute(action).await?);
+        }
+        Ok(())
+    }
+
+    fn announce(&self, key: &Key, uid: &str, events: Vec<Event>) {
+        for event in events {
+            tracing::info!(object = %key, reason = event.reason, component = event.component, "{}", event.message);
+            self.events.post(key, uid, event);
+        }
+    }
+}

@@ -1,0 +1,616 @@
+//! The only code that writes to the API server. Each call has a deadline, asks for no more than
+//! metadata in return, and tells which version an informer has to show before its object is
+//! reconciled again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Request;
+use kube::{Client, Resource};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::clock::monotonic;
+use super::crash::{Stage, point};
+use crate::api::issuer::{ClusterIssuer, Issuer};
+use crate::api::{Certificate, CertificateRequest, Challenge, Order, labels};
+use crate::controllers::action::{Action, Object, Target};
+use crate::controllers::facts::Identity;
+use crate::controllers::key::{Key, Kind};
+use crate::controllers::progress::{Informer, Seen};
+use crate::solvers::http01::service::{DIRECT_NAME, DIRECT_SELECTOR};
+use crate::telemetry::metrics::Metrics;
+
+/// The longest time that a write may take.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Metadata is all that is read of a reply.
+const ACCEPT: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+
+/// A write that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum EffectError {
+    /// The object has changed or is gone: look again.
+    #[error("{what}: the object has changed meanwhile")]
+    Stale {
+        /// Verb and object.
+        what: String,
+    },
+    /// The name is taken by an object that is not ours.
+    #[error("{what}: an object of this name exists and belongs to somebody else; it is left alone")]
+    Foreign {
+        /// Verb and object.
+        what: String,
+    },
+    /// The namespace is going away.
+    #[error("{what}: the namespace is being deleted")]
+    Terminating {
+        /// Verb and object.
+        what: String,
+    },
+    /// The API server refused or could not be reached.
+    #[error("{what}: {source}")]
+    Api {
+        /// Verb and object.
+        what: String,
+        /// The reason.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// No answer in time.
+    #[error("{what}: no answer from the API server within {seconds} s", seconds = DEADLINE.as_secs())]
+    Deadline {
+        /// Verb and object.
+        what: String,
+    },
+    /// The request could not be built: a bug.
+    #[error("{what}: {problem}")]
+    Request {
+        /// Verb and object.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// The writer.
+#[derive(Clone)]
+pub struct Effects {
+    client: Client,
+    metrics: Arc<Metrics>,
+}
+
+/// What is read of a reply.
+#[derive(Debug, Default, Deserialize)]
+struct Reply {
+    #[serde(default)]
+    metadata: ReplyMeta,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReplyMeta {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default)]
+    labels: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    owner_references: Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference>,
+}
+
+/// Where a kind lives.
+struct Place {
+    path: String,
+    informer: Option<Informer>,
+    manager: &'static str,
+}
+
+impl Effects {
+    /// A writer on this client.
+    pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
+        Self { client, metrics }
+    }
+
+    /// Carry out one action; what the informers have to show before the object is reconciled again.
+    pub async fn execute(&self, action: Action) -> Result<Vec<Seen>, EffectError> {
+        match action {
+            Action::PatchStatus {
+                key,
+                version,
+                status,
+            } => self.patch_status(&key, &version, status).await,
+            Action::Create(object) => self.create(*object, false).await,
+            Action::Ensure(object) => self.create(*object, true).await,
+            Action::ApplySecret(secret) => self.apply_secret(&secret.0).await,
+            Action::PatchCertificate { id, patch } => {
+                let place = place_of(
+                    Kind::Certificate,
+                    &id.namespace,
+                    labels::MANAGER_INGRESS_SHIM,
+                );
+                self.merge(&place, &id.name, &id.version, patch).await
+            }
+            Action::SetFinalizers {
+                key,
+                version,
+                finalizers,
+            } => {
+                let place = place_of(key.kind, &key.namespace, labels::MANAGER_CHALLENGES);
+                let patch = json!({ "metadata": { "finalizers": finalizers } });
+                self.merge(&place, &key.name, &version, patch).await
+            }
+            Action::EditIngress(id, patch) => self.edit_ingress(&id, patch).await,
+            Action::Delete(target, id) => self.delete(target, &id).await,
+            Action::DeleteDirectService(namespace) => self.delete_direct(&namespace).await,
+        }
+    }
+
+    async fn patch_status(
+        &self,
+        key: &Key,
+        version: &str,
+        status: Value,
+    ) -> Result<Vec<Seen>, EffectError> {
+        let place = place_of(key.kind, &key.namespace, status_manager(key.kind));
+        let what = format!("patch status of {key}");
+        let body = json!({ "metadata": { "resourceVersion": version }, "status": status });
+        let params = PatchParams {
+            field_manager: Some(place.manager.into()),
+            ..PatchParams::default()
+        };
+        let request = Request::new(&place.path)
+            .patch_subresource("status", &key.name, &params, &Patch::Merge(body))
+            .map_err(|e| bug(&what, &e))?;
+        let reply = self.send(&what, request).await?;
+        Ok(seen(place.informer, &reply))
+    }
+
+    async fn merge(
+        &self,
+        place: &Place,
+        name: &str,
+        version: &str,
+        patch: Value,
+    ) -> Result<Vec<Seen>, EffectError> {
+        let what = format!("patch {}/{name}", place.path);
+        let mut patch = patch;
+        if let Some(object) = patch.as_object_mut() {
+            let meta = object.entry("metadata").or_insert_with(|| json!({}));
+            if let Some(meta) = meta.as_object_mut() {
+                meta.insert("resourceVersion".into(), json!(version));
+            }
+        }
+        let params = PatchParams {
+            field_manager: Some(place.manager.into()),
+            ..PatchParams::default()
+        };
+        let request = Request::new(&place.path)
+            .patch(name, &params, &Patch::Merge(patch))
+            .map_err(|e| bug(&what, &e))?;
+        match self.send(&what, request).await {
+            Ok(reply) => Ok(seen(place.informer, &reply)),
+            Err(EffectError::Stale { .. }) if place.path.contains("challenges") => Ok(vec![]),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create(&self, object: Object, ensure: bool) -> Result<Vec<Seen>, EffectError> {
+        match object {
+            Object::Certificate(o) => {
+                self.post(
+                    &o,
+                    Some(Informer::Certificates),
+                    labels::MANAGER_INGRESS_SHIM,
+                    ensure,
+                )
+                .await
+            }
+            Object::CertificateRequest(o) => {
+                let manager = labels::MANAGER_CERTIFICATES_REQUEST_MANAGER;
+                self.post(&o, Some(Informer::CertificateRequests), manager, ensure)
+                    .await
+            }
+            Object::Order(o) => {
+                let manager = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_ACME;
+                self.post(&o, Some(Informer::Orders), manager, ensure).await
+            }
+            Object::Challenge(o) => {
+                self.post(
+                    &o,
+                    Some(Informer::Challenges),
+                    labels::MANAGER_ORDERS,
+                    ensure,
+                )
+                .await
+            }
+            Object::Secret(o) => {
+                let next_key =
+                    o.0.metadata
+                        .labels
+                        .as_ref()
+                        .is_some_and(|l| l.contains_key(labels::FAO_LABEL));
+                let (informer, manager) = if next_key {
+                    (Informer::Secrets, labels::MANAGER_CERTIFICATES_KEY_MANAGER)
+                } else {
+                    (Informer::OtherSecrets, labels::MANAGER_ISSUERS)
+                };
+                self.post(&o.0, Some(informer), manager, ensure).await
+            }
+            Object::Pod(o) => {
+                self.post(
+                    &o,
+                    Some(Informer::SolverPods),
+                    labels::MANAGER_CHALLENGES,
+                    ensure,
+                )
+                .await
+            }
+            Object::Service(o) => {
+                self.post(
+                    &o,
+                    Some(Informer::SolverServices),
+                    labels::MANAGER_CHALLENGES,
+                    ensure,
+                )
+                .await
+            }
+            Object::Ingress(o) => {
+                self.post(
+                    &o,
+                    Some(Informer::Ingresses),
+                    labels::MANAGER_CHALLENGES,
+                    ensure,
+                )
+                .await
+            }
+            // Its address is ours: an earlier process may have left another one.
+            Object::EndpointSlice(o) => self.apply(&o, None, labels::MANAGER_CHALLENGES).await,
+        }
+    }
+
+    async fn post<K>(
+        &self,
+        object: &K,
+        informer: Option<Informer>,
+        manager: &'static str,
+        ensure: bool,
+    ) -> Result<Vec<Seen>, EffectError>
+    where
+        K: Resource<DynamicType = ()> + Serialize,
+    {
+        let meta = object.meta();
+        let namespace = meta.namespace.as_deref();
+        let name = meta.name.as_deref().unwrap_or_default();
+        let path = K::url_path(&(), namespace);
+        let what = format!(
+            "create {} {}/{name}",
+            K::kind(&()),
+            namespace.unwrap_or_default()
+        );
+        let body = serde_json::to_vec(&typed(object)).map_err(|e| bug(&what, &e))?;
+        let params = PostParams {
+            field_manager: Some(manager.into()),
+            ..PostParams::default()
+        };
+        let request = Request::new(&path)
+            .create(&params, body)
+            .map_err(|e| bug(&what, &e))?;
+        match self.send(&what, request).await {
+            Ok(reply) => Ok(seen(informer, &reply)),
+            Err(EffectError::Stale { what }) if ensure => {
+                let existing = Request::new(&path)
+                    .get(name, &kube::api::GetParams::default())
+                    .map_err(|e| bug(&what, &e))?;
+                let reply = self.send(&what, existing).await?;
+                if same_owner(meta, &reply.metadata) {
+                    Ok(seen(informer, &reply))
+                } else {
+                    Err(EffectError::Foreign { what })
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn apply_secret(&self, secret: &Secret) -> Result<Vec<Seen>, EffectError> {
+        self.apply(
+            secret,
+            Some(Informer::Secrets),
+            labels::MANAGER_CERTIFICATES_ISSUING,
+        )
+        .await
+    }
+
+    async fn apply<K>(
+        &self,
+        object: &K,
+        informer: Option<Informer>,
+        manager: &str,
+    ) -> Result<Vec<Seen>, EffectError>
+    where
+        K: Resource<DynamicType = ()> + Serialize,
+    {
+        let meta = object.meta();
+        let name = meta.name.as_deref().unwrap_or_default();
+        let namespace = meta.namespace.as_deref();
+        let what = format!(
+            "apply {} {}/{name}",
+            K::kind(&()),
+            namespace.unwrap_or_default()
+        );
+        let params = PatchParams {
+            field_manager: Some(manager.into()),
+            force: true,
+            ..PatchParams::default()
+        };
+        let request = Request::new(K::url_path(&(), namespace))
+            .patch(name, &params, &Patch::Apply(typed(object)))
+            .map_err(|e| bug(&what, &e))?;
+        let reply = self.send(&what, request).await?;
+        Ok(seen(informer, &reply))
+    }
+
+    async fn edit_ingress(
+        &self,
+        id: &Identity,
+        patch: json_patch::Patch,
+    ) -> Result<Vec<Seen>, EffectError> {
+        let what = format!("edit Ingress {}/{}", id.namespace, id.name);
+        let params = PatchParams {
+            field_manager: Some(labels::MANAGER_CHALLENGES.into()),
+            ..PatchParams::default()
+        };
+        let request = Request::new(Ingress::url_path(&(), Some(&id.namespace)))
+            .patch(&id.name, &params, &Patch::<()>::Json(patch))
+            .map_err(|e| bug(&what, &e))?;
+        let reply = self.send(&what, request).await?;
+        Ok(seen(Some(Informer::Ingresses), &reply))
+    }
+
+    /// Delete the very object that the plan has seen; one that is gone is as good.
+    async fn delete(&self, target: Target, id: &Identity) -> Result<Vec<Seen>, EffectError> {
+        let (path, informer) = target_place(target, &id.namespace);
+        let what = format!("delete {target:?} {}/{}", id.namespace, id.name);
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(id.uid.clone()),
+                resource_version: None,
+            }),
+            // A solver Pod has nothing to finish.
+            grace_period_seconds: (target == Target::Pod).then_some(0),
+            ..DeleteParams::background()
+        };
+        let request = Request::new(&path)
+            .delete(&id.name, &params)
+            .map_err(|e| bug(&what, &e))?;
+        match self.send(&what, request).await {
+            Ok(reply) => Ok(seen(Some(informer), &reply)),
+            Err(EffectError::Stale { .. }) => Ok(vec![]),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn delete_direct(&self, namespace: &str) -> Result<Vec<Seen>, EffectError> {
+        let what = format!("delete Service {namespace}/{DIRECT_NAME}");
+        let request = Request::new(Service::url_path(&(), Some(namespace)))
+            .delete(DIRECT_NAME, &DeleteParams::background())
+            .map_err(|e| bug(&what, &e))?;
+        let answer = self.send(&what, request).await;
+        if !matches!(answer, Ok(_) | Err(EffectError::Stale { .. })) {
+            answer?;
+        }
+        let what = format!("delete EndpointSlices of {namespace}/{DIRECT_NAME}");
+        let list = kube::api::ListParams::default().labels(DIRECT_SELECTOR);
+        let request = Request::new(EndpointSlice::url_path(&(), Some(namespace)))
+            .delete_collection(&DeleteParams::background(), &list)
+            .map_err(|e| bug(&what, &e))?;
+        self.send(&what, request).await?;
+        Ok(vec![])
+    }
+
+    /// Post an event; the caller does not wait for more than the write.
+    pub async fn post_event(
+        &self,
+        event: &k8s_openapi::api::core::v1::Event,
+    ) -> Result<(), EffectError> {
+        self.post(
+            event,
+            None,
+            event
+                .source
+                .as_ref()
+                .and_then(|s| s.component.as_deref())
+                .map_or("everleaf", |_| "everleaf"),
+            false,
+        )
+        .await
+        .map(|_| ())
+    }
+
+    async fn send(
+        &self,
+        what: &str,
+        mut request: http::Request<Vec<u8>>,
+    ) -> Result<Reply, EffectError> {
+        request
+            .headers_mut()
+            .insert(http::header::ACCEPT, http::HeaderValue::from_static(ACCEPT));
+        let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
+        point(Stage::Before, what);
+        let answer = tokio::time::timeout(DEADLINE, self.client.request::<Reply>(request)).await;
+        point(Stage::Committed, what);
+        self.count(&verb, &path, &answer);
+        let what = || what.to_owned();
+        match answer {
+            Err(_) => Err(EffectError::Deadline { what: what() }),
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(kube::Error::Api(status))) => match status.code {
+                404 | 409 => Err(EffectError::Stale { what: what() }),
+                403 if status.message.contains("being terminated") => {
+                    Err(EffectError::Terminating { what: what() })
+                }
+                _ => Err(EffectError::Api {
+                    what: what(),
+                    source: Box::new(kube::Error::Api(status)),
+                }),
+            },
+            Ok(Err(source)) => Err(EffectError::Api {
+                what: what(),
+                source: Box::new(source),
+            }),
+        }
+    }
+}
+
+impl Effects {
+    fn count(
+        &self,
+        verb: &http::Method,
+        path: &str,
+        answer: &Result<Result<Reply, kube::Error>, tokio::time::error::Elapsed>,
+    ) {
+        let code = match answer {
+            Ok(Ok(_)) => 200,
+            Ok(Err(kube::Error::Api(status))) => status.code,
+            _ => 0,
+        };
+        let verb = match verb.as_str() {
+            "POST" => "create",
+            "PATCH" => "patch",
+            "DELETE" => "delete",
+            _ => "get",
+        };
+        self.metrics.api_request(verb, resource(path), code);
+    }
+}
+
+/// The resource in a path, among those that are written.
+fn resource(path: &str) -> &'static str {
+    const KNOWN: [&str; 13] = [
+        "certificates",
+        "certificaterequests",
+        "issuers",
+        "clusterissuers",
+        "orders",
+        "challenges",
+        "secrets",
+        "events",
+        "pods",
+        "services",
+        "ingresses",
+        "endpointslices",
+        "leases",
+    ];
+    KNOWN
+        .into_iter()
+        .find(|name| path.split('/').any(|part| part == *name))
+        .unwrap_or("other")
+}
+
+fn bug(what: &str, error: &dyn std::fmt::Display) -> EffectError {
+    EffectError::Request {
+        what: what.to_owned(),
+        problem: error.to_string(),
+    }
+}
+
+fn seen(informer: Option<Informer>, reply: &Reply) -> Vec<Seen> {
+    let version = &reply.metadata.resource_version;
+    informer
+        .map(|i| Seen::new(i, version, monotonic()))
+        .into_iter()
+        .collect()
+}
+
+/// Typed objects do not carry their own type.
+fn typed<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Value {
+    let mut value = serde_json::to_value(object).unwrap_or_default();
+    if let Some(map) = value.as_object_mut() {
+        map.insert("apiVersion".into(), json!(K::api_version(&())));
+        map.insert("kind".into(), json!(K::kind(&())));
+    }
+    value
+}
+
+/// Whether the object that is there has the controller that ours would have; for one without
+/// controller, whether it is marked as this program's.
+fn same_owner(
+    wanted: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    found: &ReplyMeta,
+) -> bool {
+    let controller = wanted
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|o| o.controller == Some(true));
+    match controller {
+        Some(owner) => found.owner_references.iter().any(|o| o.uid == owner.uid),
+        None => {
+            let mark = |labels: &std::collections::BTreeMap<String, String>| {
+                labels.get(labels::MANAGED_BY_LABEL).cloned()
+            };
+            wanted.labels.as_ref().and_then(mark) == mark(&found.labels)
+        }
+    }
+}
+
+fn status_manager(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Certificate => labels::MANAGER_CERTIFICATES_READINESS,
+        Kind::CertificateRequest => labels::MANAGER_CERTIFICATEREQUESTS_APPROVER,
+        Kind::Issuer => labels::MANAGER_ISSUERS,
+        Kind::ClusterIssuer => labels::MANAGER_CLUSTERISSUERS,
+        Kind::Order => labels::MANAGER_ORDERS,
+        Kind::Challenge => labels::MANAGER_CHALLENGES,
+        Kind::Ingress => labels::MANAGER_INGRESS_SHIM,
+    }
+}
+
+fn place_of(kind: Kind, namespace: &str, manager: &'static str) -> Place {
+    let namespace = (!namespace.is_empty()).then_some(namespace);
+    let (path, informer) = match kind {
+        Kind::Certificate => (
+            Certificate::url_path(&(), namespace),
+            Informer::Certificates,
+        ),
+        Kind::CertificateRequest => (
+            CertificateRequest::url_path(&(), namespace),
+            Informer::CertificateRequests,
+        ),
+        Kind::Issuer => (Issuer::url_path(&(), namespace), Informer::Issuers),
+        Kind::ClusterIssuer => (ClusterIssuer::url_path(&(), None), Informer::ClusterIssuers),
+        Kind::Order => (Order::url_path(&(), namespace), Informer::Orders),
+        Kind::Challenge => (Challenge::url_path(&(), namespace), Informer::Challenges),
+        Kind::Ingress => (Ingress::url_path(&(), namespace), Informer::Ingresses),
+    };
+    Place {
+        path,
+        informer: Some(informer),
+        manager,
+    }
+}
+
+fn target_place(target: Target, namespace: &str) -> (String, Informer) {
+    let namespace = Some(namespace);
+    match target {
+        Target::Certificate => (
+            Certificate::url_path(&(), namespace),
+            Informer::Certificates,
+        ),
+        Target::CertificateRequest => (
+            CertificateRequest::url_path(&(), namespace),
+            Informer::CertificateRequests,
+        ),
+        Target::Challenge => (Challenge::url_path(&(), namespace), Informer::Challenges),
+        Target::Order => (Order::url_path(&(), namespace), Informer::Orders),
+        Target::Secret => (Secret::url_path(&(), namespace), Informer::Secrets),
+        Target::Pod => (Pod::url_path(&(), namespace), Informer::SolverPods),
+        Target::Service => (Service::url_path(&(), namespace), Informer::SolverServices),
+        Target::Ingress => (Ingress::url_path(&(), namespace), Informer::Ingresses),
+    }
+}

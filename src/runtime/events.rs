@@ -1,0 +1,130 @@
+//! Kubernetes events: posted aside, so that no reconcile waits for one or fails with one. The same
+//! words about the same object are not said twice within a while.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Event as CoreEvent, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::clock::{monotonic, now};
+use super::effects::Effects;
+use crate::api::labels;
+use crate::controllers::action::Event;
+use crate::controllers::facts::digest;
+use crate::controllers::key::{Key, Kind};
+
+/// Events that wait to be posted; more are dropped and counted in the log.
+const WAITING: usize = 4096;
+/// Time in which the same words are not repeated.
+const SILENCE: Duration = Duration::from_secs(600);
+/// A message of an event, in bytes (API limit 1024).
+const LONGEST: usize = 1000;
+
+/// Where events are posted.
+#[derive(Clone)]
+pub struct Events {
+    sender: mpsc::Sender<CoreEvent>,
+    said: Arc<Mutex<HashMap<u64, Instant>>>,
+    namespace: Arc<str>,
+}
+
+impl Events {
+    /// Start posting. `namespace` is where events about cluster-scoped objects go.
+    pub fn start(effects: Effects, namespace: &str) -> (Self, tokio::task::JoinHandle<()>) {
+        let (sender, mut receiver) = mpsc::channel::<CoreEvent>(WAITING);
+        let task = tokio::spawn(async move {
+            while let Some(event) = receiver.recv().await {
+                if let Err(error) = effects.post_event(&event).await {
+                    tracing::debug!(%error, "an event could not be posted");
+                }
+            }
+        });
+        (
+            Self {
+                sender,
+                said: Arc::default(),
+                namespace: namespace.into(),
+            },
+            task,
+        )
+    }
+
+    /// Post an event about an object.
+    pub fn post(&self, key: &Key, uid: &str, event: Event) {
+        if self.said_before(uid, &event) {
+            return;
+        }
+        if self.sender.try_send(self.build(key, uid, event)).is_err() {
+            tracing::warn!(object = %key, "too many events wait to be posted; one is dropped");
+        }
+    }
+
+    fn said_before(&self, uid: &str, event: &Event) -> bool {
+        let words = digest(&(uid, &event.reason, &event.message));
+        let time = monotonic();
+        let mut said = self.said.lock();
+        if said.len() > WAITING {
+            said.retain(|_, at| time.duration_since(*at) < SILENCE);
+        }
+        let before = said.insert(words, time);
+        // A success is told each time.
+        event.warning && before.is_some_and(|at| time.duration_since(at) < SILENCE)
+    }
+
+    fn build(&self, key: &Key, uid: &str, event: Event) -> CoreEvent {
+        let time = now();
+        let namespace = if key.namespace.is_empty() {
+            &self.namespace
+        } else {
+            &key.namespace
+        };
+        let group = match key.kind {
+            Kind::Order | Kind::Challenge => labels::ACME_API_VERSION,
+            Kind::Ingress => "networking.k8s.io/v1",
+            _ => labels::API_VERSION,
+        };
+        CoreEvent {
+            metadata: ObjectMeta {
+                name: Some(format!("{:.230}.{:x}", key.name, time.as_nanosecond())),
+                namespace: Some(namespace.to_string()),
+                ..ObjectMeta::default()
+            },
+            involved_object: ObjectReference {
+                api_version: Some(group.into()),
+                kind: Some(key.kind.name().into()),
+                namespace: (!key.namespace.is_empty()).then(|| key.namespace.to_string()),
+                name: Some(key.name.to_string()),
+                uid: Some(uid.into()),
+                ..ObjectReference::default()
+            },
+            type_: Some(if event.warning { "Warning" } else { "Normal" }.into()),
+            reason: Some(event.reason),
+            message: Some(shortened(event.message)),
+            source: Some(EventSource {
+                component: Some(event.component.into()),
+                host: None,
+            }),
+            reporting_component: Some(event.component.into()),
+            first_timestamp: Some(Time(time)),
+            last_timestamp: Some(Time(time)),
+            count: Some(1),
+            ..CoreEvent::default()
+        }
+    }
+}
+
+fn shortened(mut message: String) -> String {
+    if message.len() > LONGEST {
+        let end = (0..=LONGEST)
+            .rev()
+            .find(|i| message.is_char_boundary(*i))
+            .unwrap_or_default();
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}

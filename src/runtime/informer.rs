@@ -1,0 +1,322 @@
+//! One watch a kind, each with its own back-off. What arrives is reduced to a fact and dropped; what
+//! vanished while a watch was down is found by comparing the new list with what was known.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, pin_mut};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client, Resource};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+
+use super::clock::{monotonic, now};
+use super::queue::Queue;
+use crate::api::issuer::{ClusterIssuer, Issuer};
+use crate::api::{Certificate, CertificateRequest, Challenge, Order, labels};
+use crate::controllers::facts::{
+    Identity, IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, certificate,
+    changed_at, digest,
+};
+use crate::controllers::key::Kind;
+use crate::controllers::progress::{Informer, Progress};
+use crate::controllers::store::{Change, Name, Store};
+use crate::telemetry::metrics::Metrics;
+
+/// Shorter than the idle limits of common load balancers.
+const WATCH_SECONDS: u32 = 200;
+/// Objects a page of a list: bounds the memory of a start.
+const PAGE: u32 = 100;
+/// A watch that brings neither an event nor a new connection for this long is not alive.
+const STALL: Duration = Duration::from_secs(2 * WATCH_SECONDS as u64 + 60);
+
+/// All watches.
+pub struct Informers {
+    /// How far each has come.
+    pub progress: Arc<Progress>,
+    store: Arc<Store>,
+    queue: Arc<Queue>,
+    metrics: Arc<Metrics>,
+    last: [Mutex<Option<Timestamp>>; Informer::COUNT],
+}
+
+impl Informers {
+    /// None is running yet.
+    pub fn new(
+        store: Arc<Store>,
+        queue: Arc<Queue>,
+        progress: Arc<Progress>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            progress,
+            store,
+            queue,
+            metrics,
+            last: Default::default(),
+        })
+    }
+
+    /// Start all watches, in `namespace` or everywhere. They end when their tasks are dropped.
+    pub fn start(
+        self: &Arc<Self>,
+        client: &Client,
+        namespace: Option<&str>,
+    ) -> tokio::task::JoinSet<()> {
+        let mut tasks = tokio::task::JoinSet::new();
+        let fao = format!("{}=true", labels::FAO_LABEL);
+        let not_fao = format!("{}!=true", labels::FAO_LABEL);
+        let all = || {
+            watcher::Config::default()
+                .any_semantic()
+                .timeout(WATCH_SECONDS)
+                .page_size(PAGE)
+        };
+        macro_rules! run {
+            ($informer:ident, $type:ty, $config:expr, $reduce:expr) => {
+                let api: Api<$type> = api(client, namespace);
+                let me = self.clone();
+                let config = $config;
+                tasks.spawn(async move { me.run(Informer::$informer, api, config, $reduce).await });
+            };
+        }
+        run!(Certificates, Certificate, all(), |o| Change::Certificate(
+            certificate(o)
+        ));
+        run!(CertificateRequests, CertificateRequest, all(), |o| {
+            Change::Request(RequestFact::of(o))
+        });
+        run!(Orders, Order, all(), Change::Order);
+        run!(Challenges, Challenge, all(), Change::Challenge);
+        run!(Issuers, Issuer, all(), |o: Issuer| {
+            Change::Issuer(
+                Kind::Issuer,
+                IssuerFact {
+                    id: Identity::of(&o.metadata),
+                    generation: o.metadata.generation.unwrap_or_default(),
+                    changed_at: changed_at(&o.metadata),
+                    spec: o.spec,
+                    status: o.status.unwrap_or_default(),
+                },
+            )
+        });
+        run!(Secrets, Secret, all().labels(&fao), |o| Change::Secret(
+            SecretFact::of(&o)
+        ));
+        run!(
+            OtherSecrets,
+            PartialObjectMeta<Secret>,
+            all().labels(&not_fao),
+            |o: PartialObjectMeta<Secret>| { Change::OtherSecret(Identity::of(&o.metadata), true) }
+        );
+        run!(Ingresses, Ingress, all(), |o| Change::Ingress(
+            IngressFact::of(o)
+        ));
+        let solver = format!("{}={}", labels::HTTP01_SOLVER_LABEL, labels::TRUE);
+        let solvers = all().labels(&solver);
+        run!(SolverPods, Pod, solvers.clone(), |o: Pod| Change::Pod(
+            SolverFact::of_pod(&o)
+        ));
+        run!(SolverServices, Service, solvers, |o: Service| {
+            Change::Service(SolverFact::of(&o.metadata))
+        });
+        self.start_cluster_wide(&mut tasks, client, namespace.is_none());
+        tasks
+    }
+
+    /// Kinds without a namespace. With `--namespace` ClusterIssuers are not watched (contract §7.1).
+    fn start_cluster_wide(
+        self: &Arc<Self>,
+        tasks: &mut tokio::task::JoinSet<()>,
+        client: &Client,
+        issuers: bool,
+    ) {
+        let all = || {
+            watcher::Config::default()
+                .any_semantic()
+                .timeout(WATCH_SECONDS)
+                .page_size(PAGE)
+        };
+        let me = self.clone();
+        let api: Api<PartialObjectMeta<IngressClass>> = Api::all(client.clone());
+        tasks.spawn(async move {
+            let reduce = |o: PartialObjectMeta<IngressClass>| {
+                Change::IngressClass(o.metadata.name.unwrap_or_default().into())
+            };
+            me.run(Informer::IngressClasses, api, all(), reduce).await;
+        });
+        if !issuers {
+            self.progress.listed(Informer::ClusterIssuers, monotonic());
+            return;
+        }
+        let me = self.clone();
+        let api: Api<ClusterIssuer> = Api::all(client.clone());
+        tasks.spawn(async move {
+            let reduce = |o: ClusterIssuer| {
+                Change::Issuer(
+                    Kind::ClusterIssuer,
+                    IssuerFact {
+                        id: Identity::of(&o.metadata),
+                        generation: o.metadata.generation.unwrap_or_default(),
+                        changed_at: changed_at(&o.metadata),
+                        spec: o.spec.0,
+                        status: o.status.unwrap_or_default(),
+                    },
+                )
+            };
+            me.run(Informer::ClusterIssuers, api, all(), reduce).await;
+        });
+    }
+
+    async fn run<K>(
+        &self,
+        informer: Informer,
+        api: Api<K>,
+        config: watcher::Config,
+        reduce: impl Fn(K) -> Change,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let stream = watch(api, config).default_backoff();
+        pin_mut!(stream);
+        let mut list = List::default();
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(event) => self.take(informer, event, &mut list, &reduce),
+                Err(error) => {
+                    self.metrics.informer_restarted(informer.name());
+                    tracing::warn!(informer = informer.name(), %error, "watch failed; it is started again");
+                }
+            }
+        }
+    }
+
+    fn take<K>(
+        &self,
+        informer: Informer,
+        event: Event<K>,
+        list: &mut List,
+        reduce: impl Fn(K) -> Change,
+    ) where
+        K: Resource<DynamicType = ()>,
+    {
+        if let Some(last) = self.last.get(informer as usize) {
+            *last.lock() = Some(now());
+        }
+        self.metrics.informer_event(informer.name(), now());
+        match event {
+            Event::Init => {
+                *list = List {
+                    began: Some(monotonic()),
+                    ..List::default()
+                }
+            }
+            Event::InitApply(object) => {
+                let meta = object.meta();
+                let name: Name = (
+                    meta.namespace.as_deref().unwrap_or_default().into(),
+                    meta.name.as_deref().unwrap_or_default().into(),
+                );
+                if informer == Informer::OtherSecrets {
+                    let version = meta.resource_version.clone().unwrap_or_default();
+                    list.digests.insert(digest(&name), digest(&version));
+                } else {
+                    list.names.insert(name);
+                }
+                self.apply(informer, object, reduce);
+            }
+            Event::InitDone => self.listed(informer, std::mem::take(list)),
+            Event::Apply(object) => self.apply(informer, object, reduce),
+            Event::Delete(object) => {
+                let meta = object.meta();
+                let name: Name = (
+                    meta.namespace.as_deref().unwrap_or_default().into(),
+                    meta.name.as_deref().unwrap_or_default().into(),
+                );
+                let version = meta.resource_version.clone().unwrap_or_default();
+                self.remove(informer, &name);
+                self.progress.advance(informer, &version);
+                self.queue.progressed();
+            }
+        }
+    }
+
+    fn apply<K>(&self, informer: Informer, object: K, reduce: impl Fn(K) -> Change)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let version = object.meta().resource_version.clone().unwrap_or_default();
+        let keys = self.store.apply(reduce(object));
+        self.progress.advance(informer, &version);
+        for key in keys {
+            self.queue.add(key);
+        }
+        self.queue.progressed();
+    }
+
+    fn remove(&self, informer: Informer, name: &Name) {
+        for key in self.store.remove(informer, name) {
+            self.queue.add(key);
+        }
+    }
+
+    /// A list is complete: what was known and is not in it is gone.
+    fn listed(&self, informer: Informer, list: List) {
+        if informer == Informer::OtherSecrets {
+            self.store.replace_other_secrets(list.digests);
+        }
+        for name in self.store.names(informer).unwrap_or_default() {
+            if !list.names.contains(&name) {
+                self.remove(informer, &name);
+            }
+        }
+        if let Some(began) = list.began {
+            self.progress.listed(informer, began);
+        }
+        self.queue.progressed();
+    }
+
+    /// Watches that have been silent for longer than one can be.
+    pub fn stalled(&self, now: Timestamp) -> Vec<&'static str> {
+        let silent = |informer: &Informer| {
+            let last = self
+                .last
+                .get(*informer as usize)
+                .and_then(|last| *last.lock());
+            // A quiet cluster brings no events: only a watch that never listed is known to be stuck.
+            last.is_none_or(|last| {
+                Duration::try_from(now.duration_since(last)).unwrap_or_default() > STALL
+            }) && self.progress.waiting_for().contains(informer)
+        };
+        Informer::ALL
+            .into_iter()
+            .filter(silent)
+            .map(Informer::name)
+            .collect()
+    }
+}
+
+/// A list in the making.
+#[derive(Debug, Default)]
+struct List {
+    began: Option<std::time::Instant>,
+    names: HashSet<Name>,
+    digests: HashMap<u64, u64>,
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}

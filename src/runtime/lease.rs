@@ -1,0 +1,297 @@
+//! Which replica acts: the Lease that cert-manager uses too, so that never both are at work
+//! (contract §7.6, §11). The expiry of another holder is measured by our own clock since its last
+//! change, never by the time it wrote.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::{monotonic, now};
+use crate::api::labels;
+
+/// The Lease's name.
+pub const NAME: &str = "cert-manager-controller";
+
+/// The contract's flags `--leader-election-*`.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the Lease is.
+    pub namespace: String,
+    /// Who we are.
+    pub identity: String,
+    /// How long others wait for a holder that is silent.
+    pub duration: Duration,
+    /// How long a holder tries to renew before it gives up.
+    pub renew_deadline: Duration,
+    /// Time between tries.
+    pub retry_period: Duration,
+}
+
+/// What a look at the Lease leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Ours, or nobody's: write it.
+    Take,
+    /// Somebody else's, and alive as far as we know.
+    Wait,
+}
+
+/// What was seen of another holder, and since when it has not changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    holder: String,
+    renewed: Option<Timestamp>,
+    since: Instant,
+}
+
+/// Decide from the Lease as it is. `seen` is what earlier looks saw; it is brought up to date.
+pub fn decide(spec: &LeaseSpec, me: &str, seen: &mut Option<Seen>, now: Instant) -> Decision {
+    let holder = spec.holder_identity.clone().unwrap_or_default();
+    if holder.is_empty() || holder == me {
+        return Decision::Take;
+    }
+    let renewed = spec.renew_time.as_ref().map(|t| t.0);
+    let unchanged = seen
+        .as_ref()
+        .filter(|s| s.holder == holder && s.renewed == renewed)
+        .cloned();
+    let current = unchanged.unwrap_or(Seen {
+        holder,
+        renewed,
+        since: now,
+    });
+    let wait =
+        Duration::from_secs(u64::try_from(spec.lease_duration_seconds.unwrap_or(60)).unwrap_or(60));
+    let expired = now.duration_since(current.since) >= wait;
+    *seen = Some(current);
+    if expired {
+        Decision::Take
+    } else {
+        Decision::Wait
+    }
+}
+
+/// Hold the Lease until `stop`. The receiver tells whether we do; once true, false means lost.
+pub async fn hold(
+    client: Client,
+    settings: Settings,
+    held: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
+    let api: Api<Lease> = Api::namespaced(client, &settings.namespace);
+    let mut seen = None;
+    let mut last = None;
+    while !stop.is_cancelled() {
+        match attempt(&api, &settings, &mut seen).await {
+            Ok(true) => {
+                last = Some(monotonic());
+                held.send_if_modified(|h| !std::mem::replace(h, true));
+            }
+            Ok(false) if last.is_some() => {
+                tracing::error!("another replica has taken the Lease");
+                held.send_replace(false);
+                return;
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the Lease cannot be read or written"),
+        }
+        if last.is_some_and(|l| monotonic().duration_since(l) > settings.renew_deadline) {
+            tracing::error!("the Lease could not be renewed in time");
+            held.send_replace(false);
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(settings.retry_period) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    if last.is_some() {
+        release(&api, &settings).await;
+    }
+}
+
+async fn attempt(
+    api: &Api<Lease>,
+    settings: &Settings,
+    seen: &mut Option<Seen>,
+) -> Result<bool, Error> {
+    let Some(mut lease) = deadline(settings, api.get_opt(NAME)).await? else {
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(NAME.into()),
+                labels: Some(
+                    [(
+                        labels::MANAGED_BY_LABEL.to_owned(),
+                        labels::MANAGED_BY.to_owned(),
+                    )]
+                    .into(),
+                ),
+                ..ObjectMeta::default()
+            },
+            spec: Some(ours(LeaseSpec::default(), settings)),
+        };
+        return match deadline(settings, api.create(&PostParams::default(), &lease)).await {
+            Ok(_) => Ok(true),
+            Err(Error::Api(e)) if is_conflict(&e) => Ok(false),
+            Err(e) => Err(e),
+        };
+    };
+    let spec = lease.spec.take().unwrap_or_default();
+    if decide(&spec, &settings.identity, seen, monotonic()) == Decision::Wait {
+        return Ok(false);
+    }
+    lease.spec = Some(ours(spec, settings));
+    match deadline(settings, api.replace(NAME, &PostParams::default(), &lease)).await {
+        Ok(_) => Ok(true),
+        // Somebody was faster: the next look decides.
+        Err(Error::Api(e)) if is_conflict(&e) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+fn ours(spec: LeaseSpec, settings: &Settings) -> LeaseSpec {
+    let mine = spec.holder_identity.as_deref() == Some(settings.identity.as_str());
+    let time = MicroTime(now());
+    LeaseSpec {
+        holder_identity: Some(settings.identity.clone()),
+        lease_duration_seconds: Some(
+            i32::try_from(settings.duration.as_secs()).unwrap_or(i32::MAX),
+        ),
+        acquire_time: if mine {
+            spec.acquire_time
+        } else {
+            Some(time.clone())
+        },
+        lease_transitions: Some(spec.lease_transitions.unwrap_or_default() + i32::from(!mine)),
+        renew_time: Some(time),
+        ..spec
+    }
+}
+
+/// Let the next replica in at once.
+async fn release(api: &Api<Lease>, settings: &Settings) {
+    let Ok(Some(mut lease)) = deadline(settings, api.get_opt(NAME)).await else {
+        return;
+    };
+    let mine = lease
+        .spec
+        .as_ref()
+        .and_then(|s| s.holder_identity.as_deref())
+        == Some(&settings.identity);
+    if !mine {
+        return;
+    }
+    if let Some(spec) = &mut lease.spec {
+        spec.holder_identity = Some(String::new());
+        spec.lease_duration_seconds = Some(1);
+    }
+    if let Err(error) = deadline(settings, api.replace(NAME, &PostParams::default(), &lease)).await
+    {
+        tracing::warn!(%error, "the Lease could not be released; the next replica waits until it expires");
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Api(Box<kube::Error>),
+    #[error("no answer from the API server in time")]
+    Deadline,
+}
+
+async fn deadline<T>(
+    settings: &Settings,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(settings.retry_period, call).await {
+        Ok(answer) => answer.map_err(|e| Error::Api(Box::new(e))),
+        Err(_) => Err(Error::Deadline),
+    }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held_by(holder: &str, renewed: i64) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some(holder.into()),
+            lease_duration_seconds: Some(60),
+            renew_time: Timestamp::from_second(renewed).ok().map(MicroTime),
+            ..LeaseSpec::default()
+        }
+    }
+
+    #[test]
+    fn a_free_lease_and_our_own_are_taken() {
+        let now = monotonic();
+        assert_eq!(
+            decide(&LeaseSpec::default(), "me", &mut None, now),
+            Decision::Take
+        );
+        assert_eq!(
+            decide(&held_by("me", 1), "me", &mut None, now),
+            Decision::Take
+        );
+    }
+
+    #[test]
+    fn a_live_holder_is_left_alone_however_old_its_own_clock_says_it_is() {
+        let start = monotonic();
+        let mut seen = None;
+        let later = start + Duration::from_secs(59);
+        assert_eq!(
+            decide(&held_by("other", 1), "me", &mut seen, start),
+            Decision::Wait
+        );
+        assert_eq!(
+            decide(&held_by("other", 2), "me", &mut seen, later),
+            Decision::Wait
+        );
+        let after = later + Duration::from_secs(59);
+        assert_eq!(
+            decide(&held_by("other", 2), "me", &mut seen, after),
+            Decision::Wait
+        );
+    }
+
+    #[test]
+    fn a_silent_holder_is_replaced_after_its_lease_duration() {
+        let start = monotonic();
+        let mut seen = None;
+        assert_eq!(
+            decide(&held_by("other", 1), "me", &mut seen, start),
+            Decision::Wait
+        );
+        let later = start + Duration::from_secs(60);
+        assert_eq!(
+            decide(&held_by("other", 1), "me", &mut seen, later),
+            Decision::Take
+        );
+    }
+
+    #[test]
+    fn a_new_holder_gets_a_whole_lease_duration() {
+        let start = monotonic();
+        let mut seen = None;
+        assert_eq!(
+            decide(&held_by("other", 1), "me", &mut seen, start),
+            Decision::Wait
+        );
+        let later = start + Duration::from_secs(60);
+        assert_eq!(
+            decide(&held_by("third", 1), "me", &mut seen, later),
+            Decision::Wait
+        );
+    }
+}

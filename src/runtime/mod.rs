@@ -1,0 +1,16 @@
+//! What keeps the controllers running: informers, queue, Lease, and the only writer.
+
+pub mod ca;
+pub mod clock;
+pub mod controller;
+pub mod crash;
+pub mod drive;
+pub mod effects;
+pub mod events;
+pub mod informer;
+pub mod lease;
+pub mod options;
+pub mod queue;
+pub mod scrape;
+pub mod signing;
+pub mod tenants;

@@ -1,0 +1,542 @@
+//! The flags of `everleaf controller`: cert-manager's names (contract §7.2), and a few of our own.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::api::duration::parse_go_duration;
+use crate::controllers::key::Kind;
+use crate::controllers::{certificate, certificate_request, challenge, ingress};
+use crate::runtime::drive::Settings;
+use crate::runtime::lease;
+use crate::solvers::http01::PORT;
+use crate::solvers::http01::objects::{Mode, Resources, SolverSettings};
+use crate::telemetry::admin::Address;
+use crate::telemetry::logs::Format;
+
+/// Feature gates that cert-manager knows (contract §7.4). Those marked are read here; the others are
+/// accepted, so that a chart's values keep working.
+const GATES: [&str; 18] = [
+    "ACMEHTTP01IngressPathTypeExact",
+    "ACMEUseARI",
+    "AdditionalCertificateOutputFormats",
+    "AllAlpha",
+    "AllBeta",
+    "CAInjectorMerging",
+    "DefaultPrivateKeyRotationPolicyAlways",
+    "DisallowInsecureCSRUsageDefinition",
+    "ExperimentalCertificateSigningRequestControllers",
+    "ExperimentalGatewayAPISupport",
+    "ListenerSets",
+    "LiteralCertificateSubject",
+    "NameConstraints",
+    "OtherNames",
+    "SecretsFilteredCaching",
+    "ServerSideApply",
+    "StableCertificateRequestName",
+    "UseCertificateRequestBasicConstraints",
+];
+
+/// Gates that say what is so anyway.
+const GATES_OF_OLD: [&str; 2] = ["UseDomainQualifiedFinalizer", "ValidateCAA"];
+
+/// `everleaf controller`.
+#[derive(Debug, Args)]
+#[command(next_line_help = false)]
+pub struct Options {
+    /// Namespace of the Secrets that ClusterIssuers refer to.
+    #[arg(long, default_value = "kube-system")]
+    pub cluster_resource_namespace: String,
+    /// Work in this namespace only; ClusterIssuers are not served then.
+    #[arg(long, default_value = "")]
+    pub namespace: String,
+    /// Path of a kubeconfig; without it the cluster that the Pod runs in, or the usual places.
+    #[arg(long, default_value = "")]
+    pub kubeconfig: String,
+    /// Context of the kubeconfig.
+    #[arg(long, default_value = "")]
+    pub context: String,
+
+    /// Act only while holding the Lease that cert-manager uses too.
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub leader_elect: bool,
+    /// Namespace of the Lease.
+    #[arg(long, default_value = "kube-system")]
+    pub leader_election_namespace: String,
+    /// How long others wait for a holder that is silent.
+    #[arg(long, default_value = "60s", value_parser = go_duration)]
+    pub leader_election_lease_duration: Duration,
+    /// How long the holder tries to renew before it gives up.
+    #[arg(long, default_value = "40s", value_parser = go_duration)]
+    pub leader_election_renew_deadline: Duration,
+    /// Time between tries.
+    #[arg(long, default_value = "15s", value_parser = go_duration)]
+    pub leader_election_retry_period: Duration,
+
+    /// Controllers to run: `*` for all, a name for one, `-` before a name for all but one.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "*",
+        allow_hyphen_values = true
+    )]
+    pub controllers: Vec<String>,
+    /// Gates as `Name=true,Other=false`.
+    #[arg(long, value_delimiter = ',', value_parser = gate)]
+    pub feature_gates: Vec<(String, bool)>,
+    /// Reconciles at once, of each kind.
+    #[arg(long)]
+    pub concurrent_workers: Option<usize>,
+    /// Challenges that are validated at once.
+    #[arg(long, default_value_t = 60)]
+    pub max_concurrent_challenges: usize,
+
+    /// How HTTP-01 challenges are answered by solvers that do not say: `Pod`, one Pod a challenge, or
+    /// `Direct`, by this process.
+    #[arg(long, default_value = "Pod")]
+    pub http01_mode: Mode,
+    /// Address at which Ingress controllers reach this process, for the mode `Direct`.
+    #[arg(long, env = "POD_IP")]
+    pub http01_address: Option<IpAddr>,
+    /// Port of the HTTP-01 responder of this process; 0 for none.
+    #[arg(long, default_value_t = PORT)]
+    pub http01_port: u16,
+    /// How long a failing self-check keeps the CA from being asked.
+    #[arg(long, default_value = "60s", value_parser = go_duration)]
+    pub http01_self_check_limit: Duration,
+    /// Image of solver Pods; its entry point is this program.
+    #[arg(long, env = "EVERLEAF_IMAGE", default_value = concat!("everleaf:", env!("CARGO_PKG_VERSION")))]
+    pub acme_http01_solver_image: String,
+    /// CPU request of solver Pods.
+    #[arg(long, default_value = "10m")]
+    pub acme_http01_solver_resource_request_cpu: String,
+    /// Memory request of solver Pods.
+    #[arg(long, default_value = "64Mi")]
+    pub acme_http01_solver_resource_request_memory: String,
+    /// CPU limit of solver Pods.
+    #[arg(long, default_value = "100m")]
+    pub acme_http01_solver_resource_limits_cpu: String,
+    /// Memory limit of solver Pods.
+    #[arg(long, default_value = "64Mi")]
+    pub acme_http01_solver_resource_limits_memory: String,
+    /// Run solver Pods as another user than root.
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub acme_http01_solver_run_as_non_root: bool,
+    /// Labels of solver objects, as `key=value,other=value`.
+    #[arg(long, value_delimiter = ',', value_parser = pair)]
+    pub acme_http01_solver_extra_labels: Vec<(String, String)>,
+    /// RuntimeClass of solver Pods.
+    #[arg(long, default_value = "")]
+    pub acme_http01_solver_runtime_class_name: String,
+
+    /// Ingress annotations that ask for a certificate of the default issuer.
+    #[arg(long, value_delimiter = ',', default_value = "kubernetes.io/tls-acme")]
+    pub auto_certificate_annotations: Vec<String>,
+    /// Ingress annotations that are copied to the Certificate.
+    #[arg(long, value_delimiter = ',')]
+    pub extra_certificate_annotations: Vec<String>,
+    /// Issuer of Ingresses that name none.
+    #[arg(long, default_value = "")]
+    pub default_issuer_name: String,
+    /// Its kind.
+    #[arg(long, default_value = "Issuer")]
+    pub default_issuer_kind: String,
+    /// Its group.
+    #[arg(long, default_value = "cert-manager.io")]
+    pub default_issuer_group: String,
+
+    /// Let the Secret go with its Certificate.
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_certificate_owner_ref: bool,
+    /// Which annotations of a Certificate go to its requests: `*` for all, `-` before a prefix to leave
+    /// out.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        default_value = "*,-kubectl.kubernetes.io/,-fluxcd.io/,-argocd.argoproj.io/"
+    )]
+    pub copied_annotation_prefixes: Vec<String>,
+    /// Wait after a first failed issuance; it doubles each time.
+    #[arg(long, default_value = "1h", value_parser = go_duration)]
+    pub certificate_request_minimum_backoff_duration: Duration,
+    /// Longest wait after failed issuances.
+    #[arg(long, default_value = "32h", value_parser = go_duration)]
+    pub certificate_request_maximum_backoff_duration: Duration,
+    /// Post a Kubernetes event for every step, as cert-manager does; otherwise only for an issued
+    /// certificate and for what goes wrong.
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub verbose_events: bool,
+
+    /// Where `/metrics` is served; `0` for nowhere.
+    #[arg(long, default_value = crate::telemetry::admin::METRICS_ADDRESS)]
+    pub metrics_listen_address: Address,
+    /// Where `/livez` and `/readyz` are served; `0` for nowhere.
+    #[arg(long, default_value = crate::telemetry::admin::PROBES_ADDRESS)]
+    pub internal_healthz_listen_address: Address,
+    /// Verbosity, 0 to 10.
+    #[arg(long, short = 'v', default_value_t = 2)]
+    pub v: u8,
+    /// `text` or `json`.
+    #[arg(long, default_value = "text")]
+    pub logging_format: Format,
+
+    #[command(flatten)]
+    later: Later,
+}
+
+/// Flags of cert-manager whose feature this version does not have, or that mean nothing here. They are
+/// accepted and named in one warning.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Accepted for compatibility, without effect")]
+struct Later {
+    #[arg(long, hide = true)]
+    master: Option<String>,
+    #[arg(long, hide = true)]
+    config: Option<String>,
+    #[arg(long, hide = true)]
+    kube_api_qps: Option<String>,
+    #[arg(long, hide = true)]
+    kube_api_burst: Option<String>,
+    #[arg(long, hide = true)]
+    acme_http01_solver_nameservers: Option<String>,
+    #[arg(long, hide = true)]
+    cluster_issuer_ambient_credentials: Option<Option<String>>,
+    #[arg(long, hide = true)]
+    issuer_ambient_credentials: Option<Option<String>>,
+    #[arg(long, hide = true)]
+    dns01_recursive_nameservers: Option<String>,
+    #[arg(long, hide = true)]
+    dns01_recursive_nameservers_only: Option<Option<String>>,
+    #[arg(long, hide = true)]
+    dns01_check_retry_period: Option<String>,
+    #[arg(long, hide = true)]
+    enable_gateway_api: Option<Option<String>>,
+    #[arg(long, hide = true)]
+    enable_gateway_api_listenerset: Option<Option<String>>,
+    #[arg(long, hide = true)]
+    gateway_api_extra_protocols: Option<String>,
+    #[arg(long, hide = true)]
+    metrics_tls_cert_file: Option<String>,
+    #[arg(long, hide = true)]
+    metrics_tls_private_key_file: Option<String>,
+    #[arg(long, hide = true)]
+    metrics_dynamic_serving_ca_secret_namespace: Option<String>,
+    #[arg(long, hide = true)]
+    metrics_dynamic_serving_ca_secret_name: Option<String>,
+    #[arg(long, hide = true)]
+    metrics_dynamic_serving_dns_names: Option<String>,
+    #[arg(long, hide = true)]
+    metrics_dynamic_serving_leaf_duration: Option<String>,
+    #[arg(long, hide = true)]
+    metrics_tls_cipher_suites: Option<String>,
+    #[arg(long, hide = true)]
+    metrics_tls_min_version: Option<String>,
+    #[arg(long, hide = true)]
+    enable_profiling: Option<Option<String>>,
+    #[arg(long, hide = true)]
+    profiler_address: Option<String>,
+    #[arg(long, hide = true)]
+    internal_healthz_leader_election_timeout: Option<String>,
+    #[arg(long, hide = true)]
+    max_certificate_size: Option<String>,
+    #[arg(long, hide = true)]
+    max_private_key_size: Option<String>,
+    #[arg(long, hide = true)]
+    max_certificate_chain_length: Option<String>,
+    #[arg(long, hide = true)]
+    max_certificate_bundle_size: Option<String>,
+    #[arg(long, hide = true)]
+    vmodule: Option<String>,
+}
+
+impl Later {
+    fn given(&self) -> Vec<&'static str> {
+        let some = |field: &Option<String>| field.is_some();
+        let flag = |field: &Option<Option<String>>| field.is_some();
+        let table = [
+            ("--master", some(&self.master)),
+            ("--config", some(&self.config)),
+            ("--kube-api-qps", some(&self.kube_api_qps)),
+            ("--kube-api-burst", some(&self.kube_api_burst)),
+            (
+                "--acme-http01-solver-nameservers",
+                some(&self.acme_http01_solver_nameservers),
+            ),
+            (
+                "--cluster-issuer-ambient-credentials",
+                flag(&self.cluster_issuer_ambient_credentials),
+            ),
+            (
+                "--issuer-ambient-credentials",
+                flag(&self.issuer_ambient_credentials),
+            ),
+            (
+                "--dns01-recursive-nameservers",
+                some(&self.dns01_recursive_nameservers),
+            ),
+            (
+                "--dns01-recursive-nameservers-only",
+                flag(&self.dns01_recursive_nameservers_only),
+            ),
+            (
+                "--dns01-check-retry-period",
+                some(&self.dns01_check_retry_period),
+            ),
+            ("--enable-gateway-api", flag(&self.enable_gateway_api)),
+            (
+                "--enable-gateway-api-listenerset",
+                flag(&self.enable_gateway_api_listenerset),
+            ),
+            (
+                "--gateway-api-extra-protocols",
+                some(&self.gateway_api_extra_protocols),
+            ),
+            ("--metrics-tls-cert-file", some(&self.metrics_tls_cert_file)),
+            (
+                "--metrics-tls-private-key-file",
+                some(&self.metrics_tls_private_key_file),
+            ),
+            (
+                "--metrics-dynamic-serving-ca-secret-namespace",
+                some(&self.metrics_dynamic_serving_ca_secret_namespace),
+            ),
+            (
+                "--metrics-dynamic-serving-ca-secret-name",
+                some(&self.metrics_dynamic_serving_ca_secret_name),
+            ),
+            (
+                "--metrics-dynamic-serving-dns-names",
+                some(&self.metrics_dynamic_serving_dns_names),
+            ),
+            (
+                "--metrics-dynamic-serving-leaf-duration",
+                some(&self.metrics_dynamic_serving_leaf_duration),
+            ),
+            (
+                "--metrics-tls-cipher-suites",
+                some(&self.metrics_tls_cipher_suites),
+            ),
+            (
+                "--metrics-tls-min-version",
+                some(&self.metrics_tls_min_version),
+            ),
+            ("--enable-profiling", flag(&self.enable_profiling)),
+            ("--profiler-address", some(&self.profiler_address)),
+            (
+                "--internal-healthz-leader-election-timeout",
+                some(&self.internal_healthz_leader_election_timeout),
+            ),
+            ("--max-certificate-size", some(&self.max_certificate_size)),
+            ("--max-private-key-size", some(&self.max_private_key_size)),
+            (
+                "--max-certificate-chain-length",
+                some(&self.max_certificate_chain_length),
+            ),
+            (
+                "--max-certificate-bundle-size",
+                some(&self.max_certificate_bundle_size),
+            ),
+            ("--vmodule", some(&self.vmodule)),
+        ];
+        table
+            .into_iter()
+            .filter(|(_, given)| *given)
+            .map(|(name, _)| name)
+            .collect()
+    }
+}
+
+/// The controllers that can be named, and which of ours does the work of each.
+const CONTROLLERS: [(&str, Option<Kind>); 20] = [
+    ("certificates-trigger", Some(Kind::Certificate)),
+    ("certificates-key-manager", Some(Kind::Certificate)),
+    ("certificates-request-manager", Some(Kind::Certificate)),
+    ("certificates-issuing", Some(Kind::Certificate)),
+    ("certificates-readiness", Some(Kind::Certificate)),
+    ("certificates-revision-manager", Some(Kind::Certificate)),
+    ("certificates-metrics", None),
+    ("certificaterequests-approver", None),
+    (
+        "certificaterequests-issuer-acme",
+        Some(Kind::CertificateRequest),
+    ),
+    ("certificaterequests-issuer-ca", None),
+    (
+        "certificaterequests-issuer-selfsigned",
+        Some(Kind::CertificateRequest),
+    ),
+    ("certificaterequests-issuer-vault", None),
+    ("certificaterequests-issuer-venafi", None),
+    ("issuers", Some(Kind::Issuer)),
+    ("clusterissuers", Some(Kind::ClusterIssuer)),
+    ("orders", Some(Kind::Order)),
+    ("challenges", Some(Kind::Challenge)),
+    ("ingress-shim", Some(Kind::Ingress)),
+    ("gateway-shim", None),
+    ("listenerset-shim", None),
+];
+
+/// A flag whose value does not do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such controller.
+    #[error("--controllers: there is no controller \"{0}\"; there are: {names}", names = names())]
+    Controller(String),
+}
+
+fn names() -> String {
+    CONTROLLERS.map(|(name, _)| name).join(", ")
+}
+
+impl Options {
+    /// Flags that are accepted and have no effect.
+    pub fn without_effect(&self) -> Vec<&'static str> {
+        self.later.given()
+    }
+
+    /// Reconciles at once, a kind.
+    pub fn limit(&self) -> usize {
+        self.concurrent_workers.unwrap_or(16).max(1)
+    }
+
+    fn gate(&self, name: &str, default: bool) -> bool {
+        self.feature_gates
+            .iter()
+            .rev()
+            .find(|(n, _)| n == name)
+            .map_or(default, |(_, on)| *on)
+    }
+
+    /// Whether a controller of this name runs.
+    fn runs(&self, name: &str) -> bool {
+        let all = self.controllers.iter().any(|c| c == "*");
+        let off = self
+            .controllers
+            .iter()
+            .any(|c| c.strip_prefix('-') == Some(name));
+        !off && (all || self.controllers.iter().any(|c| c == name))
+    }
+
+    /// The kinds that no named controller works on. A kind that several of cert-manager's controllers
+    /// share is off as soon as one of them is.
+    fn disabled(&self) -> Result<Vec<Kind>, Error> {
+        for given in &self.controllers {
+            let name = given.strip_prefix('-').unwrap_or(given);
+            if name != "*" && !CONTROLLERS.iter().any(|(known, _)| *known == name) {
+                return Err(Error::Controller(name.to_owned()));
+            }
+        }
+        let runs = |kind: Kind| {
+            CONTROLLERS
+                .iter()
+                .filter(|(_, k)| *k == Some(kind))
+                .all(|(name, _)| self.runs(name))
+        };
+        let cluster_wide = |kind: &Kind| *kind == Kind::ClusterIssuer && !self.namespace.is_empty();
+        Ok(Kind::ALL
+            .into_iter()
+            .filter(|k| !runs(*k) || cluster_wide(k))
+            .collect())
+    }
+
+    /// What the controllers have to know.
+    pub fn settings(&self) -> Result<Settings, Error> {
+        let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+        let resources = |cpu: &str, memory: &str| Resources {
+            cpu: Quantity(cpu.to_owned()),
+            memory: Quantity(memory.to_owned()),
+        };
+        Ok(Settings {
+            certificate: certificate::Settings {
+                min_backoff: self.certificate_request_minimum_backoff_duration,
+                max_backoff: self.certificate_request_maximum_backoff_duration,
+                enable_certificate_owner_ref: self.enable_certificate_owner_ref,
+                copied_annotation_prefixes: self.copied_annotation_prefixes.clone(),
+                verbose_events: self.verbose_events,
+            },
+            request: certificate_request::Settings {
+                approve: self.runs("certificaterequests-approver"),
+                verbose_events: self.verbose_events,
+            },
+            challenge: challenge::Settings {
+                solver: SolverSettings {
+                    image: self.acme_http01_solver_image.clone(),
+                    requests: resources(
+                        &self.acme_http01_solver_resource_request_cpu,
+                        &self.acme_http01_solver_resource_request_memory,
+                    ),
+                    limits: resources(
+                        &self.acme_http01_solver_resource_limits_cpu,
+                        &self.acme_http01_solver_resource_limits_memory,
+                    ),
+                    run_as_non_root: self.acme_http01_solver_run_as_non_root,
+                    extra_labels: self
+                        .acme_http01_solver_extra_labels
+                        .iter()
+                        .cloned()
+                        .collect::<BTreeMap<_, _>>(),
+                    runtime_class_name: text(&self.acme_http01_solver_runtime_class_name),
+                    exact_path_type: self.gate("ACMEHTTP01IngressPathTypeExact", true),
+                },
+                mode: self.http01_mode,
+                address: self
+                    .http01_address
+                    .map(|a| SocketAddr::new(a, self.http01_port)),
+                max_concurrent: self.max_concurrent_challenges,
+                self_check_limit: self.http01_self_check_limit,
+                verbose_events: self.verbose_events,
+            },
+            ingress: ingress::Settings {
+                default_issuer_name: self.default_issuer_name.clone(),
+                default_issuer_kind: self.default_issuer_kind.clone(),
+                default_issuer_group: self.default_issuer_group.clone(),
+                auto_annotations: self.auto_certificate_annotations.clone(),
+                extra_annotations: self.extra_certificate_annotations.clone(),
+            },
+            disabled: self.disabled()?,
+        })
+    }
+
+    /// How the Lease is held.
+    pub fn lease(&self, identity: String) -> lease::Settings {
+        lease::Settings {
+            namespace: self.leader_election_namespace.clone(),
+            identity,
+            duration: self.leader_election_lease_duration,
+            renew_deadline: self.leader_election_renew_deadline,
+            retry_period: self.leader_election_retry_period,
+        }
+    }
+}
+
+fn go_duration(text: &str) -> Result<Duration, String> {
+    let parsed = parse_go_duration(text).map_err(|e| e.to_string())?;
+    Duration::try_from(parsed).map_err(|_| format!("\"{text}\" is negative"))
+}
+
+fn gate(text: &str) -> Result<(String, bool), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("\"{text}\" is not of the form Name=true"))?;
+    if !GATES.contains(&name) && !GATES_OF_OLD.contains(&name) {
+        return Err(format!(
+            "there is no feature gate \"{name}\"; there are: {}",
+            GATES.join(", ")
+        ));
+    }
+    let on = value
+        .parse()
+        .map_err(|_| format!("\"{value}\" of {name} is neither true nor false"))?;
+    Ok((name.to_owned(), on))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("\"{text}\" is not of the form key=value"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,448 @@
+//! What is to be reconciled, and when.
+//!
+//! A key is in here at most once. A key that is being reconciled is not handed out again; what arrives
+//! meanwhile makes it run once more afterwards. Kinds have a bound of their own, so a slow CA (orders,
+//! challenges) never takes the places of certificates, and namespaces take turns within a kind.
+//! A key whose own writes have not come back through the informers yet is held until they have
+//! (read your own writes), at most for [`HOLD`].
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::clock::monotonic;
+use crate::controllers::key::{Key, Kind};
+use crate::controllers::progress::{Progress, Seen};
+
+/// The longest time that a key waits for its own writes to be seen.
+pub const HOLD: Duration = Duration::from_secs(10);
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+const LAST_BACKOFF: Duration = Duration::from_secs(60);
+const LAST_QUARANTINE: Duration = Duration::from_secs(3600);
+
+/// How a reconcile ended.
+#[derive(Debug)]
+pub enum Done {
+    /// Nothing more to do until something changes, or until the time given.
+    Idle(Option<Duration>),
+    /// It failed; the back-off of this key grows.
+    Failed,
+    /// It panicked; the key is kept away for longer each time.
+    Panicked,
+}
+
+/// The work queue of all controllers.
+#[derive(Debug)]
+pub struct Queue {
+    state: Mutex<State>,
+    work: Notify,
+    progress: Arc<Progress>,
+}
+
+#[derive(Debug)]
+struct State {
+    entries: HashMap<Key, Entry>,
+    ready: [Turns; Kind::COUNT],
+    delayed: BTreeSet<(Instant, Key)>,
+    /// Keys that wait for their own writes.
+    held: Vec<Key>,
+    next_kind: usize,
+    limit: usize,
+    stale_skips: u64,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    place: Place,
+    running: bool,
+    /// Asked for while it was running.
+    again: bool,
+    failures: u32,
+    /// Own writes that the informers have to show first.
+    awaiting: Vec<Seen>,
+    held_until: Option<Instant>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+enum Place {
+    #[default]
+    Nowhere,
+    Ready,
+    Delayed(Instant),
+}
+
+/// Keys of one kind, one namespace after the other.
+#[derive(Debug, Default)]
+struct Turns {
+    namespaces: VecDeque<Arc<str>>,
+    keys: HashMap<Arc<str>, VecDeque<Key>>,
+    running: usize,
+}
+
+impl Turns {
+    fn push(&mut self, key: Key) {
+        let keys = self.keys.entry(key.namespace.clone()).or_default();
+        if keys.is_empty() {
+            self.namespaces.push_back(key.namespace.clone());
+        }
+        keys.push_back(key);
+    }
+
+    fn pop(&mut self) -> Option<Key> {
+        let namespace = self.namespaces.pop_front()?;
+        let keys = self.keys.get_mut(&namespace)?;
+        let key = keys.pop_front();
+        if keys.is_empty() {
+            self.keys.remove(&namespace);
+        } else {
+            self.namespaces.push_back(namespace);
+        }
+        key
+    }
+}
+
+impl Queue {
+    /// `limit`: reconciles at once, a kind.
+    pub fn new(limit: usize, progress: Arc<Progress>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                entries: HashMap::new(),
+                ready: std::array::from_fn(|_| Turns::default()),
+                delayed: BTreeSet::new(),
+                held: Vec::new(),
+                next_kind: 0,
+                limit,
+                stale_skips: 0,
+            }),
+            work: Notify::new(),
+            progress,
+        }
+    }
+
+    /// Reconcile `key` as soon as there is room.
+    pub fn add(&self, key: Key) {
+        self.state.lock().make_ready(key);
+        self.work.notify_one();
+    }
+
+    /// The informers have moved on: held keys may be free now.
+    pub fn progressed(&self) {
+        let mut state = self.state.lock();
+        for key in std::mem::take(&mut state.held) {
+            let free = state
+                .entries
+                .get(&key)
+                .is_none_or(|e| e.awaiting.iter().all(|seen| self.progress.has(seen)));
+            if free {
+                state.make_ready(key);
+                self.work.notify_one();
+            } else {
+                state.held.push(key);
+            }
+        }
+    }
+
+    /// The next key; waits for one. Each key must be given back with [`Queue::done`].
+    pub async fn next(&self) -> Key {
+        loop {
+            let wait = {
+                let mut state = self.state.lock();
+                let now = monotonic();
+                state.promote(now);
+                if let Some(key) = state.take(now, &self.progress) {
+                    // Another worker may find more.
+                    self.work.notify_one();
+                    return key;
+                }
+                state.delayed.first().map(|(due, _)| *due)
+            };
+            let work = self.work.notified();
+            match wait {
+                Some(due) => {
+                    tokio::select! {
+                        () = work => {}
+                        () = tokio::time::sleep_until(due.into()) => {}
+                    }
+                }
+                None => work.await,
+            }
+        }
+    }
+
+    /// Give a key back, with the writes that must be seen before it runs again.
+    pub fn done(&self, key: Key, done: &Done, awaiting: Vec<Seen>) {
+        let mut state = self.state.lock();
+        let now = monotonic();
+        if let Some(turns) = state.ready.get_mut(key.kind.index()) {
+            turns.running -= 1;
+        }
+        let entry = state.entries.entry(key.clone()).or_default();
+        entry.running = false;
+        entry.awaiting = awaiting;
+        let again = std::mem::take(&mut entry.again);
+        let delay = match done {
+            Done::Idle(delay) => {
+                entry.failures = 0;
+                *delay
+            }
+            Done::Failed => {
+                entry.failures += 1;
+                Some(backoff(FIRST_BACKOFF, LAST_BACKOFF, entry.failures))
+            }
+            Done::Panicked => {
+                entry.failures += 1;
+                Some(backoff(LAST_BACKOFF, LAST_QUARANTINE, entry.failures))
+            }
+        };
+        if again && !matches!(done, Done::Panicked) {
+            state.make_ready(key);
+        } else if let Some(delay) = delay {
+            state.delay(key, now + delay);
+        } else if entry.awaiting.is_empty() {
+            state.entries.remove(&key);
+        }
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Forget an object that is gone.
+    pub fn forget(&self, key: &Key) {
+        let mut state = self.state.lock();
+        let idle = state
+            .entries
+            .get(key)
+            .is_some_and(|e| !e.running && matches!(e.place, Place::Delayed(_) | Place::Nowhere));
+        if idle
+            && let Some(entry) = state.entries.remove(key)
+            && let Place::Delayed(due) = entry.place
+        {
+            state.delayed.remove(&(due, key.clone()));
+        }
+    }
+
+    /// Keys that wait for a worker, and reconciles that ran on facts older than their own writes.
+    pub fn depth(&self) -> (usize, u64) {
+        let state = self.state.lock();
+        let ready = state
+            .ready
+            .iter()
+            .flat_map(|t| t.keys.values())
+            .map(VecDeque::len)
+            .sum();
+        (ready, state.stale_skips)
+    }
+}
+
+impl State {
+    fn make_ready(&mut self, key: Key) {
+        let entry = self.entries.entry(key.clone()).or_default();
+        if entry.running {
+            entry.again = true;
+            return;
+        }
+        match entry.place {
+            Place::Ready => return,
+            Place::Delayed(due) => {
+                self.delayed.remove(&(due, key.clone()));
+            }
+            Place::Nowhere => {}
+        }
+        entry.place = Place::Ready;
+        if let Some(turns) = self.ready.get_mut(key.kind.index()) {
+            turns.push(key);
+        }
+    }
+
+    fn delay(&mut self, key: Key, due: Instant) {
+        let entry = self.entries.entry(key.clone()).or_default();
+        match entry.place {
+            Place::Ready => return,
+            Place::Delayed(earlier) => {
+                self.delayed.remove(&(earlier, key.clone()));
+            }
+            Place::Nowhere => {}
+        }
+        entry.place = Place::Delayed(due);
+        self.delayed.insert((due, key));
+    }
+
+    /// Move what is due to the ready keys.
+    fn promote(&mut self, now: Instant) {
+        while let Some((due, key)) = self.delayed.first().cloned() {
+            if due > now {
+                return;
+            }
+            self.make_ready(key);
+        }
+    }
+
+    fn take(&mut self, now: Instant, progress: &Progress) -> Option<Key> {
+        for offset in 0..Kind::COUNT {
+            let index = (self.next_kind + offset) % Kind::COUNT;
+            while let Some(key) = self.pop(index) {
+                if self.hold(&key, now, progress) {
+                    continue;
+                }
+                self.next_kind = index + 1;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn pop(&mut self, index: usize) -> Option<Key> {
+        let limit = self.limit;
+        let turns = self.ready.get_mut(index)?;
+        if turns.running >= limit {
+            return None;
+        }
+        turns.pop()
+    }
+
+    /// Keep a key back whose own writes have not been seen; otherwise mark it as running.
+    fn hold(&mut self, key: &Key, now: Instant, progress: &Progress) -> bool {
+        let entry = self.entries.entry(key.clone()).or_default();
+        entry.place = Place::Nowhere;
+        entry.awaiting.retain(|seen| !progress.has(seen));
+        if !entry.awaiting.is_empty() {
+            let until = *entry.held_until.get_or_insert(now + HOLD);
+            if now < until {
+                self.held.push(key.clone());
+                self.delay(key.clone(), until);
+                return true;
+            }
+            self.stale_skips += 1;
+        }
+        let entry = self.entries.entry(key.clone()).or_default();
+        entry.held_until = None;
+        entry.awaiting.clear();
+        entry.running = true;
+        if let Some(turns) = self.ready.get_mut(key.kind.index()) {
+            turns.running += 1;
+        }
+        false
+    }
+}
+
+fn backoff(first: Duration, last: Duration, failures: u32) -> Duration {
+    first
+        .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)))
+        .min(last)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use crate::controllers::progress::Informer;
+
+    fn key(namespace: &str, name: &str) -> Key {
+        Key::new(Kind::Certificate, namespace, name)
+    }
+
+    fn queue(limit: usize) -> (Queue, Arc<Progress>) {
+        let progress = Arc::new(Progress::default());
+        (Queue::new(limit, progress.clone()), progress)
+    }
+
+    fn take(queue: &Queue) -> Option<Key> {
+        let mut state = queue.state.lock();
+        let now = monotonic();
+        state.promote(now);
+        state.take(now, &queue.progress)
+    }
+
+    #[test]
+    fn a_key_is_queued_once() {
+        let (queue, _) = queue(8);
+        queue.add(key("a", "x"));
+        queue.add(key("a", "x"));
+        assert_eq!(take(&queue), Some(key("a", "x")));
+        assert_eq!(take(&queue), None);
+    }
+
+    #[test]
+    fn a_running_key_runs_again_only_after_it_is_done() {
+        let (queue, _) = queue(8);
+        queue.add(key("a", "x"));
+        let running = take(&queue).unwrap();
+        queue.add(key("a", "x"));
+        assert_eq!(take(&queue), None);
+        queue.done(running, &Done::Idle(None), vec![]);
+        assert_eq!(take(&queue), Some(key("a", "x")));
+    }
+
+    #[test]
+    fn namespaces_take_turns() {
+        let (queue, _) = queue(8);
+        for name in ["1", "2", "3"] {
+            queue.add(key("crowded", name));
+        }
+        queue.add(key("quiet", "1"));
+        let order: Vec<_> = std::iter::from_fn(|| take(&queue))
+            .map(|k| k.namespace)
+            .collect();
+        assert_eq!(
+            order.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
+            ["crowded", "quiet", "crowded", "crowded"]
+        );
+    }
+
+    #[test]
+    fn a_kind_at_its_limit_leaves_room_for_the_others() {
+        let (queue, _) = queue(1);
+        queue.add(key("a", "1"));
+        queue.add(key("a", "2"));
+        queue.add(Key::new(Kind::Order, "a", "1"));
+        let first = take(&queue).unwrap();
+        assert_eq!(take(&queue).unwrap().kind, Kind::Order);
+        assert_eq!(take(&queue), None);
+        queue.done(first, &Done::Idle(None), vec![]);
+        assert_eq!(take(&queue), Some(key("a", "2")));
+    }
+
+    #[test]
+    fn a_key_waits_until_its_own_write_is_seen() {
+        let (queue, progress) = queue(8);
+        queue.add(key("a", "x"));
+        let running = take(&queue).unwrap();
+        let write = Seen::new(Informer::Certificates, "7", monotonic());
+        queue.done(running, &Done::Idle(None), vec![write]);
+        queue.add(key("a", "x"));
+        assert_eq!(take(&queue), None);
+        progress.advance(Informer::Certificates, "6");
+        queue.progressed();
+        assert_eq!(take(&queue), None);
+        progress.advance(Informer::Certificates, "7");
+        queue.progressed();
+        assert_eq!(take(&queue), Some(key("a", "x")));
+    }
+
+    #[test]
+    fn failures_back_off_and_success_forgets_them() {
+        assert_eq!(backoff(FIRST_BACKOFF, LAST_BACKOFF, 1), FIRST_BACKOFF);
+        assert_eq!(backoff(FIRST_BACKOFF, LAST_BACKOFF, 3), FIRST_BACKOFF * 4);
+        assert_eq!(backoff(FIRST_BACKOFF, LAST_BACKOFF, 40), LAST_BACKOFF);
+        let (queue, _) = queue(8);
+        queue.add(key("a", "x"));
+        let running = take(&queue).unwrap();
+        queue.done(running, &Done::Failed, vec![]);
+        assert_eq!(take(&queue), None, "a failed key waits");
+        queue.add(key("a", "x"));
+        assert!(take(&queue).is_some(), "a change ends the back-off");
+    }
+
+    #[test]
+    fn a_quarantined_key_is_not_run_by_what_arrived_meanwhile() {
+        let (queue, _) = queue(8);
+        queue.add(key("a", "x"));
+        let running = take(&queue).unwrap();
+        queue.add(key("a", "x"));
+        queue.done(running, &Done::Panicked, vec![]);
+        assert_eq!(take(&queue), None);
+    }
+}

@@ -1,0 +1,177 @@
+//! Effects that need a private key or randomness. Keys come from memory or from their Secret, and go
+//! nowhere but into the outcome.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use crate::controllers::certificate::{self, KeySource, SecretData};
+use crate::controllers::certificate_request as request;
+use crate::controllers::reads::{ReadError, Reader};
+use crate::issuers::self_signed;
+use crate::pki::{self, KeyAlgorithm, KeyEncoding, PrivateKey, build_request};
+
+/// Makes keys and signatures. New RSA keys take a core for a while: as many at once as there are
+/// cores, and off the tasks that serve everything else.
+pub struct Signer {
+    rsa: Arc<Semaphore>,
+}
+
+impl Default for Signer {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            rsa: Arc::new(Semaphore::new(cores)),
+        }
+    }
+}
+
+impl Signer {
+    /// A Certificate's effect.
+    pub async fn certificate(
+        &self,
+        reader: &Reader,
+        namespace: &str,
+        effect: certificate::Effect,
+    ) -> Result<certificate::Outcome, ReadError> {
+        match effect {
+            certificate::Effect::Prepare {
+                source,
+                durable,
+                key_secret,
+                params,
+            } => {
+                let stored = matches!(source, KeySource::Next(_));
+                let Some(key) = self.key(reader, namespace, &key_secret, source).await? else {
+                    return Ok(certificate::Outcome::KeyLost);
+                };
+                let csr = match build_request(&params, &key) {
+                    Ok(csr) => csr,
+                    Err(problem) => {
+                        return Ok(certificate::Outcome::Unbuildable(problem.to_string()));
+                    }
+                };
+                reader.keys.put(namespace, &key_secret, key.clone());
+                let key = (durable && !stored)
+                    .then(|| encoded(&key, KeyEncoding::Pkcs8))
+                    .flatten();
+                Ok(certificate::Outcome::Prepared { csr, key })
+            }
+            certificate::Effect::LoadKey { name, encoding } => {
+                let key = match reader.keys.get(namespace, &name) {
+                    Some(key) => Some(key),
+                    None => self.stored(reader, namespace, &name).await?,
+                };
+                let encoded = key.and_then(|key| encoded(&key, encoding));
+                Ok(encoded.map_or(certificate::Outcome::KeyLost, certificate::Outcome::Loaded))
+            }
+            certificate::Effect::Repair(name) => {
+                let secret: Option<Secret> = reader.live(namespace, &name).await?;
+                let data = secret.and_then(|s| s.data).unwrap_or_default();
+                let entry = |name: &str| data.get(name).map(|b| b.0.clone());
+                Ok(certificate::Outcome::Repaired(SecretData {
+                    key: entry("tls.key").unwrap_or_default(),
+                    certificate: entry("tls.crt").unwrap_or_default(),
+                    ca: entry("ca.crt"),
+                }))
+            }
+        }
+    }
+
+    async fn key(
+        &self,
+        reader: &Reader,
+        namespace: &str,
+        name: &str,
+        source: KeySource,
+    ) -> Result<Option<Arc<PrivateKey>>, ReadError> {
+        match source {
+            KeySource::Staged => Ok(reader.keys.get(namespace, name)),
+            KeySource::Next(name) => match reader.keys.get(namespace, &name) {
+                Some(key) => Ok(Some(key)),
+                None => self.stored(reader, namespace, &name).await,
+            },
+            KeySource::Target(name) => self.stored(reader, namespace, &name).await,
+            KeySource::Generate(algorithm) => Ok(self.generate(algorithm).await.map(Arc::new)),
+        }
+    }
+
+    async fn stored(
+        &self,
+        reader: &Reader,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<PrivateKey>>, ReadError> {
+        let secret: Option<Secret> = reader.live(namespace, name).await?;
+        let pem = secret.and_then(|s| s.data?.remove("tls.key"));
+        Ok(pem
+            .and_then(|pem| PrivateKey::from_pem(&pem.0).ok())
+            .map(Arc::new))
+    }
+
+    /// A new key; `None` if the random source or the library failed.
+    pub async fn generate(&self, algorithm: KeyAlgorithm) -> Option<PrivateKey> {
+        if !matches!(algorithm, KeyAlgorithm::Rsa { .. }) {
+            return PrivateKey::generate(algorithm).ok();
+        }
+        let _turn = self.rsa.acquire().await.ok()?;
+        let made = tokio::task::spawn_blocking(move || PrivateKey::generate(algorithm)).await;
+        made.ok()?.ok()
+    }
+
+    /// A request's effect.
+    pub async fn request(
+        &self,
+        reader: &Reader,
+        namespace: &str,
+        effect: request::Effect,
+    ) -> Result<request::Outcome, ReadError> {
+        let request::Effect::SelfSign {
+            key_secret,
+            csr,
+            duration,
+            is_ca,
+            usages,
+            crl_distribution_points,
+            not_before,
+        } = effect;
+        let key = match reader.keys.get(namespace, &key_secret) {
+            Some(key) => Some(key),
+            None => self.stored(reader, namespace, &key_secret).await?,
+        };
+        let Some(key) = key else {
+            let message = format!("Referenced secret {namespace}/{key_secret} not found");
+            return Ok(request::Outcome::NoKey(message));
+        };
+        let wanted = self_signed::Request {
+            csr: &csr,
+            not_before,
+            duration,
+            is_ca,
+            usages: &usages,
+            crl_distribution_points: &crl_distribution_points,
+        };
+        Ok(match self_signed::sign(&wanted, &key) {
+            Ok(pem) => request::Outcome::Signed(pem),
+            Err(error @ self_signed::Error::OtherKey) => request::Outcome::Refused {
+                reason: "ErrorKeyMatch",
+                message: error.to_string(),
+            },
+            Err(error) => {
+                let message = format!("Error signing certificate: {error}");
+                request::Outcome::Refused {
+                    reason: "ErrorSigning",
+                    message,
+                }
+            }
+        })
+    }
+}
+
+/// PEM bytes of a key; `None` for an encoding that it does not have.
+fn encoded(key: &PrivateKey, encoding: KeyEncoding) -> Option<Zeroizing<Vec<u8>>> {
+    let pem: Result<Zeroizing<String>, pki::Error> = key.to_pem(encoding);
+    pem.ok().map(|pem| Zeroizing::new(pem.as_bytes().to_vec()))
+}

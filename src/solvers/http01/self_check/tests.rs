@@ -1,0 +1,272 @@
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::{default_provider, sign::any_ecdsa_type};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    Arc, AsyncRead, AsyncWrite, Duration, IpAddr, Outcome, Reason, SelfCheck, Settings, Target,
+};
+
+const KEY: &str = "tok.print";
+
+/// Reads one request and answers it; gives the request's head back.
+async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    String::from_utf8(head).unwrap()
+}
+
+fn with_body(status: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn redirect(location: &str) -> String {
+    format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
+}
+
+async fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+async fn check(domain: &str, settings: Settings) -> Outcome {
+    SelfCheck::new(settings)
+        .unwrap()
+        .check(domain, "tok", KEY)
+        .await
+}
+
+/// The outcome when `answers` are given one after the other, and the requests that came.
+async fn outcome(answers: Vec<String>) -> (Outcome, Vec<String>) {
+    let (listener, http_port) = listener().await;
+    let settings = Settings {
+        http_port,
+        ..Settings::default()
+    };
+    let serve = async {
+        let mut heads = Vec::new();
+        for answer in answers {
+            let (stream, _) = listener.accept().await.unwrap();
+            heads.push(converse(stream, &answer).await);
+        }
+        heads
+    };
+    tokio::join!(check("localhost", settings), serve)
+}
+
+#[tokio::test]
+async fn the_key_alone_is_reachable() {
+    let cases = [
+        (KEY.to_owned(), Outcome::Reachable),
+        (format!("{KEY}\r\n \t"), Outcome::Reachable),
+        (
+            format!(" {KEY}"),
+            Outcome::NotYet(Reason::OtherBody {
+                length: 10,
+                more: false,
+            }),
+        ),
+        (
+            String::new(),
+            Outcome::NotYet(Reason::OtherBody {
+                length: 0,
+                more: false,
+            }),
+        ),
+        (
+            "x".repeat(1025),
+            Outcome::NotYet(Reason::OtherBody {
+                length: 1024,
+                more: true,
+            }),
+        ),
+        (
+            KEY.to_owned() + &" ".repeat(2000),
+            Outcome::NotYet(Reason::OtherBody {
+                length: 1024,
+                more: true,
+            }),
+        ),
+    ];
+    for (body, expected) in cases {
+        let (found, heads) = outcome(vec![with_body("200 OK", &body)]).await;
+        assert_eq!(found, expected);
+        assert!(
+            heads
+                .concat()
+                .starts_with("GET /.well-known/acme-challenge/tok HTTP/1.1\r\n")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_status_is_reported_without_the_body() {
+    let (found, _) = outcome(vec![with_body(
+        "404 Not Found",
+        "secret of the remote side",
+    )])
+    .await;
+    let Outcome::NotYet(reason) = found else {
+        panic!("reachable")
+    };
+    assert_eq!(reason.to_string(), "answered 404");
+}
+
+#[tokio::test]
+async fn redirects_are_followed_up_to_ten() {
+    let mut answers = vec![redirect("/next?q=1#part"); 10];
+    answers.push(with_body("200 OK", KEY));
+    let (found, heads) = outcome(answers.clone()).await;
+    assert_eq!(found, Outcome::Reachable);
+    assert!(
+        heads
+            .last()
+            .unwrap()
+            .starts_with("GET /next?q=1 HTTP/1.1\r\nhost: localhost:")
+    );
+
+    answers.insert(0, redirect("/next"));
+    answers.pop();
+    assert_eq!(
+        outcome(answers).await.0,
+        Outcome::NotYet(Reason::TooManyRedirects)
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_that_no_ca_follows_is_reported_without_its_target() {
+    for location in [
+        "http://example.com:8080/secret",
+        "http://169.254.169.254/secret",
+        "https://[::1]/secret",
+        "ftp://example.com/secret",
+        "http:///secret",
+        "/secret of mine",
+        "secret",
+        "",
+    ] {
+        let (found, _) = outcome(vec![redirect(location)]).await;
+        assert_eq!(
+            found,
+            Outcome::NotYet(Reason::BadRedirect(302)),
+            "{location}"
+        );
+        assert!(!Reason::BadRedirect(302).to_string().contains("secret"));
+    }
+}
+
+#[derive(Debug)]
+struct OneKey(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for OneKey {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+/// TLS with a "certificate" of two bytes, which no verification could pass.
+fn acceptor() -> TlsAcceptor {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
+    let key = PrivateKeyDer::Pkcs8(key.as_ref().to_vec().into());
+    let signer = any_ecdsa_type(&key).unwrap();
+    let certified = CertifiedKey::new(vec![vec![0x30, 0x00].into()], signer);
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(OneKey(Arc::new(certified))));
+    TlsAcceptor::from(Arc::new(config))
+}
+
+#[tokio::test]
+async fn a_redirect_to_https_is_followed_whatever_the_certificate() {
+    let (plain, http_port) = listener().await;
+    let (tls, https_port) = listener().await;
+    let settings = Settings {
+        http_port,
+        https_port,
+        ..Settings::default()
+    };
+    let serve = async {
+        let (stream, _) = plain.accept().await.unwrap();
+        converse(stream, &redirect("https://localhost/other")).await;
+        let (stream, _) = tls.accept().await.unwrap();
+        let stream = acceptor().accept(stream).await.unwrap();
+        converse(stream, &with_body("200 OK", KEY)).await
+    };
+    let (found, head) = tokio::join!(check("localhost", settings), serve);
+    assert_eq!(found, Outcome::Reachable);
+    assert!(head.starts_with("GET /other HTTP/1.1\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn each_way_to_fail_has_its_words() {
+    let (closed, http_port) = listener().await;
+    drop(closed);
+    let settings = Settings {
+        http_port,
+        ..Settings::default()
+    };
+    let refused = Outcome::NotYet(Reason::Refused(http_port));
+    assert_eq!(check("127.0.0.1", settings).await, refused);
+    // A label has at most 63 bytes, so that the resolver refuses without asking a server.
+    let unresolved = Outcome::NotYet(Reason::Unresolved);
+    assert_eq!(check(&"a".repeat(64), settings).await, unresolved);
+    assert_eq!(check("", settings).await, Outcome::NotYet(Reason::BadName));
+
+    let broken = outcome(vec![
+        "HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n".to_owned(),
+    ])
+    .await;
+    assert_eq!(broken.0, Outcome::NotYet(Reason::Broken));
+    let nonsense = outcome(vec!["SSH-2.0\r\n".to_owned()]).await;
+    assert_eq!(nonsense.0, Outcome::NotYet(Reason::Broken));
+}
+
+#[tokio::test]
+async fn the_deadline_is_for_all_of_it() {
+    let (silent, http_port) = listener().await;
+    let deadline = Duration::from_millis(50);
+    let settings = Settings {
+        http_port,
+        deadline,
+        ..Settings::default()
+    };
+    let found = check("127.0.0.1", settings).await;
+    assert_eq!(found, Outcome::NotYet(Reason::TimedOut(deadline)));
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_token_that_would_change_the_request_is_refused() {
+    let check = SelfCheck::new(Settings::default()).unwrap();
+    for token in ["", "a b", "a/../b", "a?b", "a\r\nb", "a%2f"] {
+        let found = check.check("localhost", token, KEY).await;
+        assert_eq!(found, Outcome::NotYet(Reason::BadName), "{token:?}");
+    }
+}
+
+#[test]
+fn the_default_ports_are_left_out_of_the_host_and_ipv6_is_bracketed() {
+    let first = |domain, port| Target::first(domain, "tok", port).ok().unwrap().authority();
+    assert_eq!(first("Example.com", 80), "example.com");
+    assert_eq!(first("example.com", 5002), "example.com:5002");
+    assert_eq!(first("2001:db8::7", 80), "[2001:db8::7]");
+    assert!("2001:db8::7".parse::<IpAddr>().is_ok());
+}
