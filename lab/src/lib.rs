@@ -56,6 +56,7 @@ impl Tier {
 
 /// What may differ from lab to lab.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Options {
     /// Where the lab lives. Default: a new directory below the system's temporary one.
     pub dir: Option<PathBuf>,
@@ -63,6 +64,8 @@ pub struct Options {
     pub audit: bool,
     /// Pebble wants an external account binding: key id `kid-1` with [`EAB_KEY`].
     pub eab: bool,
+    /// Traefik serves the Gateway API too, through the Gateway `default/traefik`.
+    pub gateway: bool,
     /// Pebble's environment, for example `PEBBLE_WFE_NONCEREJECT`, over the default `PEBBLE_VA_NOSLEEP=1`.
     pub pebble: Vec<(String, String)>,
     /// More flags of the API server.

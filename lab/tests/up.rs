@@ -182,16 +182,27 @@ fn failed_start_says_which_part() {
     assert!(error.contains("unknown flag: --no-such-flag"), "{error}");
 }
 
+/// Runs itself in another process, which kills itself.
 #[test]
 fn crashed_program_takes_its_lab_along() -> Result<()> {
     if !is_root() {
         println!("SKIPPED (needs root): crashed_program_takes_its_lab_along");
         return Ok(());
     }
+    if let Some(dir) = env::var_os("CRASH_DIR") {
+        let _lab = Lab::start(
+            Tier::Control,
+            &Options {
+                dir: Some(dir.into()),
+                ..Options::default()
+            },
+        )?;
+        output(Command::new("sh").args(["-c", "kill -KILL $PPID"]))?;
+    }
     let dir = env::temp_dir().join(format!("everleaf-crash-{}", process::id()));
     let mut crash = Command::new(env::current_exe()?);
     crash
-        .args(["--exact", "crash", "--ignored"])
+        .args(["--exact", "crashed_program_takes_its_lab_along"])
         .env("CRASH_DIR", &dir);
     let status = crash.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
     assert_eq!(status.signal(), Some(9));
@@ -200,23 +211,6 @@ fn crashed_program_takes_its_lab_along() -> Result<()> {
         thread::sleep(Duration::from_millis(20));
     }
     ensure_gone(&dir)
-}
-
-#[test]
-#[ignore = "a part of crashed_program_takes_its_lab_along"]
-fn crash() -> Result<()> {
-    let Some(dir) = env::var_os("CRASH_DIR") else {
-        return Ok(());
-    };
-    let _lab = Lab::start(
-        Tier::Control,
-        &Options {
-            dir: Some(dir.into()),
-            ..Options::default()
-        },
-    )?;
-    output(Command::new("sh").args(["-c", "kill -KILL $PPID"]))?;
-    Ok(())
 }
 
 /// Which of a lab's ports somebody listens at on the host. Other ports may belong to other tests.
