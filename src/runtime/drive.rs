@@ -24,9 +24,6 @@ use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::{certificate, certificate_request, challenge, ingress, issuer, order};
 use crate::telemetry::metrics::Metrics;
 
-/// How soon a plan is made anew whose object had changed meanwhile.
-const STALE: Duration = Duration::from_millis(100);
-
 /// What the flags say to the controllers.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -122,7 +119,8 @@ impl Driver {
 
     fn failed(&self, key: &Key, failure: &Failure) -> Done {
         match failure {
-            Failure::Write(EffectError::Stale { .. }) => return Done::Idle(Some(STALE)),
+            // The change that made it so wakes the object before its back-off ends.
+            Failure::Write(EffectError::Stale { .. }) => return Done::Failed,
             // Nothing can be made there any more; what is there goes away by itself.
             Failure::Write(EffectError::Terminating { .. }) => return Done::Idle(None),
             _ => {}
@@ -134,9 +132,14 @@ impl Driver {
             .lock()
             .insert(key.clone(), text.clone())
             .as_ref()
-            != Some(&text)
+            == Some(&text)
         {
-            tracing::warn!(object = %key, error = text, "reconciling failed; it is tried again");
+            return Done::Failed;
+        }
+        tracing::warn!(object = %key, error = text, "reconciling failed; it is tried again");
+        if matches!(failure, Failure::Write(EffectError::Foreign { .. })) {
+            self.events
+                .post(key, "", Event::warning("everleaf", "NameTaken", text));
         }
         Done::Failed
     }
@@ -159,7 +162,7 @@ impl Driver {
 
     async fn certificate(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let settings = &self.settings.certificate;
-        let Some(seen) = certificate::observe(&self.reader, key).await? else {
+        let Some(seen) = certificate::observe(&self.reader, key, now()).await? else {
             return Ok(());
         };
         let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();

@@ -2,12 +2,14 @@
 //! metadata in return, and tells which version an informer has to show before its object is
 //! reconciled again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
 use kube::{Client, Resource};
@@ -98,9 +100,9 @@ struct ReplyMeta {
     #[serde(default)]
     resource_version: String,
     #[serde(default)]
-    labels: std::collections::BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
     #[serde(default)]
-    owner_references: Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference>,
+    owner_references: Vec<OwnerReference>,
 }
 
 /// Where a kind lives.
@@ -307,10 +309,10 @@ impl Effects {
                     .get(name, &kube::api::GetParams::default())
                     .map_err(|e| bug(&what, &e))?;
                 let reply = self.send(&what, existing).await?;
-                if same_owner(meta, &reply.metadata) {
-                    Ok(seen(informer, &reply))
-                } else {
-                    Err(EffectError::Foreign { what })
+                match owner(meta, &reply.metadata) {
+                    Owner::Same => Ok(seen(informer, &reply)),
+                    Owner::Former => Err(EffectError::Stale { what }),
+                    Owner::Other => Err(EffectError::Foreign { what }),
                 }
             }
             Err(error) => Err(error),
@@ -542,24 +544,40 @@ fn typed<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Value {
     value
 }
 
-/// Whether the object that is there has the controller that ours would have; for one without
-/// controller, whether it is marked as this program's.
-fn same_owner(
-    wanted: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    found: &ReplyMeta,
-) -> bool {
+/// Whose an object is that has the name of one of ours.
+#[derive(Debug, PartialEq, Eq)]
+enum Owner {
+    /// It is the one that was to be made.
+    Same,
+    /// Its owner was replaced by one of the same name; the garbage collector takes it away.
+    Former,
+    /// Somebody else's.
+    Other,
+}
+
+/// By the controller that ours would have; an object without one is ours if it says so.
+fn owner(wanted: &ObjectMeta, found: &ReplyMeta) -> Owner {
+    let mark =
+        |labels: Option<&BTreeMap<String, String>>| labels?.get(labels::MANAGED_BY_LABEL).cloned();
     let controller = wanted
         .owner_references
         .iter()
         .flatten()
         .find(|o| o.controller == Some(true));
-    if let Some(owner) = controller {
-        found.owner_references.iter().any(|o| o.uid == owner.uid)
+    let Some(controller) = controller else {
+        let same = mark(wanted.labels.as_ref()) == mark(Some(&found.labels));
+        return if same { Owner::Same } else { Owner::Other };
+    };
+    let found = &found.owner_references;
+    if found.iter().any(|o| o.uid == controller.uid) {
+        Owner::Same
+    } else if found
+        .iter()
+        .any(|o| o.kind == controller.kind && o.name == controller.name)
+    {
+        Owner::Former
     } else {
-        let mark = |labels: &std::collections::BTreeMap<String, String>| {
-            labels.get(labels::MANAGED_BY_LABEL).cloned()
-        };
-        wanted.labels.as_ref().and_then(mark) == mark(&found.labels)
+        Owner::Other
     }
 }
 

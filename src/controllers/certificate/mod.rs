@@ -12,7 +12,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 pub use observe::observe;
@@ -23,6 +23,9 @@ use super::facts::{KeyFact, RequestFact, SecretFact};
 use crate::api::meta::Condition;
 use crate::api::{Certificate, CertificateStatus};
 use crate::pki::{KeyAlgorithm, KeyEncoding, RequestParams};
+
+/// How long a request may wait for approval or an external issuer before that is worth a word.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// What the flags say about Certificates (contract §7.2).
 #[derive(Debug, Clone)]

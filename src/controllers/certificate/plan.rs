@@ -11,7 +11,7 @@ use super::policy::{self, Violation};
 use super::renewal::{failure_delay, renewal_time};
 use super::request::{Invalid, Wanted, certificate_request, key_secret_name};
 use super::secret::{SecretData, metadata_is_intact, next_key, target};
-use super::{Effect, IssuerState, KeySource, Observation, Outcome, Settings};
+use super::{Effect, IssuerState, KeySource, Observation, Outcome, PATIENCE, Settings};
 use crate::api::meta::{Condition, IssuerReference};
 use crate::controllers::action::{Action, Event, Object, Plan, SecretObject, Target, patch_status};
 use crate::controllers::facts::{Identity, KeyFact, RequestFact};
@@ -193,6 +193,13 @@ impl<'a> Step<'a> {
                 self.fail(reason, ready.and_then(|c| c.message.as_deref()));
             }
             "Issued" => self.answer(&request, wanted),
+            _ if !request.approved || self.o.issuer == IssuerState::External => {
+                let since = self.now.duration_since(request.id.created);
+                if since < PATIENCE {
+                    self.plan
+                        .sooner(Duration::try_from(PATIENCE - since).unwrap_or_default());
+                }
+            }
             _ => {}
         }
     }
@@ -343,7 +350,7 @@ impl<'a> Step<'a> {
                 .push(Event::normal(REQUESTS, "Requested", message));
         }
         self.after
-            .push(Action::Create(Box::new(Object::CertificateRequest(
+            .push(Action::Ensure(Box::new(Object::CertificateRequest(
                 request,
             ))));
     }

@@ -37,6 +37,13 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
             ..Plan::idle()
         };
     }
+    if o.issuer.is_none() {
+        // Nobody can say any more where the answers are to be: take them away until somebody can.
+        return Plan {
+            actions: delete_all(o),
+            ..Plan::idle()
+        };
+    }
     let acme = o
         .issuer
         .as_ref()
