@@ -81,6 +81,7 @@ impl Index {
 }
 
 /// A change that an informer delivers.
+#[allow(clippy::large_enum_variant, reason = "moved once, into the store")]
 #[derive(Debug)]
 pub enum Change {
     /// Added or modified.
@@ -366,9 +367,14 @@ impl Inner {
         if let Some(uid) = owner_uid(&object.metadata, "Ingress") {
             self.children(Kind::Certificate)
                 .remove(&name.0, &uid, &name.1);
-            let parents = self.ingresses.iter().filter(|(_, i)| i.id.uid == uid);
-            keys.extend(parents.map(|(n, _)| key(Kind::Ingress, n)));
         }
+        // Whoever controlled it: an Ingress that wants one of this name may make its own now.
+        let names_it = |i: &IngressFact| i.tls.iter().any(|(_, s)| s.as_deref() == Some(&*name.1));
+        let ingresses = self
+            .ingresses
+            .iter()
+            .filter(|(n, i)| n.0 == name.0 && names_it(i));
+        keys.extend(ingresses.map(|(n, _)| key(Kind::Ingress, n)));
         let rivals = self.by_secret.names(&name.0, &object.spec.secret_name);
         keys.extend(rivals.map(|n| key(Kind::Certificate, &(name.0.clone(), n.clone()))));
         keys

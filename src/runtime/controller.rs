@@ -37,12 +37,13 @@ use crate::telemetry::metrics::{AcmeRequest, Metrics};
 /// The longest time that reconciles under way get after a SIGTERM.
 const DRAIN: Duration = Duration::from_secs(8);
 /// A clock that moved by more than this against the monotonic one fails liveness, as in cert-manager.
-const SKEW: Duration = Duration::from_secs(300);
+const SKEW: Duration = Duration::from_mins(5);
 
 /// Run until a signal, or until the Lease is lost.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let ignored = options.without_effect();
     if !ignored.is_empty() {
+        let ignored: Vec<_> = ignored.iter().map(|name| format!("--{name}")).collect();
         tracing::warn!(
             flags = ignored.join(" "),
             "flags without effect in this version"

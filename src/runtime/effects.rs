@@ -22,7 +22,7 @@ use crate::controllers::action::{Action, Object, Target};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::{Informer, Seen};
-use crate::solvers::http01::service::{DIRECT_NAME, DIRECT_SELECTOR};
+use crate::solvers::http01::service::DIRECT_NAME;
 use crate::telemetry::metrics::Metrics;
 
 /// The longest time that a write may take.
@@ -404,12 +404,17 @@ impl Effects {
         if !matches!(answer, Ok(_) | Err(EffectError::Stale { .. })) {
             answer?;
         }
-        let what = format!("delete EndpointSlices of {namespace}/{DIRECT_NAME}");
-        let list = kube::api::ListParams::default().labels(DIRECT_SELECTOR);
-        let request = Request::new(EndpointSlice::url_path(&(), Some(namespace)))
-            .delete_collection(&DeleteParams::background(), &list)
-            .map_err(|e| bug(&what, &e))?;
-        self.send(&what, request).await?;
+        for family in ["ipv4", "ipv6"] {
+            let name = format!("{DIRECT_NAME}-{family}");
+            let what = format!("delete EndpointSlice {namespace}/{name}");
+            let request = Request::new(EndpointSlice::url_path(&(), Some(namespace)))
+                .delete(&name, &DeleteParams::background())
+                .map_err(|e| bug(&what, &e))?;
+            let answer = self.send(&what, request).await;
+            if !matches!(answer, Ok(_) | Err(EffectError::Stale { .. })) {
+                answer?;
+            }
+        }
         Ok(vec![])
     }
 
@@ -548,14 +553,13 @@ fn same_owner(
         .iter()
         .flatten()
         .find(|o| o.controller == Some(true));
-    match controller {
-        Some(owner) => found.owner_references.iter().any(|o| o.uid == owner.uid),
-        None => {
-            let mark = |labels: &std::collections::BTreeMap<String, String>| {
-                labels.get(labels::MANAGED_BY_LABEL).cloned()
-            };
-            wanted.labels.as_ref().and_then(mark) == mark(&found.labels)
-        }
+    if let Some(owner) = controller {
+        found.owner_references.iter().any(|o| o.uid == owner.uid)
+    } else {
+        let mark = |labels: &std::collections::BTreeMap<String, String>| {
+            labels.get(labels::MANAGED_BY_LABEL).cloned()
+        };
+        wanted.labels.as_ref().and_then(mark) == mark(&found.labels)
     }
 }
 

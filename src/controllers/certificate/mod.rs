@@ -152,12 +152,12 @@ impl Observation {
 
     /// The revision that is being issued, or would be.
     pub fn next_revision(&self) -> i64 {
-        i64::from(self.status().revision.unwrap_or_default()) + 1
+        self.status().revision.unwrap_or_default() + 1
     }
 
     /// The request that gave the certificate in the Secret, if it is still there.
     pub fn current_request(&self) -> Option<&RequestFact> {
-        let revision = i64::from(self.status().revision?);
+        let revision = self.status().revision?;
         self.requests
             .iter()
             .find(|r| r.revision == Some(revision))

@@ -104,10 +104,11 @@ impl<'a> Step<'a> {
             reason: "IncorrectCertificate",
             message: format!("Secret \"{secret}\" belongs to Certificate \"{rival}\""),
         });
-        why.message += &format!(
+        let note = format!(
             " Certificate \"{rival}\" has spec.secretName \"{secret}\" too and keeps it; give this one a \
              Secret of its own."
         );
+        why.message.push_str(&note);
         self.ready(Some(&why), None);
     }
 
@@ -615,7 +616,7 @@ impl<'a> Step<'a> {
         if changed || self.settings.min_backoff.is_zero() || self.o.cause_ended(failed) {
             return None;
         }
-        let attempts = i64::from(status.failed_issuance_attempts.unwrap_or_default());
+        let attempts = status.failed_issuance_attempts.unwrap_or_default();
         let delay = failure_delay(
             attempts,
             self.settings.min_backoff,
@@ -648,11 +649,11 @@ impl<'a> Step<'a> {
                 let mut message = violation.message.clone();
                 if let Some(cause) = &self.o.cause {
                     let stop = if message.ends_with('.') { "" } else { "." };
-                    message += &format!("{stop} {cause}");
+                    message = format!("{message}{stop} {cause}");
                 }
                 if let Some(next) = next {
-                    message += &format!(
-                        " Next attempt at {next:.0}, or as soon as the cause has changed."
+                    message = format!(
+                        "{message} Next attempt at {next:.0}, or as soon as the cause has changed."
                     );
                 }
                 condition("Ready", false, violation.reason, message, generation)

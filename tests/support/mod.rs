@@ -1,0 +1,347 @@
+//! A lab with the CRDs and the operator in it. One a test binary: tests take a namespace each.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests wait by the wall clock and fail by panicking; JSON without an entry is null"
+)]
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use lab::{Lab, Options, Process, Tier};
+use serde_json::Value;
+
+/// Long enough for a loaded machine; a test that waits this long has failed.
+pub const DEADLINE: Duration = Duration::from_mins(1);
+
+/// A lab with the operator as a process in it.
+pub struct Cluster {
+    pub lab: Lab,
+    operator: parking_lot::Mutex<Option<Process>>,
+}
+
+/// The binary under test.
+pub fn everleaf() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_everleaf"))
+}
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+impl Cluster {
+    /// A control lab with the CRDs; no operator yet.
+    pub fn start(options: &Options) -> Result<Self> {
+        Self::of(Tier::Control, options)
+    }
+
+    /// A lab of this tier with the CRDs; no operator yet.
+    pub fn of(tier: Tier, options: &Options) -> Result<Self> {
+        let lab = Lab::start(tier, options)?;
+        let crds = repository().join("crds");
+        lab.kubectl(&["apply", "--server-side", "-f", &crds.to_string_lossy()])?;
+        lab.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "crd",
+            "--all",
+            "--timeout=30s",
+        ])?;
+        Ok(Self {
+            lab,
+            operator: parking_lot::Mutex::default(),
+        })
+    }
+
+    /// Start the operator, or start it anew, with these arguments beside the usual ones.
+    pub fn operator(&self, arguments: &[&str]) -> Result<()> {
+        self.stop_operator()?;
+        let mut command = self.lab.command(everleaf());
+        command
+            .args([
+                "controller",
+                "--v=4",
+                "--leader-election-retry-period=1s",
+                "--http01-mode=Direct",
+            ])
+            .args(arguments)
+            .env("POD_IP", lab::ADDRESS);
+        *self.operator.lock() = Some(self.lab.spawn("everleaf", command)?);
+        Ok(())
+    }
+
+    /// End the operator by SIGTERM and wait for it.
+    pub fn stop_operator(&self) -> Result<()> {
+        if let Some(process) = self.operator.lock().take() {
+            process.signal("TERM")?;
+            process.wait(Duration::from_secs(15))?;
+        }
+        Ok(())
+    }
+
+    /// End the operator at once, as a crash would.
+    pub fn kill_operator(&self) -> Result<()> {
+        if let Some(process) = self.operator.lock().take() {
+            process.kill()?;
+        }
+        Ok(())
+    }
+
+    /// The operator's process id.
+    pub fn operator_pid(&self) -> Result<u32> {
+        self.operator
+            .lock()
+            .as_ref()
+            .context("no operator runs")?
+            .pid()
+    }
+
+    /// Everything that the operator has logged.
+    pub fn operator_log(&self) -> Result<String> {
+        self.operator
+            .lock()
+            .as_ref()
+            .context("no operator runs")?
+            .log()
+    }
+
+    /// A namespace for one test.
+    pub fn namespace(&self, name: &str) -> Result<Namespace<'_>> {
+        self.lab.kubectl(&["create", "namespace", name])?;
+        Ok(Namespace {
+            cluster: self,
+            name: name.to_owned(),
+        })
+    }
+
+    /// The CA bundle of the ACME server's own TLS, base64, as `caBundle` takes it.
+    pub fn ca_bundle(&self) -> Result<String> {
+        use base64::Engine as _;
+        Ok(base64::engine::general_purpose::STANDARD.encode(self.lab.acme_ca_pem()?))
+    }
+
+    /// An ACME Issuer with one HTTP-01 solver; `solver` is its `ingress` in YAML flow style.
+    pub fn acme_issuer(&self, name: &str, profile: &str, solver: &str) -> Result<String> {
+        Ok(format!(
+            "apiVersion: cert-manager.io/v1\nkind: Issuer\nmetadata: {{name: {name}}}\nspec:\n  acme:\n    \
+             server: {}\n    caBundle: {}\n    profile: {profile}\n    privateKeySecretRef: {{name: {name}-account}}\n    \
+             solvers: [{{http01: {{ingress: {solver}}}}}]\n",
+            self.lab.acme_directory(),
+            self.ca_bundle()?,
+        ))
+    }
+}
+
+/// A Certificate in YAML. `rest` are further lines of its spec in flow style, comma-separated.
+pub fn certificate(name: &str, issuer: &str, dns_name: &str, rest: &str) -> String {
+    let comma = if rest.is_empty() { "" } else { ", " };
+    format!(
+        "{{apiVersion: cert-manager.io/v1, kind: Certificate, metadata: {{name: {name}}}, spec: {{secretName: {name}, \
+         dnsNames: [{dns_name}], privateKey: {{algorithm: ECDSA}}, issuerRef: {{name: {issuer}}}{comma}{rest}}}}}"
+    )
+}
+
+/// A namespace of a [`Cluster`].
+pub struct Namespace<'a> {
+    pub cluster: &'a Cluster,
+    pub name: String,
+}
+
+impl Namespace<'_> {
+    /// Apply YAML in this namespace.
+    pub fn apply(&self, yaml: &str) -> Result<()> {
+        let file = self.cluster.lab.dir().join(format!("{}.yaml", self.name));
+        std::fs::write(&file, yaml)?;
+        self.kubectl(&["apply", "-f", &file.to_string_lossy()])?;
+        Ok(())
+    }
+
+    /// Run kubectl in this namespace.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let mut all = vec!["--namespace", self.name.as_str()];
+        all.extend(arguments);
+        self.cluster.lab.kubectl(&all)
+    }
+
+    /// One object.
+    pub fn get(&self, kind: &str, name: &str) -> Result<Value> {
+        Ok(serde_json::from_str(
+            &self.kubectl(&["get", kind, name, "-o", "json"])?,
+        )?)
+    }
+
+    /// All objects of a kind.
+    pub fn list(&self, kind: &str) -> Result<Vec<Value>> {
+        let list: Value = serde_json::from_str(&self.kubectl(&["get", kind, "-o", "json"])?)?;
+        Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// A condition of an object; null when it has none of that type.
+    pub fn condition(&self, kind: &str, name: &str, condition: &str) -> Result<Value> {
+        let object = self.get(kind, name)?;
+        let all = object["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        Ok(all
+            .into_iter()
+            .find(|c| c["type"] == condition)
+            .unwrap_or_default())
+    }
+
+    /// Wait until an object satisfies `holds`; at the deadline, say what it looked like last.
+    pub fn until(
+        &self,
+        deadline: Duration,
+        kind: &str,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let end = Instant::now() + deadline;
+        loop {
+            let last = match self.get(kind, name) {
+                Ok(object) if holds(&object) => return Ok(object),
+                Ok(object) => serde_json::to_string_pretty(&object["status"])?,
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() > end {
+                bail!(
+                    "{kind} {}/{name}: not {what} after {deadline:?}; last: {last}",
+                    self.name
+                );
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Wait until a Certificate is Ready for its current generation and nothing is under way.
+    pub fn ready(&self, name: &str, deadline: Duration) -> Result<Value> {
+        self.until(deadline, "certificate", name, "Ready", is_ready)
+    }
+
+    /// Wait until the message of a Certificate's Ready condition contains all of `words`.
+    pub fn says(&self, name: &str, words: &[&str], deadline: Duration) -> Result<String> {
+        let object = self.until(
+            deadline,
+            "certificate",
+            name,
+            &format!("saying {words:?}"),
+            |object| {
+                let message = ready_condition(object)["message"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
+                words.iter().all(|word| message.contains(word))
+            },
+        )?;
+        Ok(ready_condition(&object)["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
+    }
+
+    /// Wait until there is no object of these kinds left.
+    pub fn none_left(&self, kinds: &[&str], deadline: Duration) -> Result<()> {
+        let end = Instant::now() + deadline;
+        loop {
+            let mut left = Vec::new();
+            for kind in kinds {
+                left.extend(
+                    self.list(kind)?
+                        .iter()
+                        .map(|o| format!("{kind}/{}", o["metadata"]["name"])),
+                );
+            }
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                bail!("left in {} after {deadline:?}: {left:?}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// One entry of a Secret, decoded.
+    pub fn secret_entry(&self, name: &str, entry: &str) -> Result<Vec<u8>> {
+        use base64::Engine as _;
+        let secret = self.get("secret", name)?;
+        let text = secret["data"][entry]
+            .as_str()
+            .with_context(|| format!("no {entry} in Secret {name}"))?;
+        Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
+    }
+
+    /// Check with openssl that key and certificate of a Secret belong together.
+    pub fn pair_matches(&self, secret: &str) -> Result<()> {
+        let directory = self.cluster.lab.dir();
+        let key = directory.join(format!("{}-{secret}.key", self.name));
+        let certificate = directory.join(format!("{}-{secret}.crt", self.name));
+        std::fs::write(&key, self.secret_entry(secret, "tls.key")?)?;
+        std::fs::write(&certificate, self.secret_entry(secret, "tls.crt")?)?;
+        let public = |command: &[&str], file: &Path| -> Result<String> {
+            let mut openssl = self.cluster.lab.command("openssl");
+            openssl.args(command).arg("-in").arg(file);
+            lab::output(&mut openssl)
+        };
+        let of_key = public(&["pkey", "-pubout"], &key)?;
+        let of_certificate = public(&["x509", "-noout", "-pubkey"], &certificate)?;
+        if of_key != of_certificate {
+            bail!(
+                "Secret {}/{secret}: the key is not the certificate's",
+                self.name
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The Ready condition; null without one.
+pub fn ready_condition(object: &Value) -> Value {
+    let all = object["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    all.into_iter()
+        .find(|c| c["type"] == "Ready")
+        .unwrap_or_default()
+}
+
+/// Ready for its current generation, and nothing under way.
+pub fn is_ready(object: &Value) -> bool {
+    let all = object["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let ready = ready_condition(object);
+    let issuing = all
+        .iter()
+        .any(|c| c["type"] == "Issuing" && c["status"] == "True");
+    ready["status"] == "True"
+        && ready["observedGeneration"] == object["metadata"]["generation"]
+        && !issuing
+}
+
+/// The cluster that all tests of a binary share, made by the first.
+pub fn shared(
+    cell: &'static OnceLock<Cluster>,
+    make: impl FnOnce() -> Result<Cluster>,
+) -> &'static Cluster {
+    cell.get_or_init(|| make().expect("the lab starts"))
+}
+
+/// Whether this machine can run labs; says so loudly when it cannot.
+pub fn can_run(test: &str) -> bool {
+    let root = lab::is_root();
+    if !root {
+        println!("SKIPPED (needs root): {test}");
+    }
+    root
+}
