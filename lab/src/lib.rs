@@ -14,6 +14,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs,
+    io::Write,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{self as std_process, Command, Stdio},
@@ -315,8 +316,16 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&result.stdout).into_owned())
 }
 
-/// Whether labs can be started here.
-pub fn is_root() -> bool {
+/// Whether `test` has to be skipped, because only root can start labs. Says so where the test harness does not hide it.
+pub fn skipped(test: &str) -> bool {
+    let skipped = !is_root();
+    if skipped {
+        let _ = writeln!(std::io::stderr(), "SKIPPED (needs root): {test}");
+    }
+    skipped
+}
+
+fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
