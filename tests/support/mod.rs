@@ -339,9 +339,5 @@ pub fn shared(
 
 /// Whether this machine can run labs; says so loudly when it cannot.
 pub fn can_run(test: &str) -> bool {
-    let root = lab::is_root();
-    if !root {
-        println!("SKIPPED (needs root): {test}");
-    }
-    root
+    !lab::skipped(test)
 }
