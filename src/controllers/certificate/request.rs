@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use crate::api::duration::parse_go_duration;
 use crate::api::{
     Certificate, CertificateRequest, CertificateRequestSpec, CertificateSpec, labels, names,
 };
@@ -72,11 +73,36 @@ impl TryFrom<&CertificateSpec> for Wanted {
                            otherNames is needed";
             return Err(invalid("spec", problem));
         }
+        if let Some(algorithm) = params.signature_algorithm
+            && !algorithm.fits(key)
+        {
+            let problem = format!(
+                "{algorithm} is no signature of {key} keys; leave it out, or use one that fits spec.privateKey"
+            );
+            return Err(invalid("spec.signatureAlgorithm", problem));
+        }
+        check_duration(spec)?;
+        params.check().map_err(|e| invalid("spec", e.to_string()))?;
         Ok(Self {
             key,
             encoding: encoding(spec),
             params,
         })
+    }
+}
+
+/// A lifetime that no issuer could read.
+fn check_duration(spec: &CertificateSpec) -> Result<(), Invalid> {
+    let Some(text) = &spec.duration else {
+        return Ok(());
+    };
+    match parse_go_duration(text) {
+        Ok(duration) if duration.is_positive() => Ok(()),
+        Ok(_) => Err(invalid(
+            "spec.duration",
+            format!("{text} is no lifetime; use 1h or more"),
+        )),
+        Err(problem) => Err(invalid("spec.duration", problem.to_string())),
     }
 }
 
