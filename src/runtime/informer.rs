@@ -192,7 +192,12 @@ impl Informers {
                 Ok(event) => self.take(informer, event, &mut list, &reduce),
                 Err(error) => {
                     self.metrics.informer_restarted(informer.name());
-                    tracing::warn!(informer = informer.name(), %error, "watch failed; it is started again");
+                    let error = brief(&error);
+                    tracing::warn!(
+                        informer = informer.name(),
+                        error,
+                        "watch failed; it is started again"
+                    );
                 }
             }
         }
@@ -301,6 +306,25 @@ impl Informers {
             .map(Informer::name)
             .collect()
     }
+}
+
+/// A failed watch in one line, with what to do where that is known.
+fn brief(error: &watcher::Error) -> String {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(kube::Error::Api(status)) = current.downcast_ref() {
+            let hint = match status.code {
+                404 => ": the CustomResourceDefinition is not installed; apply crds/",
+                403 => {
+                    ": the ClusterRole of this operator lacks the right; compare it with the chart's"
+                }
+                _ => "",
+            };
+            return format!("{} {}{hint}", status.code, status.message.trim());
+        }
+        cause = current.source();
+    }
+    error.to_string()
 }
 
 /// A list in the making.

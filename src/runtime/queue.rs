@@ -21,8 +21,8 @@ use crate::controllers::progress::{Progress, Seen};
 pub const HOLD: Duration = Duration::from_secs(10);
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-const LAST_BACKOFF: Duration = Duration::from_secs(60);
-const LAST_QUARANTINE: Duration = Duration::from_secs(3600);
+const LAST_BACKOFF: Duration = Duration::from_mins(1);
+const LAST_QUARANTINE: Duration = Duration::from_hours(1);
 
 /// How a reconcile ended.
 #[derive(Debug)]
