@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::AccountsInUse;
 use super::clock::{monotonic, now};
 use super::crash::{Stage, point};
 use super::drive::Driver;
@@ -23,7 +24,7 @@ use super::options::Options;
 use super::queue::Queue;
 use super::scrape::Scrape;
 use super::signing::Signer;
-use super::tenants::Tenants;
+use super::validations::Validations;
 use crate::acme::{CallStage, Hooks};
 use crate::controllers::key::Kind;
 use crate::controllers::progress::Progress;
@@ -61,7 +62,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     metrics.set_objects(Arc::new(Scrape::new(store.clone())));
     let recoveries = Arc::new(Recoveries::default());
     let check = SelfCheck::new(SelfCheckSettings::default()).context("TLS for the self-check")?;
-    let tenants = Arc::new(Tenants::new(check, hooks(&metrics), recoveries.clone()));
+    let signer = Arc::new(Signer::default());
+    let accounts = AccountsInUse::new(hooks(&metrics), signer.clone());
+    let validations = Arc::new(Validations::new(check, recoveries.clone()));
     let effects = Effects::new(client.clone(), metrics.clone());
     let (events, _poster) = Events::start(effects.clone(), &options.cluster_resource_namespace);
 
@@ -75,7 +78,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let watches = informers.start(&client, namespace);
 
     let (leads, mut led) = watch::channel(false);
-    serve(&options, &metrics, &informers, &tenants, &leads, &stop).await?;
+    serve(&options, &metrics, &informers, &validations, &leads, &stop).await?;
     let lease = options.leader_elect.then(|| {
         let settings = options.lease(identity());
         tokio::spawn(lease::hold(
@@ -99,8 +102,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         queue,
         effects,
         events,
-        signer: Signer::default(),
-        tenants,
+        signer,
+        accounts,
+        validations,
         metrics: metrics.clone(),
         settings,
         errors: parking_lot::Mutex::default(),
@@ -216,7 +220,7 @@ async fn serve(
     options: &Options,
     metrics: &Arc<Metrics>,
     informers: &Arc<Informers>,
-    tenants: &Arc<Tenants>,
+    validations: &Arc<Validations>,
     leads: &watch::Sender<bool>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -247,7 +251,7 @@ async fn serve(
             .context("--http01-port")?;
         tokio::spawn(responder::respond(
             listener,
-            tenants.tokens.clone(),
+            validations.tokens.clone(),
             stop.clone(),
         ));
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lab::Options;
-use support::{Cluster, DEADLINE, certificate, shared};
+use support::{Cluster, DEADLINE, can_run, certificate, shared, this_test};
 
 /// How long the operator may take to say what is wrong, and to go on once it is put right.
 const SAID: Duration = Duration::from_secs(30);
@@ -35,13 +35,15 @@ static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 const FLAGS: [&str; 1] = ["--leader-elect=false"];
 
 fn cluster() -> Option<&'static Cluster> {
-    shared(&CLUSTER, || {
-        let cluster = Cluster::start(&Options {
-            pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
-            ..Options::default()
-        })?;
-        cluster.operator(&FLAGS)?;
-        Ok(cluster)
+    can_run(&this_test()).then(|| {
+        shared(&CLUSTER, || {
+            let cluster = Cluster::start(&Options {
+                pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
+                ..Options::default()
+            })?;
+            cluster.operator(&FLAGS)?;
+            Ok(cluster)
+        })
     })
 }
 
