@@ -75,7 +75,7 @@ fn a_host_that_resolves_nowhere() -> Result<()> {
     let namespace = cluster.namespace("nowhere")?;
     namespace.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
     namespace.apply(&certificate("site", "pebble", "x.nowhere.example.com", ""))?;
-    let words = ["x.nowhere.example.com", "does not resolve", "DNS"];
+    let words = ["x.nowhere.example.com", "does not resolve", "add a DNS record"];
     namespace.says("site", &words, SAID)?;
     cluster.dns_update("add x.nowhere.example.com 1 A 10.244.0.1")?;
     recovers(&namespace)
@@ -95,9 +95,10 @@ fn a_host_that_the_ca_could_not_resolve() -> Result<()> {
     namespace.apply(&certificate("site", "pebble", "y.nowhere.example.com", ""))?;
     let words = [
         "y.nowhere.example.com",
-        "urn:ietf:params:acme:error:dns",
+        // Pebble's word for a name that does not resolve.
+        "urn:ietf:params:acme:error:connection",
+        "Correct the DNS record of the name",
         "Next attempt at",
-        "DNS",
     ];
     namespace.says("site", &words, SAID)?;
     namespace.none_left(&["ingress", "service", "endpointslice", "pod"], SAID)?;

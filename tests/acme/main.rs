@@ -38,6 +38,7 @@ fn cluster() -> Option<&'static Cluster> {
     can_run(&this_test()).then(|| {
         shared(&CLUSTER, || {
             let cluster = Cluster::start(&Options {
+                audit: true,
                 pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
                 ..Options::default()
             })?;
