@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use http::HeaderValue;
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -187,6 +188,8 @@ async fn client(options: &Options) -> anyhow::Result<Client> {
     // Retries are ours: each call has a deadline, and each object a back-off.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
+    let agent = HeaderValue::from_static(concat!("everleaf/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((http::header::USER_AGENT, agent));
     Client::try_from(config).context("the client of the API server")
 }
 

@@ -75,7 +75,11 @@ fn a_host_that_resolves_nowhere() -> Result<()> {
     let namespace = cluster.namespace("nowhere")?;
     namespace.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
     namespace.apply(&certificate("site", "pebble", "x.nowhere.example.com", ""))?;
-    let words = ["x.nowhere.example.com", "does not resolve", "add a DNS record"];
+    let words = [
+        "x.nowhere.example.com",
+        "does not resolve",
+        "add a DNS record",
+    ];
     namespace.says("site", &words, SAID)?;
     cluster.dns_update("add x.nowhere.example.com 1 A 10.244.0.1")?;
     recovers(&namespace)

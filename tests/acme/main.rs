@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lab::Options;
-use support::{Cluster, DEADLINE, can_run, certificate, shared, this_test};
+use support::{Cluster, DEADLINE, certificate, shared};
 
 /// How long the operator may take to say what is wrong, and to go on once it is put right.
 const SAID: Duration = Duration::from_secs(30);
@@ -35,16 +35,14 @@ static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 const FLAGS: [&str; 1] = ["--leader-elect=false"];
 
 fn cluster() -> Option<&'static Cluster> {
-    can_run(&this_test()).then(|| {
-        shared(&CLUSTER, || {
-            let cluster = Cluster::start(&Options {
-                audit: true,
-                pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
-                ..Options::default()
-            })?;
-            cluster.operator(&FLAGS)?;
-            Ok(cluster)
-        })
+    shared(&CLUSTER, || {
+        let cluster = Cluster::start(&Options {
+            audit: true,
+            pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
+            ..Options::default()
+        })?;
+        cluster.operator(&FLAGS)?;
+        Ok(cluster)
     })
 }
 

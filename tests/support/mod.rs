@@ -411,16 +411,9 @@ pub fn is_ready(object: &Value) -> bool {
 pub fn shared(
     cell: &'static OnceLock<Cluster>,
     make: impl FnOnce() -> Result<Cluster>,
-) -> &'static Cluster {
-    cell.get_or_init(|| make().expect("the lab starts"))
-}
-
-/// Whether this machine can run labs; says so loudly when it cannot.
-pub fn can_run(test: &str) -> bool {
-    !lab::skipped(test)
-}
-
-/// The name of the running test: the harness names its thread so.
-pub fn this_test() -> String {
-    std::thread::current().name().unwrap_or("a test").to_owned()
+) -> Option<&'static Cluster> {
+    // The harness names a test's thread after the test.
+    let test = std::thread::current();
+    (!lab::skipped(test.name().unwrap_or("a test")))
+        .then(|| cell.get_or_init(|| make().expect("the lab starts")))
 }

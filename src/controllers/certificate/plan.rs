@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::policy::{self, Violation};
@@ -23,6 +23,10 @@ const TRIGGER: &str = "cert-manager-certificates-trigger";
 const KEYS: &str = "cert-manager-certificates-key-manager";
 const REQUESTS: &str = "cert-manager-certificates-request-manager";
 const ISSUING: &str = "cert-manager-certificates-issuing";
+
+/// Times in the API are whole seconds. An attempt this long after the last one is later for everybody:
+/// its request cannot be taken for the failed one, nor a change that has led to it for one to come.
+const FRESH: SignedDuration = SignedDuration::from_secs(1);
 
 /// Plan the next step of a Certificate.
 pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
@@ -617,11 +621,16 @@ impl<'a> Step<'a> {
     fn backoff_end(&self) -> Option<Timestamp> {
         let status = self.o.status();
         let failed = status.last_failure_time.as_ref()?.0;
-        let changed = self.next_request().is_some_and(|r| {
+        let request = self.next_request();
+        let changed = request.is_some_and(|r| {
             r.compared.is_err() || !policy::request_differences(self.o, r).is_empty()
         });
-        if changed || self.settings.min_backoff.is_zero() || self.o.cause_ended(failed) {
+        if changed || self.settings.min_backoff.is_zero() {
             return None;
+        }
+        let began = request.map_or(failed, |r| r.id.created);
+        if self.o.cause_ended(began) {
+            return failed.checked_add(FRESH).ok();
         }
         let attempts = status.failed_issuance_attempts.unwrap_or_default();
         let delay = failure_delay(

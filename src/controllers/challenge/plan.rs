@@ -160,9 +160,7 @@ fn obstacle(o: &Observation, check: &str) -> String {
         );
     }
     if let Some(problem) = &o.objects.pod_problem {
-        return format!(
-            "Waiting for HTTP-01 challenge propagation: the solver Pod {problem}"
-        );
+        return format!("Waiting for HTTP-01 challenge propagation: the solver Pod {problem}");
     }
     format!("Waiting for HTTP-01 challenge propagation: {check}")
 }

@@ -6,8 +6,9 @@ mod error;
 mod place;
 mod reply;
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -15,6 +16,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
 use kube::{Client, Resource};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -35,6 +37,9 @@ use crate::telemetry::metrics::Metrics;
 /// The longest time that a write may take.
 const DEADLINE: Duration = Duration::from_secs(15);
 
+/// How long a deletion is remembered.
+const MOMENT: Duration = Duration::from_secs(30);
+
 /// Metadata is all that is read of a reply.
 const ACCEPT: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
@@ -44,12 +49,18 @@ const ACCEPT: &str =
 pub struct Effects {
     client: Client,
     metrics: Arc<Metrics>,
+    /// Uids of what was deleted a moment ago: an informer may still show it.
+    deleted: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
 impl Effects {
     /// A writer on this client.
     pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
-        Self { client, metrics }
+        Self {
+            client,
+            metrics,
+            deleted: Arc::default(),
+        }
     }
 
     /// Carry out one action; what the informers have to show before the object is reconciled again.
@@ -213,7 +224,7 @@ impl Effects {
         &self,
         object: &K,
         informer: Option<Informer>,
-        manager: &'static str,
+        manager: &str,
         ensure: bool,
     ) -> Result<Vec<Seen>, EffectError>
     where
@@ -310,6 +321,9 @@ impl Effects {
 
     /// Delete the very object that the plan has seen; one that is gone is as good.
     async fn delete(&self, target: Target, id: &Identity) -> Result<Vec<Seen>, EffectError> {
+        if self.deleted.lock().contains_key(&id.uid) {
+            return Ok(vec![]);
+        }
         let (path, informer) = target_place(target, &id.namespace);
         let what = format!("delete {target:?} {}/{}", id.namespace, id.name);
         let params = DeleteParams {
@@ -324,11 +338,16 @@ impl Effects {
         let request = Request::new(&path)
             .delete(&id.name, &params)
             .map_err(|e| bug(&what, &e))?;
-        match self.send(&what, request).await {
-            Ok(reply) => Ok(seen(Some(informer), &reply)),
-            Err(EffectError::Stale { .. }) => Ok(vec![]),
-            Err(error) => Err(error),
-        }
+        let seen = match self.send(&what, request).await {
+            Ok(reply) => seen(Some(informer), &reply),
+            Err(EffectError::Stale { .. }) => vec![],
+            Err(error) => return Err(error),
+        };
+        let now = monotonic();
+        let mut deleted = self.deleted.lock();
+        deleted.retain(|_, at| now.duration_since(*at) < MOMENT);
+        deleted.insert(id.uid.clone(), now);
+        Ok(seen)
     }
 
     async fn delete_direct(&self, namespace: &str) -> Result<Vec<Seen>, EffectError> {
@@ -359,18 +378,10 @@ impl Effects {
         &self,
         event: &k8s_openapi::api::core::v1::Event,
     ) -> Result<(), EffectError> {
-        self.post(
-            event,
-            None,
-            event
-                .source
-                .as_ref()
-                .and_then(|s| s.component.as_deref())
-                .map_or("everleaf", |_| "everleaf"),
-            false,
-        )
-        .await
-        .map(|_| ())
+        let component = event.source.as_ref().and_then(|s| s.component.as_deref());
+        self.post(event, None, component.unwrap_or("everleaf"), false)
+            .await
+            .map(|_| ())
     }
 
     async fn send(
