@@ -291,6 +291,12 @@ impl Driver {
         };
         self.validations.prepare(key, &mut seen, settings);
         let uid = seen.challenge.metadata.uid.clone().unwrap_or_default();
+        if self.reader.recoveries.since(&uid).is_some() {
+            // No informer shows it to the Certificate, whose back-off it ends.
+            if let Some(root) = self.reader.store.root_of(&seen.challenge) {
+                self.queue.add(root);
+            }
+        }
         let mut plan = challenge::plan(&seen, settings, now());
         let effect = plan.effect.take();
         self.carry_out_in_turn(key, &uid, plan, ended).await?;

@@ -76,8 +76,8 @@ impl Shared {
         let namespace = all.entry(challenge.namespace.clone()).or_default();
         let just_made = namespace.made.is_some_and(|made| now - made < SHOWN);
         let others = namespace.users.iter().any(|u| *u != challenge.name);
-        let due =
-            |action: &Action| !(just_made && makes(action)) && !(others && takes_away(action));
+        let moot = |a: &Action| (just_made && makes(a)) || (others && takes_away(a));
+        let due = |a: &Action| !moot(a);
         let actions: Vec<_> = actions.into_iter().filter(due).collect();
         if actions.iter().any(takes_away) {
             // Who joins from now on makes them anew, in the next turn.

@@ -146,36 +146,42 @@ impl Validations {
                 .self_check
                 .check(&spec.dns_name, &spec.token, &spec.key)
                 .await;
-            if probe {
-                self.probed(&key, &object, &found);
-                return;
+            if self.found(&key, &object, &found, probe) {
+                queue.add(key);
             }
-            let check = match found {
+        });
+    }
+
+    /// Take note of an answer; whether the Challenge has to know at once.
+    fn found(&self, key: &Key, object: &Challenge, found: &Checked, probe: bool) -> bool {
+        let blocked = match found {
+            Checked::Reachable => false,
+            Checked::NotYet(reason) => !reason.reached_a_server(),
+        };
+        let mut memos = self.memos.lock();
+        // Without an entry the Challenge has gone meanwhile.
+        let memo = match memos.get_mut(key) {
+            Some(memo) => memo,
+            None if probe => memos.entry(key.clone()).or_default(),
+            None => return false,
+        };
+        let before = std::mem::replace(&mut memo.blocked, blocked);
+        if !probe {
+            memo.check = match found {
                 Checked::Reachable => Check::Passed,
                 Checked::NotYet(reason) => Check::Failed {
                     reason: format!("{reason}: {}", reason.advice()),
                     at: now(),
                 },
             };
-            if let Some(memo) = self.memos.lock().get_mut(&key) {
-                memo.check = check;
-            }
-            queue.add(key);
-        });
-    }
-
-    fn probed(&self, key: &Key, object: &Challenge, found: &Checked) {
-        let reachable = match found {
-            Checked::Reachable => true,
-            Checked::NotYet(reason) => reason.reached_a_server(),
-        };
-        let mut memos = self.memos.lock();
-        let memo = memos.entry(key.clone()).or_default();
-        if reachable && memo.blocked {
+            return true;
+        }
+        let recovered = before && !blocked;
+        if recovered {
             let uid = object.metadata.uid.clone().unwrap_or_default();
             self.recoveries.note(&uid, now());
         }
-        memo.blocked = !reachable;
+        recovered
     }
 }
 

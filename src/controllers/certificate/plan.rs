@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::policy::{self, Violation};
-use super::renewal::{failure_delay, renewal_time};
+use super::renewal::{failure_delay, fresh_delay, renewal_time};
 use super::request::{Invalid, Wanted, certificate_request, key_secret_name};
 use super::secret::{SecretData, metadata_is_intact, next_key, target};
 use super::{Effect, IssuerState, KeySource, Observation, Outcome, PATIENCE, Settings};
@@ -23,10 +23,6 @@ const TRIGGER: &str = "cert-manager-certificates-trigger";
 const KEYS: &str = "cert-manager-certificates-key-manager";
 const REQUESTS: &str = "cert-manager-certificates-request-manager";
 const ISSUING: &str = "cert-manager-certificates-issuing";
-
-/// Times in the API are whole seconds. An attempt this long after the last one is later for everybody:
-/// its request cannot be taken for the failed one, nor a change that has led to it for one to come.
-const FRESH: SignedDuration = SignedDuration::from_secs(1);
 
 /// Plan the next step of a Certificate.
 pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
@@ -628,16 +624,18 @@ impl<'a> Step<'a> {
         if changed || self.settings.min_backoff.is_zero() {
             return None;
         }
-        let began = request.map_or(failed, |r| r.id.created);
-        if self.o.cause_ended(began) {
-            return failed.checked_add(FRESH).ok();
-        }
         let attempts = status.failed_issuance_attempts.unwrap_or_default();
+        let began = request.map_or(failed, |r| r.id.created);
         let delay = failure_delay(
             attempts,
             self.settings.min_backoff,
             self.settings.max_backoff,
         );
+        let delay = if self.o.cause_ended(began) {
+            delay.min(fresh_delay(attempts))
+        } else {
+            delay
+        };
         failed.checked_add(delay).ok()
     }
 
