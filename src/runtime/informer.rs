@@ -73,12 +73,6 @@ impl Informers {
         let mut tasks = tokio::task::JoinSet::new();
         let fao = format!("{}=true", labels::FAO_LABEL);
         let not_fao = format!("{}!=true", labels::FAO_LABEL);
-        let all = || {
-            watcher::Config::default()
-                .any_semantic()
-                .timeout(WATCH_SECONDS)
-                .page_size(PAGE)
-        };
         macro_rules! run {
             ($informer:ident, $type:ty, $config:expr, $reduce:expr) => {
                 let api: Api<$type> = api(client, namespace);
@@ -138,12 +132,6 @@ impl Informers {
         client: &Client,
         issuers: bool,
     ) {
-        let all = || {
-            watcher::Config::default()
-                .any_semantic()
-                .timeout(WATCH_SECONDS)
-                .page_size(PAGE)
-        };
         let me = self.clone();
         let api: Api<PartialObjectMeta<IngressClass>> = Api::all(client.clone());
         tasks.spawn(async move {
@@ -306,6 +294,13 @@ impl Informers {
             .map(Informer::name)
             .collect()
     }
+}
+
+/// Everything, read at the newest version: a list from a cache that lags would hide our own writes.
+fn all() -> watcher::Config {
+    watcher::Config::default()
+        .timeout(WATCH_SECONDS)
+        .page_size(PAGE)
 }
 
 /// A failed watch in one line, with what to do where that is known.
