@@ -125,13 +125,20 @@ impl Informers {
         tasks
     }
 
-    /// Kinds without a namespace. With `--namespace` ClusterIssuers are not watched (contract §7.1).
+    /// Kinds without a namespace. With `--namespace` none is watched (contract §7.1): a Role does not
+    /// reach them.
     fn start_cluster_wide(
         self: &Arc<Self>,
         tasks: &mut tokio::task::JoinSet<()>,
         client: &Client,
-        issuers: bool,
+        everywhere: bool,
     ) {
+        if !everywhere {
+            self.store.ignore_ingress_classes();
+            self.progress.listed(Informer::ClusterIssuers, monotonic());
+            self.progress.listed(Informer::IngressClasses, monotonic());
+            return;
+        }
         let me = self.clone();
         let api: Api<PartialObjectMeta<IngressClass>> = Api::all(client.clone());
         tasks.spawn(async move {
@@ -140,10 +147,6 @@ impl Informers {
             };
             me.run(Informer::IngressClasses, api, all(), reduce).await;
         });
-        if !issuers {
-            self.progress.listed(Informer::ClusterIssuers, monotonic());
-            return;
-        }
         let me = self.clone();
         let api: Api<ClusterIssuer> = Api::all(client.clone());
         tasks.spawn(async move {
