@@ -17,7 +17,7 @@ lab-build:
 	lab/build $(TIER)
 
 lab-up:
-	cargo run --quiet --package lab -- up $(TIER)
+	cargo run --quiet --package lab -- up $(TIER) $(ARGS)
 
 lab-down:
 	cargo run --quiet --package lab -- down

@@ -27,7 +27,7 @@ enum Command {
     Controller(Box<Options>),
     /// Answer one HTTP-01 challenge: what a solver Pod runs.
     Solver(SolverArgs),
-    /// Print the CustomResourceDefinitions.
+    /// Print the `CustomResourceDefinitions`.
     Crds,
 }
 

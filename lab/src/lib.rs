@@ -14,6 +14,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs,
+    io::Write,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{self as std_process, Command, Stdio},
@@ -56,6 +57,7 @@ impl Tier {
 
 /// What may differ from lab to lab.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Options {
     /// Where the lab lives. Default: a new directory below the system's temporary one.
     pub dir: Option<PathBuf>,
@@ -63,6 +65,8 @@ pub struct Options {
     pub audit: bool,
     /// Pebble wants an external account binding: key id `kid-1` with [`EAB_KEY`].
     pub eab: bool,
+    /// Traefik serves the Gateway API too, through the Gateway `default/traefik`.
+    pub gateway: bool,
     /// Pebble's environment, for example `PEBBLE_WFE_NONCEREJECT`, over the default `PEBBLE_VA_NOSLEEP=1`.
     pub pebble: Vec<(String, String)>,
     /// More flags of the API server.
@@ -312,8 +316,16 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&result.stdout).into_owned())
 }
 
-/// Whether labs can be started here.
-pub fn is_root() -> bool {
+/// Whether `test` has to be skipped, because only root can start labs. Says so where the test harness does not hide it.
+pub fn skipped(test: &str) -> bool {
+    let skipped = !is_root();
+    if skipped {
+        let _ = writeln!(std::io::stderr(), "SKIPPED (needs root): {test}");
+    }
+    skipped
+}
+
+fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 

@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Result, bail};
 use lab::{Lab, Options, Tier};
 
-const USAGE: &str = "usage: lab up [control|node] [--audit] [--eab] [PEBBLE_NAME=VALUE...]
+const USAGE: &str =
+    "usage: lab up [control|node] [--audit] [--eab] [--gateway] [PEBBLE_NAME=VALUE...]
        lab shell [COMMAND...]
        lab load-image REFERENCE ARCHIVE
        lab down
@@ -60,6 +61,7 @@ fn up(dir: PathBuf, arguments: &[&str]) -> Result<()> {
             ("node", _) => tier = Tier::Node,
             ("--audit", _) => options.audit = true,
             ("--eab", _) => options.eab = true,
+            ("--gateway", _) => options.gateway = true,
             (_, Some((name, value))) if name.starts_with("PEBBLE_") => {
                 options.pebble.push((name.into(), value.into()));
             }

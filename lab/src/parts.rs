@@ -38,6 +38,12 @@ pub(crate) fn start(lab: &mut Lab, tier: Tier, options: &Options) -> Result<()> 
         }
     }
     lab.kubectl(&["apply", "-f", &lab.etc("ingress-classes.yaml")])?;
+    if options.gateway {
+        let crds = lab.find("gateway-api")?.display().to_string();
+        lab.kubectl(&["apply", "--server-side", "-f", &crds])?;
+        lab.kubectl(&["wait", "--for=condition=Established", "crd", "--all"])?;
+        lab.kubectl(&["apply", "-f", &lab.etc("gateway.yaml")])?;
+    }
     lab.run("traefik")?;
     let account = format!("{API}/api/v1/namespaces/default/serviceaccounts/default");
     ready(lab, "controller-manager", &account)?;
@@ -86,12 +92,18 @@ fn configure(lab: &Lab, options: &Options) -> Result<()> {
         .find("cni")
         .map(|dir| dir.display().to_string())
         .unwrap_or_default();
+    let gateway = if options.gateway {
+        "--providers.kubernetesgateway"
+    } else {
+        ""
+    };
     let values = [
         ("{cgroup}", frame::cgroup(&lab.dir)),
         ("{dir}", dir),
         ("{cni}", cni),
         ("{apiserver}", flags.join("\n")),
         ("{pebble}", pebble.join("\n")),
+        ("{gateway}", gateway.to_owned()),
         ("{eab}", options.eab.to_string()),
         ("{eab_key}", EAB_KEY.to_owned()),
         ("{tsig}", TSIG_SECRET.to_owned()),

@@ -68,7 +68,11 @@ impl Process {
         while let Ok(pids) = fs::read_to_string(&children)
             && Instant::now() < end
         {
-            if let Some(pid) = pids.split_whitespace().next() {
+            if let Some(pid) = pids.split_whitespace().next()
+                && let Ok(name) = fs::read_to_string(format!("/proc/{pid}/comm"))
+                // On its way to the program.
+                && !["nsenter", "setpriv"].contains(&name.trim_end())
+            {
                 return Ok(pid.parse()?);
             }
             thread::sleep(Duration::from_millis(5));

@@ -1,5 +1,4 @@
 //! Labs start, answer, and leave nothing behind.
-#![allow(clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 use std::{
     env, fs,
@@ -11,14 +10,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::{ADDRESS, Lab, Options, Tier, is_root, output};
+use lab::{ADDRESS, Lab, Options, Tier, output, skipped};
 
 const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn control_tier_serves_and_leaves_nothing() -> Result<()> {
-    if !is_root() {
-        println!("SKIPPED (needs root): control_tier_serves_and_leaves_nothing");
+    if skipped("control_tier_serves_and_leaves_nothing") {
         return Ok(());
     }
     let before = listeners()?;
@@ -86,6 +84,9 @@ fn control_tier_serves_and_leaves_nothing() -> Result<()> {
         sleep
     })?;
     assert!(fs::read_to_string(format!("/proc/{}/comm", server.pid()?))?.starts_with("sleep"));
+    server.signal("STOP")?;
+    server.signal("CONT")?;
+    assert_eq!(server.exit_status()?, None);
     server.signal("TERM")?;
     assert!(!server.wait(SOON)?.success());
     lab.part("pebble")?.restart()?;
@@ -107,8 +108,7 @@ fn control_tier_serves_and_leaves_nothing() -> Result<()> {
 
 #[test]
 fn node_tier_runs_pods() -> Result<()> {
-    if !is_root() {
-        println!("SKIPPED (needs root): node_tier_runs_pods");
+    if skipped("node_tier_runs_pods") {
         return Ok(());
     }
     let lab = Lab::start(Tier::Node, &Options::default())?;
@@ -168,8 +168,7 @@ spec:
 
 #[test]
 fn failed_start_says_which_part() {
-    if !is_root() {
-        println!("SKIPPED (needs root): failed_start_says_which_part");
+    if skipped("failed_start_says_which_part") {
         return;
     }
     let options = Options {
@@ -182,16 +181,26 @@ fn failed_start_says_which_part() {
     assert!(error.contains("unknown flag: --no-such-flag"), "{error}");
 }
 
+/// Runs itself in another process, which kills itself.
 #[test]
 fn crashed_program_takes_its_lab_along() -> Result<()> {
-    if !is_root() {
-        println!("SKIPPED (needs root): crashed_program_takes_its_lab_along");
+    if skipped("crashed_program_takes_its_lab_along") {
         return Ok(());
+    }
+    if let Some(dir) = env::var_os("CRASH_DIR") {
+        let _lab = Lab::start(
+            Tier::Control,
+            &Options {
+                dir: Some(dir.into()),
+                ..Options::default()
+            },
+        )?;
+        output(Command::new("sh").args(["-c", "kill -KILL $PPID"]))?;
     }
     let dir = env::temp_dir().join(format!("everleaf-crash-{}", process::id()));
     let mut crash = Command::new(env::current_exe()?);
     crash
-        .args(["--exact", "crash", "--ignored"])
+        .args(["--exact", "crashed_program_takes_its_lab_along"])
         .env("CRASH_DIR", &dir);
     let status = crash.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
     assert_eq!(status.signal(), Some(9));
@@ -200,23 +209,6 @@ fn crashed_program_takes_its_lab_along() -> Result<()> {
         thread::sleep(Duration::from_millis(20));
     }
     ensure_gone(&dir)
-}
-
-#[test]
-#[ignore = "a part of crashed_program_takes_its_lab_along"]
-fn crash() -> Result<()> {
-    let Some(dir) = env::var_os("CRASH_DIR") else {
-        return Ok(());
-    };
-    let _lab = Lab::start(
-        Tier::Control,
-        &Options {
-            dir: Some(dir.into()),
-            ..Options::default()
-        },
-    )?;
-    output(Command::new("sh").args(["-c", "kill -KILL $PPID"]))?;
-    Ok(())
 }
 
 /// Which of a lab's ports somebody listens at on the host. Other ports may belong to other tests.

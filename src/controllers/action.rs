@@ -116,6 +116,7 @@ pub enum Target {
 }
 
 /// The kinds that are created.
+#[allow(clippy::large_enum_variant, reason = "always in a box")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Object {
     /// By the shim.

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use super::ingress::ownership;
 use super::matching::{Compared, request_fields};
 use super::status::find;
 use crate::api::meta::{Condition, IssuerReference};
@@ -108,7 +109,7 @@ pub struct RequestFact {
     pub approved: bool,
     /// The Denied condition, when True.
     pub denied: Option<Condition>,
-    /// The InvalidRequest condition, when True.
+    /// The `InvalidRequest` condition, when True.
     pub invalid: Option<Condition>,
     /// The Ready condition.
     pub ready: Option<Condition>,
@@ -422,7 +423,14 @@ pub fn prune(meta: &mut ObjectMeta) {
 }
 
 /// A Certificate: kept whole, pruned; it is small, and renewal needs all of its spec.
+/// Of the managed fields only what the Ingress shim needs is left.
 pub fn certificate(mut object: Certificate) -> Arc<Certificate> {
+    let shim = object
+        .metadata
+        .managed_fields
+        .as_deref()
+        .and_then(ownership::kept);
     prune(&mut object.metadata);
+    object.metadata.managed_fields = shim;
     Arc::new(object)
 }

@@ -35,6 +35,8 @@ pub struct Chain<'a> {
     pub order: Option<&'a Order>,
     /// The Order's Challenges.
     pub challenges: Vec<&'a Challenge>,
+    /// The request has waited for longer than it should need.
+    pub overdue: bool,
 }
 
 /// The deepest cause; `None` when nothing is wrong.
@@ -67,11 +69,9 @@ fn issuer(chain: &Chain<'_>) -> Option<String> {
 fn request(chain: &Chain<'_>) -> Option<String> {
     let request = chain.request?;
     let name = request.metadata.name.as_deref().unwrap_or_default();
-    let conditions = request
-        .status
-        .as_ref()?
-        .conditions
-        .as_deref()
+    let status = request.status.as_ref();
+    let conditions = status
+        .and_then(|s| s.conditions.as_deref())
         .unwrap_or_default();
     let find = |kind: &str| conditions.iter().find(|c| c.type_ == kind);
     let failed = find("Denied")
@@ -82,7 +82,25 @@ fn request(chain: &Chain<'_>) -> Option<String> {
         let why = condition.message.as_deref().unwrap_or_default();
         return Some(format!("CertificateRequest \"{name}\": {why}"));
     }
-    None
+    if !chain.overdue {
+        return None;
+    }
+    if find("Approved").is_none() {
+        return Some(format!(
+            "CertificateRequest \"{name}\" waits for approval: approve or deny it, or let this operator's \
+             approver run."
+        ));
+    }
+    let reference = chain.issuer_ref;
+    (chain.issuer == Issuer::External).then(|| {
+        format!(
+            "CertificateRequest \"{name}\" waits for the external issuer {}.{} \"{}\": look at that issuer's \
+             controller.",
+            reference.kind_or_default(),
+            reference.group_or_default(),
+            reference.name
+        )
+    })
 }
 
 fn order(chain: &Chain<'_>) -> Option<String> {

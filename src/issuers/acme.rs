@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::acme::{self, AccountRef, Client, Hooks, ServerConfig};
 use crate::api::acme_issuer::AcmeIssuer;
-use crate::controllers::store::Name;
+type Name = (Arc<str>, Arc<str>);
 use crate::pki::PrivateKey;
 
 /// An account's key and the way to its server.

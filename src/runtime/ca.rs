@@ -12,7 +12,7 @@ use crate::issuers::acme::Account;
 /// The least time between two looks at something that the CA works on.
 const LEAST: Duration = Duration::from_millis(500);
 /// The longest that a Retry-After is believed at once.
-const MOST: Duration = Duration::from_secs(3600);
+const MOST: Duration = Duration::from_hours(1);
 
 /// Until when the CA wants to be left alone, from now.
 fn after(retry_after: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
@@ -164,17 +164,20 @@ impl<'a> Session<'a> {
             .authorization(&self.account, authorization_url)
             .await
         {
-            Ok(authorization) => match pending(&authorization, url) {
-                true => match self.client.accept(&self.account, url).await {
-                    Ok(accepted) => challenge::Outcome::State {
-                        state: accepted.status.as_str().into(),
-                        reason: accepted.error.as_ref().map(ToString::to_string),
-                        retry: after(accepted.retry_after, self.now),
-                    },
-                    Err(error) => self.challenge_refused(&error),
-                },
-                false => self.verdict(&authorization, url),
-            },
+            Ok(authorization) => {
+                if pending(&authorization, url) {
+                    match self.client.accept(&self.account, url).await {
+                        Ok(accepted) => challenge::Outcome::State {
+                            state: accepted.status.as_str().into(),
+                            reason: accepted.error.as_ref().map(ToString::to_string),
+                            retry: after(accepted.retry_after, self.now),
+                        },
+                        Err(error) => self.challenge_refused(&error),
+                    }
+                } else {
+                    self.verdict(&authorization, url)
+                }
+            }
             Err(error) => self.challenge_refused(&error),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use http::HeaderValue;
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -12,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::AccountsInUse;
 use super::clock::{monotonic, now};
 use super::crash::{Stage, point};
 use super::drive::Driver;
@@ -23,7 +25,7 @@ use super::options::Options;
 use super::queue::Queue;
 use super::scrape::Scrape;
 use super::signing::Signer;
-use super::tenants::Tenants;
+use super::validations::Validations;
 use crate::acme::{CallStage, Hooks};
 use crate::controllers::key::Kind;
 use crate::controllers::progress::Progress;
@@ -37,12 +39,13 @@ use crate::telemetry::metrics::{AcmeRequest, Metrics};
 /// The longest time that reconciles under way get after a SIGTERM.
 const DRAIN: Duration = Duration::from_secs(8);
 /// A clock that moved by more than this against the monotonic one fails liveness, as in cert-manager.
-const SKEW: Duration = Duration::from_secs(300);
+const SKEW: Duration = Duration::from_mins(5);
 
 /// Run until a signal, or until the Lease is lost.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let ignored = options.without_effect();
     if !ignored.is_empty() {
+        let ignored: Vec<_> = ignored.iter().map(|name| format!("--{name}")).collect();
         tracing::warn!(
             flags = ignored.join(" "),
             "flags without effect in this version"
@@ -60,7 +63,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     metrics.set_objects(Arc::new(Scrape::new(store.clone())));
     let recoveries = Arc::new(Recoveries::default());
     let check = SelfCheck::new(SelfCheckSettings::default()).context("TLS for the self-check")?;
-    let tenants = Arc::new(Tenants::new(check, hooks(&metrics), recoveries.clone()));
+    let signer = Arc::new(Signer::default());
+    let accounts = AccountsInUse::new(hooks(&metrics), signer.clone());
+    let validations = Arc::new(Validations::new(check, recoveries.clone()));
     let effects = Effects::new(client.clone(), metrics.clone());
     let (events, _poster) = Events::start(effects.clone(), &options.cluster_resource_namespace);
 
@@ -74,14 +79,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let watches = informers.start(&client, namespace);
 
     let (leads, mut led) = watch::channel(false);
-    serve(&options, &metrics, &informers, &tenants, &leads, &stop).await?;
+    serve(&options, &metrics, &informers, &validations, &leads, &stop).await?;
+    // Kept until the last reconcile has ended.
+    let release = CancellationToken::new();
     let lease = options.leader_elect.then(|| {
         let settings = options.lease(identity());
         tokio::spawn(lease::hold(
             client.clone(),
             settings,
             leads.clone(),
-            stop.clone(),
+            release.clone(),
         ))
     });
     if lease.is_none() {
@@ -98,8 +105,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         queue,
         effects,
         events,
-        signer: Signer::default(),
-        tenants,
+        signer,
+        accounts,
+        validations,
         metrics: metrics.clone(),
         settings,
         errors: parking_lot::Mutex::default(),
@@ -114,6 +122,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     .await;
     metrics.set_leader(false);
     stop.cancel();
+    release.cancel();
     if let Some(lease) = lease {
         // It gives the Lease back, so that the next replica need not wait.
         drop(tokio::time::timeout(Duration::from_secs(2), lease).await);
@@ -182,6 +191,8 @@ async fn client(options: &Options) -> anyhow::Result<Client> {
     // Retries are ours: each call has a deadline, and each object a back-off.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
+    let agent = HeaderValue::from_static(concat!("everleaf/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((http::header::USER_AGENT, agent));
     Client::try_from(config).context("the client of the API server")
 }
 
@@ -215,7 +226,7 @@ async fn serve(
     options: &Options,
     metrics: &Arc<Metrics>,
     informers: &Arc<Informers>,
-    tenants: &Arc<Tenants>,
+    validations: &Arc<Validations>,
     leads: &watch::Sender<bool>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -246,7 +257,7 @@ async fn serve(
             .context("--http01-port")?;
         tokio::spawn(responder::respond(
             listener,
-            tenants.tokens.clone(),
+            validations.tokens.clone(),
             stop.clone(),
         ));
     }

@@ -11,21 +11,19 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::AccountsInUse;
 use super::clock::now;
 use super::effects::{EffectError, Effects};
 use super::events::Events;
 use super::queue::{Done, Queue};
 use super::signing::Signer;
-use super::tenants::Tenants;
+use super::validations::Validations;
 use crate::controllers::action::{Action, Event, Plan};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::Seen;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::{certificate, certificate_request, challenge, ingress, issuer, order};
 use crate::telemetry::metrics::Metrics;
-
-/// How soon a plan is made anew whose object had changed meanwhile.
-const STALE: Duration = Duration::from_millis(100);
 
 /// What the flags say to the controllers.
 #[derive(Debug, Clone)]
@@ -53,9 +51,11 @@ pub struct Driver {
     /// Events.
     pub events: Events,
     /// Private keys and signatures.
-    pub signer: Signer,
-    /// What talks to the world on behalf of Issuers and Challenges.
-    pub tenants: Arc<Tenants>,
+    pub signer: Arc<Signer>,
+    /// ACME accounts.
+    pub accounts: AccountsInUse,
+    /// Validations under way.
+    pub validations: Arc<Validations>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What the flags say.
@@ -104,6 +104,11 @@ impl Driver {
     async fn work(self: Arc<Self>, key: Key) {
         let controller = key.kind.controller();
         self.metrics.sync_called(controller);
+        self.metrics
+            .set_queue_depth(controller, self.queue.depth(key.kind));
+        for _ in 0..self.queue.take_stale_skips() {
+            self.metrics.stale_sync_skipped();
+        }
         let answer = AssertUnwindSafe(self.reconcile(&key)).catch_unwind().await;
         let (done, seen) = match answer {
             Ok((Ok(()), ended)) => {
@@ -122,7 +127,8 @@ impl Driver {
 
     fn failed(&self, key: &Key, failure: &Failure) -> Done {
         match failure {
-            Failure::Write(EffectError::Stale { .. }) => return Done::Idle(Some(STALE)),
+            // The change that made it so wakes the object before its back-off ends.
+            Failure::Write(EffectError::Stale { .. }) => return Done::Failed,
             // Nothing can be made there any more; what is there goes away by itself.
             Failure::Write(EffectError::Terminating { .. }) => return Done::Idle(None),
             _ => {}
@@ -134,9 +140,14 @@ impl Driver {
             .lock()
             .insert(key.clone(), text.clone())
             .as_ref()
-            != Some(&text)
+            == Some(&text)
         {
-            tracing::warn!(object = %key, error = text, "reconciling failed; it is tried again");
+            return Done::Failed;
+        }
+        tracing::warn!(object = %key, error = text, "reconciling failed; it is tried again");
+        if matches!(failure, Failure::Write(EffectError::Foreign { .. })) {
+            self.events
+                .post(key, "", Event::warning("everleaf", "NameTaken", text));
         }
         Done::Failed
     }
@@ -159,7 +170,7 @@ impl Driver {
 
     async fn certificate(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let settings = &self.settings.certificate;
-        let Some(seen) = certificate::observe(&self.reader, key).await? else {
+        let Some(seen) = certificate::observe(&self.reader, key, now()).await? else {
             return Ok(());
         };
         let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();
@@ -215,9 +226,9 @@ impl Driver {
     }
 
     async fn issuer(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
-        let loaded = self.tenants.loaded_hash(&self.reader.store, key);
+        let loaded = self.accounts.loaded_hash(&self.reader.store, key);
         let Some(seen) = issuer::observe(&self.reader, key, loaded) else {
-            self.tenants.forget_issuer(key);
+            self.accounts.forget(key);
             return Ok(());
         };
         let uid = seen.issuer.id.uid.clone();
@@ -225,9 +236,9 @@ impl Driver {
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if let Some(effect) = effect {
-            let outcome = self.tenants.issuer(&self.reader, &seen, effect).await?;
+            let outcome = self.accounts.issuer(&self.reader, &seen, effect).await?;
             let plan = issuer::absorb(&seen, outcome, now());
-            let usable = self.tenants.account_is_usable(key);
+            let usable = self.accounts.is_usable(key);
             self.carry_out(key, &uid, plan, ended).await?;
             if usable {
                 // Orders and Challenges wait for the account, which no informer shows.
@@ -245,7 +256,7 @@ impl Driver {
             .store
             .order(&key.namespace, &key.name)
             .and_then(|o| {
-                self.tenants
+                self.accounts
                     .account(&self.reader.store, &key.namespace, &o.spec.issuer_ref)
             });
         let thumbprint = account.as_ref().map(|a| a.thumbprint.clone());
@@ -257,7 +268,7 @@ impl Driver {
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if let (Some(effect), Some(account)) = (effect, account) {
-            let outcome = self.tenants.order(&account, &seen, effect).await;
+            let outcome = self.accounts.order(&account, &seen, effect).await;
             let plan = order::absorb(&seen, outcome, now());
             self.carry_out(key, &uid, plan, ended).await?;
         }
@@ -271,28 +282,28 @@ impl Driver {
             .store
             .challenge(&key.namespace, &key.name)
             .and_then(|c| {
-                self.tenants
+                self.accounts
                     .account(&self.reader.store, &key.namespace, &c.spec.issuer_ref)
             });
-        let (memo, in_flight) = self.tenants.memo(key);
+        let (memo, in_flight) = self.validations.memo(key);
         let known = account.is_some();
         let Some(mut seen) =
             challenge::observe(&self.reader, key, settings, memo, known, in_flight).await?
         else {
-            self.tenants.forget_challenge(key);
+            self.validations.forget(key);
             return Ok(());
         };
-        self.tenants.prepare_challenge(key, &mut seen, settings);
+        self.validations.prepare(key, &mut seen, settings);
         let uid = seen.challenge.metadata.uid.clone().unwrap_or_default();
         let mut plan = challenge::plan(&seen, settings, now());
         let effect = plan.effect.take();
-        self.tenants.planned(key, &plan.actions);
+        self.validations.planned(key, &plan.actions);
         self.carry_out(key, &uid, plan, ended).await?;
         if let Some(effect) = effect {
             let outcome = self
-                .tenants
+                .validations
                 .clone()
-                .challenge(self.queue.clone(), key, &seen, account, effect)
+                .run(self.queue.clone(), key, &seen, account, effect)
                 .await;
             let plan = challenge::absorb(&seen, settings, outcome, now());
             self.carry_out(key, &uid, plan, ended).await?;

@@ -20,7 +20,7 @@ use crate::controllers::key::{Key, Kind};
 /// Events that wait to be posted; more are dropped and counted in the log.
 const WAITING: usize = 4096;
 /// Time in which the same words are not repeated.
-const SILENCE: Duration = Duration::from_secs(600);
+const SILENCE: Duration = Duration::from_mins(10);
 /// A message of an event, in bytes (API limit 1024).
 const LONGEST: usize = 1000;
 

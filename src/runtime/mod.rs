@@ -1,5 +1,6 @@
 //! What keeps the controllers running: informers, queue, Lease, and the only writer.
 
+pub mod accounts;
 pub mod ca;
 pub mod clock;
 pub mod controller;
@@ -13,4 +14,4 @@ pub mod options;
 pub mod queue;
 pub mod scrape;
 pub mod signing;
-pub mod tenants;
+pub mod validations;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::api::duration::parse_go_duration;
@@ -45,7 +46,7 @@ const GATES_OF_OLD: [&str; 2] = ["UseDomainQualifiedFinalizer", "ValidateCAA"];
 
 /// `everleaf controller`.
 #[derive(Debug, Args)]
-#[command(next_line_help = false)]
+#[allow(clippy::struct_excessive_bools, reason = "flags are flags")]
 pub struct Options {
     /// Namespace of the Secrets that ClusterIssuers refer to.
     #[arg(long, default_value = "kube-system")]
@@ -189,164 +190,68 @@ pub struct Options {
 }
 
 /// Flags of cert-manager whose feature this version does not have, or that mean nothing here. They are
-/// accepted and named in one warning.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Accepted for compatibility, without effect")]
-struct Later {
-    #[arg(long, hide = true)]
-    master: Option<String>,
-    #[arg(long, hide = true)]
-    config: Option<String>,
-    #[arg(long, hide = true)]
-    kube_api_qps: Option<String>,
-    #[arg(long, hide = true)]
-    kube_api_burst: Option<String>,
-    #[arg(long, hide = true)]
-    acme_http01_solver_nameservers: Option<String>,
-    #[arg(long, hide = true)]
-    cluster_issuer_ambient_credentials: Option<Option<String>>,
-    #[arg(long, hide = true)]
-    issuer_ambient_credentials: Option<Option<String>>,
-    #[arg(long, hide = true)]
-    dns01_recursive_nameservers: Option<String>,
-    #[arg(long, hide = true)]
-    dns01_recursive_nameservers_only: Option<Option<String>>,
-    #[arg(long, hide = true)]
-    dns01_check_retry_period: Option<String>,
-    #[arg(long, hide = true)]
-    enable_gateway_api: Option<Option<String>>,
-    #[arg(long, hide = true)]
-    enable_gateway_api_listenerset: Option<Option<String>>,
-    #[arg(long, hide = true)]
-    gateway_api_extra_protocols: Option<String>,
-    #[arg(long, hide = true)]
-    metrics_tls_cert_file: Option<String>,
-    #[arg(long, hide = true)]
-    metrics_tls_private_key_file: Option<String>,
-    #[arg(long, hide = true)]
-    metrics_dynamic_serving_ca_secret_namespace: Option<String>,
-    #[arg(long, hide = true)]
-    metrics_dynamic_serving_ca_secret_name: Option<String>,
-    #[arg(long, hide = true)]
-    metrics_dynamic_serving_dns_names: Option<String>,
-    #[arg(long, hide = true)]
-    metrics_dynamic_serving_leaf_duration: Option<String>,
-    #[arg(long, hide = true)]
-    metrics_tls_cipher_suites: Option<String>,
-    #[arg(long, hide = true)]
-    metrics_tls_min_version: Option<String>,
-    #[arg(long, hide = true)]
-    enable_profiling: Option<Option<String>>,
-    #[arg(long, hide = true)]
-    profiler_address: Option<String>,
-    #[arg(long, hide = true)]
-    internal_healthz_leader_election_timeout: Option<String>,
-    #[arg(long, hide = true)]
-    max_certificate_size: Option<String>,
-    #[arg(long, hide = true)]
-    max_private_key_size: Option<String>,
-    #[arg(long, hide = true)]
-    max_certificate_chain_length: Option<String>,
-    #[arg(long, hide = true)]
-    max_certificate_bundle_size: Option<String>,
-    #[arg(long, hide = true)]
-    vmodule: Option<String>,
+/// accepted and named in one warning. Those of the second list are switches.
+const LATER: [&str; 23] = [
+    "master",
+    "config",
+    "kube-api-qps",
+    "kube-api-burst",
+    "acme-http01-solver-nameservers",
+    "dns01-recursive-nameservers",
+    "dns01-check-retry-period",
+    "gateway-api-extra-protocols",
+    "metrics-tls-cert-file",
+    "metrics-tls-private-key-file",
+    "metrics-dynamic-serving-ca-secret-namespace",
+    "metrics-dynamic-serving-ca-secret-name",
+    "metrics-dynamic-serving-dns-names",
+    "metrics-dynamic-serving-leaf-duration",
+    "metrics-tls-cipher-suites",
+    "metrics-tls-min-version",
+    "profiler-address",
+    "internal-healthz-leader-election-timeout",
+    "max-certificate-size",
+    "max-private-key-size",
+    "max-certificate-chain-length",
+    "max-certificate-bundle-size",
+    "vmodule",
+];
+const LATER_SWITCHES: [&str; 6] = [
+    "cluster-issuer-ambient-credentials",
+    "issuer-ambient-credentials",
+    "dns01-recursive-nameservers-only",
+    "enable-gateway-api",
+    "enable-gateway-api-listenerset",
+    "enable-profiling",
+];
+
+/// Which of [`LATER`] and [`LATER_SWITCHES`] were given.
+#[derive(Debug, Default)]
+struct Later(Vec<&'static str>);
+
+impl Args for Later {
+    fn augment_args(command: Command) -> Command {
+        let values = LATER.map(|name| Arg::new(name).long(name).hide(true));
+        let switches =
+            LATER_SWITCHES.map(|name| Arg::new(name).long(name).hide(true).num_args(0..=1));
+        command.args(values).args(switches)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
 }
 
-impl Later {
-    fn given(&self) -> Vec<&'static str> {
-        let some = |field: &Option<String>| field.is_some();
-        let flag = |field: &Option<Option<String>>| field.is_some();
-        let table = [
-            ("--master", some(&self.master)),
-            ("--config", some(&self.config)),
-            ("--kube-api-qps", some(&self.kube_api_qps)),
-            ("--kube-api-burst", some(&self.kube_api_burst)),
-            (
-                "--acme-http01-solver-nameservers",
-                some(&self.acme_http01_solver_nameservers),
-            ),
-            (
-                "--cluster-issuer-ambient-credentials",
-                flag(&self.cluster_issuer_ambient_credentials),
-            ),
-            (
-                "--issuer-ambient-credentials",
-                flag(&self.issuer_ambient_credentials),
-            ),
-            (
-                "--dns01-recursive-nameservers",
-                some(&self.dns01_recursive_nameservers),
-            ),
-            (
-                "--dns01-recursive-nameservers-only",
-                flag(&self.dns01_recursive_nameservers_only),
-            ),
-            (
-                "--dns01-check-retry-period",
-                some(&self.dns01_check_retry_period),
-            ),
-            ("--enable-gateway-api", flag(&self.enable_gateway_api)),
-            (
-                "--enable-gateway-api-listenerset",
-                flag(&self.enable_gateway_api_listenerset),
-            ),
-            (
-                "--gateway-api-extra-protocols",
-                some(&self.gateway_api_extra_protocols),
-            ),
-            ("--metrics-tls-cert-file", some(&self.metrics_tls_cert_file)),
-            (
-                "--metrics-tls-private-key-file",
-                some(&self.metrics_tls_private_key_file),
-            ),
-            (
-                "--metrics-dynamic-serving-ca-secret-namespace",
-                some(&self.metrics_dynamic_serving_ca_secret_namespace),
-            ),
-            (
-                "--metrics-dynamic-serving-ca-secret-name",
-                some(&self.metrics_dynamic_serving_ca_secret_name),
-            ),
-            (
-                "--metrics-dynamic-serving-dns-names",
-                some(&self.metrics_dynamic_serving_dns_names),
-            ),
-            (
-                "--metrics-dynamic-serving-leaf-duration",
-                some(&self.metrics_dynamic_serving_leaf_duration),
-            ),
-            (
-                "--metrics-tls-cipher-suites",
-                some(&self.metrics_tls_cipher_suites),
-            ),
-            (
-                "--metrics-tls-min-version",
-                some(&self.metrics_tls_min_version),
-            ),
-            ("--enable-profiling", flag(&self.enable_profiling)),
-            ("--profiler-address", some(&self.profiler_address)),
-            (
-                "--internal-healthz-leader-election-timeout",
-                some(&self.internal_healthz_leader_election_timeout),
-            ),
-            ("--max-certificate-size", some(&self.max_certificate_size)),
-            ("--max-private-key-size", some(&self.max_private_key_size)),
-            (
-                "--max-certificate-chain-length",
-                some(&self.max_certificate_chain_length),
-            ),
-            (
-                "--max-certificate-bundle-size",
-                some(&self.max_certificate_bundle_size),
-            ),
-            ("--vmodule", some(&self.vmodule)),
-        ];
-        table
-            .into_iter()
-            .filter(|(_, given)| *given)
-            .map(|(name, _)| name)
-            .collect()
+impl FromArgMatches for Later {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let names = LATER.into_iter().chain(LATER_SWITCHES);
+        let given = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        Ok(Self(names.filter(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
     }
 }
 
@@ -394,8 +299,8 @@ fn names() -> String {
 
 impl Options {
     /// Flags that are accepted and have no effect.
-    pub fn without_effect(&self) -> Vec<&'static str> {
-        self.later.given()
+    pub fn without_effect(&self) -> &[&'static str] {
+        &self.later.0
     }
 
     /// Reconciles at once, a kind.

@@ -12,7 +12,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 pub use observe::observe;
@@ -23,6 +23,9 @@ use super::facts::{KeyFact, RequestFact, SecretFact};
 use crate::api::meta::Condition;
 use crate::api::{Certificate, CertificateStatus};
 use crate::pki::{KeyAlgorithm, KeyEncoding, RequestParams};
+
+/// How long a request may wait for approval or an external issuer before that is worth a word.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// What the flags say about Certificates (contract §7.2).
 #[derive(Debug, Clone)]
@@ -152,12 +155,12 @@ impl Observation {
 
     /// The revision that is being issued, or would be.
     pub fn next_revision(&self) -> i64 {
-        i64::from(self.status().revision.unwrap_or_default()) + 1
+        self.status().revision.unwrap_or_default() + 1
     }
 
     /// The request that gave the certificate in the Secret, if it is still there.
     pub fn current_request(&self) -> Option<&RequestFact> {
-        let revision = i64::from(self.status().revision?);
+        let revision = self.status().revision?;
         self.requests
             .iter()
             .find(|r| r.revision == Some(revision))

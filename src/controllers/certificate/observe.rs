@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
-use super::{IssuerState, Observation};
+use super::{IssuerState, Observation, PATIENCE};
 use crate::api::{Certificate, CertificateRequest};
 use crate::controllers::facts::{IssuerFact, KeyFact, RequestFact, SecretFact};
 use crate::controllers::key::Key;
@@ -12,7 +13,11 @@ use crate::controllers::reads::{ReadError, Reader};
 use crate::explain;
 
 /// Everything that the plan of this Certificate depends on; `None` when it is gone.
-pub async fn observe(reader: &Reader, key: &Key) -> Result<Option<Observation>, ReadError> {
+pub async fn observe(
+    reader: &Reader,
+    key: &Key,
+    now: Timestamp,
+) -> Result<Option<Observation>, ReadError> {
     let store = &reader.store;
     let Some(certificate) = store.certificate(&key.namespace, &key.name) else {
         return Ok(None);
@@ -57,12 +62,18 @@ pub async fn observe(reader: &Reader, key: &Key) -> Result<Option<Observation>, 
         .find_map(|name| reader.keys.get(&key.namespace, &name));
     observation.staged = staged.map(|k| KeyFact::of(&k));
     complete_answer(reader, &mut observation, next).await?;
-    explain_it(reader, &mut observation, issuer.as_deref(), next);
+    explain_it(reader, &mut observation, issuer.as_deref(), next, now);
     Ok(Some(observation))
 }
 
 /// The deepest cause, and whether what failed has recovered.
-fn explain_it(reader: &Reader, o: &mut Observation, issuer: Option<&IssuerFact>, next: i64) {
+fn explain_it(
+    reader: &Reader,
+    o: &mut Observation,
+    issuer: Option<&IssuerFact>,
+    next: i64,
+    now: Timestamp,
+) {
     let namespace = o.certificate.metadata.namespace.clone().unwrap_or_default();
     let request = o.requests.iter().find(|r| r.revision == Some(next));
     let orders = request
@@ -92,6 +103,7 @@ fn explain_it(reader: &Reader, o: &mut Observation, issuer: Option<&IssuerFact>,
         request: request.and_then(|r| r.body.as_deref()),
         order: order.map(AsRef::as_ref),
         challenges: challenges.iter().map(AsRef::as_ref).collect(),
+        overdue: request.is_some_and(|r| now.duration_since(r.id.created) >= PATIENCE),
     });
     (o.cause, o.recovered) = (cause, recovered);
 }
@@ -141,7 +153,7 @@ fn rival(
     let claimants = reader
         .store
         .certificates_for(namespace, &certificate.spec.secret_name);
-    if claimants.len() < 2 {
+    if claimants.len() < 2 || certificate.spec.secret_name.is_empty() {
         return None;
     }
     let name = |c: &Arc<Certificate>| c.metadata.name.clone().unwrap_or_default();

@@ -11,7 +11,7 @@ use super::policy::{self, Violation};
 use super::renewal::{failure_delay, renewal_time};
 use super::request::{Invalid, Wanted, certificate_request, key_secret_name};
 use super::secret::{SecretData, metadata_is_intact, next_key, target};
-use super::{Effect, IssuerState, KeySource, Observation, Outcome, Settings};
+use super::{Effect, IssuerState, KeySource, Observation, Outcome, PATIENCE, Settings};
 use crate::api::meta::{Condition, IssuerReference};
 use crate::controllers::action::{Action, Event, Object, Plan, SecretObject, Target, patch_status};
 use crate::controllers::facts::{Identity, KeyFact, RequestFact};
@@ -104,10 +104,11 @@ impl<'a> Step<'a> {
             reason: "IncorrectCertificate",
             message: format!("Secret \"{secret}\" belongs to Certificate \"{rival}\""),
         });
-        why.message += &format!(
+        let note = format!(
             " Certificate \"{rival}\" has spec.secretName \"{secret}\" too and keeps it; give this one a \
              Secret of its own."
         );
+        why.message.push_str(&note);
         self.ready(Some(&why), None);
     }
 
@@ -192,6 +193,13 @@ impl<'a> Step<'a> {
                 self.fail(reason, ready.and_then(|c| c.message.as_deref()));
             }
             "Issued" => self.answer(&request, wanted),
+            _ if !request.approved || self.o.issuer == IssuerState::External => {
+                let since = self.now.duration_since(request.id.created);
+                if since < PATIENCE {
+                    self.plan
+                        .sooner(Duration::try_from(PATIENCE - since).unwrap_or_default());
+                }
+            }
             _ => {}
         }
     }
@@ -342,7 +350,7 @@ impl<'a> Step<'a> {
                 .push(Event::normal(REQUESTS, "Requested", message));
         }
         self.after
-            .push(Action::Create(Box::new(Object::CertificateRequest(
+            .push(Action::Ensure(Box::new(Object::CertificateRequest(
                 request,
             ))));
     }
@@ -615,7 +623,7 @@ impl<'a> Step<'a> {
         if changed || self.settings.min_backoff.is_zero() || self.o.cause_ended(failed) {
             return None;
         }
-        let attempts = i64::from(status.failed_issuance_attempts.unwrap_or_default());
+        let attempts = status.failed_issuance_attempts.unwrap_or_default();
         let delay = failure_delay(
             attempts,
             self.settings.min_backoff,
@@ -648,11 +656,11 @@ impl<'a> Step<'a> {
                 let mut message = violation.message.clone();
                 if let Some(cause) = &self.o.cause {
                     let stop = if message.ends_with('.') { "" } else { "." };
-                    message += &format!("{stop} {cause}");
+                    message = format!("{message}{stop} {cause}");
                 }
                 if let Some(next) = next {
-                    message += &format!(
-                        " Next attempt at {next:.0}, or as soon as the cause has changed."
+                    message = format!(
+                        "{message} Next attempt at {next:.0}, or as soon as the cause has changed."
                     );
                 }
                 condition("Ready", false, violation.reason, message, generation)

@@ -19,6 +19,7 @@ pub struct Violation {
     pub message: String,
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "a check that hits returns this")]
 fn hit(reason: &'static str, message: impl Into<String>) -> Option<Violation> {
     Some(Violation {
         reason,

@@ -55,7 +55,7 @@ pub fn absorb(
         Outcome::Signed(pem) => {
             let certificate = ByteString(pem.into_bytes());
             step.put("ca", json!(certificate));
-            step.issued(SELF_SIGNED, certificate);
+            step.issued(SELF_SIGNED, &certificate);
         }
         Outcome::NoKey(message) => step.pending(SELF_SIGNED, "SecretMissing", message),
         Outcome::Refused { reason, message } => step.failed(SELF_SIGNED, reason, &message),
@@ -322,7 +322,7 @@ impl<'a> Step<'a> {
             "valid" if status.certificate.is_some() => {
                 let certificate = status.certificate.unwrap_or_default();
                 if self.fits(&certificate.0) {
-                    self.issued(ACME, certificate);
+                    self.issued(ACME, &certificate);
                 } else {
                     self.after
                         .push(Action::Delete(Target::Order, Identity::of(&order.metadata)));
@@ -349,7 +349,7 @@ impl<'a> Step<'a> {
         leaf.is_some_and(|leaf| asked == Ok(digest(&leaf.public_key_der())))
     }
 
-    fn issued(&mut self, component: &'static str, certificate: ByteString) {
+    fn issued(&mut self, component: &'static str, certificate: &ByteString) {
         self.put("certificate", json!(certificate));
         let message = "Certificate fetched from issuer successfully";
         self.set(condition("Ready", true, "Issued", message, None));

@@ -24,7 +24,7 @@ const CHECK_AGAIN: Duration = Duration::from_secs(2);
 /// A self-check that fails for longer than this is worth a line in the status.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How long a missing IngressClass delays the CA: it will not be served without.
-const CLASS_LIMIT: Duration = Duration::from_secs(600);
+const CLASS_LIMIT: Duration = Duration::from_mins(10);
 /// The first look at the authorization after the CA was asked, and the next ones unless the CA says
 /// otherwise.
 const FIRST_POLL: Duration = Duration::from_millis(200);
@@ -123,7 +123,7 @@ fn live(
         return if waited >= wait {
             effect(Effect::Accept)
         } else {
-            Plan::wait(wait - waited)
+            Plan::wait(wait.saturating_sub(waited))
         };
     }
     let limit = if o.missing_class.is_some() {
@@ -336,7 +336,7 @@ fn release(o: &Observation) -> Option<Action> {
         .cloned()
         .collect();
     let id = Identity::of(meta);
-    (finalizers.len() != all.len()).then(|| Action::SetFinalizers {
+    (finalizers.len() != all.len()).then_some(Action::SetFinalizers {
         key: Key {
             kind: Kind::Challenge,
             namespace: id.namespace,

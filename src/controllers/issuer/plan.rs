@@ -14,7 +14,7 @@ use crate::controllers::status::{condition, set_condition};
 const REGISTERED: &str = "The ACME account was registered with the ACME server";
 
 /// How long a CA that refused is left alone when trying again is of no use by itself.
-const PERMANENT: Duration = Duration::from_secs(600);
+const PERMANENT: Duration = Duration::from_mins(10);
 /// How long a CA that could not be reached is left alone.
 const TRANSIENT: Duration = Duration::from_secs(10);
 
@@ -35,18 +35,15 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
         ("vault", spec.vault.is_some()),
         ("venafi", spec.venafi.is_some()),
     ];
-    match kind.into_iter().find(|(_, set)| *set) {
-        Some((kind, _)) => {
-            let message = format!(
-                "spec.{kind}: this version of Everleaf keeps the field but does not sign with it yet; it signs \
-                 with acme and selfSigned"
-            );
-            ready(o, false, "NotSupported", &message, Map::new(), now)
-        }
-        None => {
-            let message = "spec: exactly one of acme, ca, selfSigned, vault and venafi is needed";
-            ready(o, false, "InvalidConfig", message, Map::new(), now)
-        }
+    if let Some((kind, _)) = kind.into_iter().find(|(_, set)| *set) {
+        let message = format!(
+            "spec.{kind}: this version of Everleaf keeps the field but does not sign with it yet; it signs \
+             with acme and selfSigned"
+        );
+        ready(o, false, "NotSupported", &message, Map::new(), now)
+    } else {
+        let message = "spec: exactly one of acme, ca, selfSigned, vault and venafi is needed";
+        ready(o, false, "InvalidConfig", message, Map::new(), now)
     }
 }
 

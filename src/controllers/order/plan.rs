@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::required::{NoSolver, required};
@@ -19,6 +19,9 @@ use crate::controllers::status::seconds;
 
 const ORDERS: &str = "cert-manager-orders";
 
+/// The age up to which an Order's passing states are not written down.
+const MOMENT: SignedDuration = SignedDuration::from_secs(30);
+
 /// How soon a CA that could not be reached is asked again.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -32,6 +35,13 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
         return Plan::idle();
     }
     if state == "valid" && status.certificate.is_some() {
+        return Plan {
+            actions: delete_all(o),
+            ..Plan::idle()
+        };
+    }
+    if o.issuer.is_none() {
+        // Nobody can say any more where the answers are to be: take them away until somebody can.
         return Plan {
             actions: delete_all(o),
             ..Plan::idle()
@@ -213,7 +223,9 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             plan
         }
         Outcome::NotYet { state, retry } => {
-            let actions = if old.state.as_deref() == Some(&state) {
+            let age = now.duration_since(Identity::of(&o.order.metadata).created);
+            // What lasts a moment is not worth a write.
+            let actions = if old.state.as_deref() == Some(&state) || age < MOMENT {
                 vec![]
             } else {
                 patch(json!({ "state": state }))

@@ -12,6 +12,10 @@ pub(super) struct Clock;
 
 impl Collector for Clock {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the clock is what this metric shows"
+        )]
         let now = Timestamp::now().as_second();
         let deprecated = "Deprecated: use certmanager_clock_time_seconds_gauge";
         let rows = [

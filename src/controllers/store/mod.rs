@@ -1,0 +1,322 @@
+//! The facts of all objects, with the few indexes that reconciles ask for, and the routes: which keys
+//! a change wakes.
+
+mod reads;
+mod routes;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::api::{Certificate, Challenge, Order};
+use crate::controllers::facts::{
+    Identity, IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, digest,
+};
+use crate::controllers::key::{Key, Kind};
+use crate::controllers::progress::Informer;
+
+pub use reads::Snapshot;
+use routes::challenge_key;
+
+/// Namespace and name.
+pub type Name = (Arc<str>, Arc<str>);
+
+/// All facts; cheap reads, short writes.
+#[derive(Debug, Default)]
+pub struct Store {
+    inner: RwLock<Inner>,
+    /// Namespace whose Secrets ClusterIssuers refer to.
+    cluster_namespace: Arc<str>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    certificates: HashMap<Name, Arc<Certificate>>,
+    requests: HashMap<Name, Arc<RequestFact>>,
+    issuers: HashMap<Name, Arc<IssuerFact>>,
+    orders: HashMap<Name, Arc<Order>>,
+    challenges: HashMap<Name, Arc<Challenge>>,
+    secrets: HashMap<Name, Arc<SecretFact>>,
+    /// Secrets without our label: digest of the name, and the version as a number.
+    other_secrets: HashMap<u64, u64>,
+    ingresses: HashMap<Name, Arc<IngressFact>>,
+    ingress_classes: HashSet<Arc<str>>,
+    classes_unknown: bool,
+    pods: HashMap<Name, Arc<SolverFact>>,
+    services: HashMap<Name, Arc<SolverFact>>,
+    /// Certificates by namespace and `spec.secretName`.
+    by_secret: Index,
+    /// Children by namespace and the uid of their controller.
+    by_owner: HashMap<Kind, Index>,
+    /// Next private keys by namespace and the uid of their Certificate.
+    next_keys: Index,
+    /// Unfinished requests by namespace and the Secret of their private key.
+    by_key_secret: Index,
+}
+
+/// Names by namespace and something.
+#[derive(Debug, Default)]
+struct Index(HashMap<Name, BTreeSet<Arc<str>>>);
+
+impl Index {
+    fn insert(&mut self, namespace: &Arc<str>, by: &str, name: &Arc<str>) {
+        self.0
+            .entry((namespace.clone(), by.into()))
+            .or_default()
+            .insert(name.clone());
+    }
+
+    fn remove(&mut self, namespace: &Arc<str>, by: &str, name: &Arc<str>) {
+        let key = (namespace.clone(), by.into());
+        if let Some(names) = self.0.get_mut(&key) {
+            names.remove(name);
+            if names.is_empty() {
+                self.0.remove(&key);
+            }
+        }
+    }
+
+    fn names(&self, namespace: &str, by: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.0
+            .get(&(namespace.into(), by.into()))
+            .into_iter()
+            .flatten()
+    }
+}
+
+/// A change that an informer delivers.
+#[allow(clippy::large_enum_variant, reason = "moved once, into the store")]
+#[derive(Debug)]
+pub enum Change {
+    /// Added or modified.
+    Certificate(Arc<Certificate>),
+    /// Added or modified.
+    Request(RequestFact),
+    /// Added or modified.
+    Issuer(Kind, IssuerFact),
+    /// Added or modified.
+    Order(Order),
+    /// Added or modified.
+    Challenge(Challenge),
+    /// Added or modified.
+    Secret(SecretFact),
+    /// Added, modified or removed; metadata only.
+    OtherSecret(Identity, bool),
+    /// Added or modified.
+    Ingress(IngressFact),
+    /// Added or modified.
+    IngressClass(Arc<str>),
+    /// Added or modified.
+    Pod(SolverFact),
+    /// Added or modified.
+    Service(SolverFact),
+}
+
+fn id_name(id: &Identity) -> Name {
+    (id.namespace.clone(), id.name.clone())
+}
+
+fn key(kind: Kind, name: &Name) -> Key {
+    Key {
+        kind,
+        namespace: name.0.clone(),
+        name: name.1.clone(),
+    }
+}
+
+impl Store {
+    /// An empty store. ClusterIssuers refer to Secrets in `cluster_namespace`.
+    pub fn new(cluster_namespace: &str) -> Self {
+        Self {
+            inner: RwLock::default(),
+            cluster_namespace: cluster_namespace.into(),
+        }
+    }
+
+    /// The namespace of a ClusterIssuer's Secrets.
+    pub fn cluster_namespace(&self) -> &Arc<str> {
+        &self.cluster_namespace
+    }
+
+    /// Take a change in; the keys that it concerns.
+    pub fn apply(&self, change: Change) -> Vec<Key> {
+        let mut inner = self.inner.write();
+        match change {
+            Change::Certificate(object) => inner.certificate(object),
+            Change::Request(fact) => inner.request(fact),
+            Change::Issuer(kind, fact) => inner.issuer(kind, fact),
+            Change::Order(object) => inner.order(object),
+            Change::Challenge(object) => inner.challenge(object),
+            Change::Secret(fact) => {
+                let name = id_name(&fact.id);
+                inner.forget_secret(&name);
+                if let Some(uid) = &fact.next_key_of {
+                    inner.next_keys.insert(&name.0, uid, &name.1);
+                }
+                let owner = fact.owner.clone();
+                inner.secrets.insert(name.clone(), Arc::new(fact));
+                self.wake_secret(&inner, &name, owner.as_ref())
+            }
+            Change::OtherSecret(id, present) => {
+                let name = id_name(&id);
+                if present {
+                    inner
+                        .other_secrets
+                        .insert(digest(&name), digest(&id.version));
+                } else {
+                    inner.other_secrets.remove(&digest(&name));
+                }
+                self.wake_secret(&inner, &name, None)
+            }
+            Change::Ingress(fact) => {
+                let name = id_name(&fact.id);
+                let mut keys = vec![key(Kind::Ingress, &name)];
+                keys.extend(challenge_key(&name.0, fact.challenge.as_deref()));
+                inner.ingresses.insert(name, Arc::new(fact));
+                keys
+            }
+            Change::IngressClass(class) => {
+                if inner.ingress_classes.insert(class) {
+                    inner.live_challenges()
+                } else {
+                    vec![]
+                }
+            }
+            Change::Pod(fact) => {
+                let name = id_name(&fact.id);
+                let keys = challenge_key(&name.0, fact.challenge.as_deref());
+                inner.pods.insert(name, Arc::new(fact));
+                keys
+            }
+            Change::Service(fact) => {
+                let name = id_name(&fact.id);
+                let keys = challenge_key(&name.0, fact.challenge.as_deref());
+                inner.services.insert(name, Arc::new(fact));
+                keys
+            }
+        }
+    }
+
+    /// An object is gone; the keys that it concerns.
+    pub fn remove(&self, informer: Informer, name: &Name) -> Vec<Key> {
+        let mut inner = self.inner.write();
+        match informer {
+            Informer::Certificates => inner.forget_certificate(name),
+            Informer::CertificateRequests => inner.forget_request(name),
+            Informer::Issuers => inner.forget_issuer(Kind::Issuer, name),
+            Informer::ClusterIssuers => inner.forget_issuer(Kind::ClusterIssuer, name),
+            Informer::Orders => inner.forget_order(name),
+            Informer::Challenges => inner.forget_challenge(name),
+            Informer::Secrets => {
+                let owner = inner.forget_secret(name);
+                self.wake_secret(&inner, name, owner.as_ref())
+            }
+            Informer::OtherSecrets => {
+                inner.other_secrets.remove(&digest(name));
+                self.wake_secret(&inner, name, None)
+            }
+            Informer::Ingresses => {
+                let Some(fact) = inner.ingresses.remove(name) else {
+                    return vec![];
+                };
+                let mut keys = challenge_key(&name.0, fact.challenge.as_deref());
+                keys.push(key(Kind::Ingress, name));
+                keys
+            }
+            Informer::IngressClasses => {
+                inner.ingress_classes.remove(&name.1);
+                vec![]
+            }
+            Informer::SolverPods => {
+                let fact = inner.pods.remove(name);
+                challenge_key(&name.0, fact.and_then(|f| f.challenge.clone()).as_deref())
+            }
+            Informer::SolverServices => {
+                let fact = inner.services.remove(name);
+                challenge_key(&name.0, fact.and_then(|f| f.challenge.clone()).as_deref())
+            }
+        }
+    }
+
+    /// The names that an informer has delivered, to find what vanished during a relist. Secrets that
+    /// are known by a digest only cannot be listed: `None`.
+    pub fn names(&self, informer: Informer) -> Option<HashSet<Name>> {
+        let inner = self.inner.read();
+        Some(match informer {
+            Informer::Certificates => inner.certificates.keys().cloned().collect(),
+            Informer::CertificateRequests => inner.requests.keys().cloned().collect(),
+            Informer::Issuers => inner.issuer_names(Kind::Issuer),
+            Informer::ClusterIssuers => inner.issuer_names(Kind::ClusterIssuer),
+            Informer::Orders => inner.orders.keys().cloned().collect(),
+            Informer::Challenges => inner.challenges.keys().cloned().collect(),
+            Informer::Secrets => inner.secrets.keys().cloned().collect(),
+            Informer::OtherSecrets => return None,
+            Informer::Ingresses => inner.ingresses.keys().cloned().collect(),
+            Informer::IngressClasses => inner
+                .ingress_classes
+                .iter()
+                .map(|c| ("".into(), c.clone()))
+                .collect(),
+            Informer::SolverPods => inner.pods.keys().cloned().collect(),
+            Informer::SolverServices => inner.services.keys().cloned().collect(),
+        })
+    }
+
+    /// Replace what is known of Secrets without the label, after a relist.
+    pub fn replace_other_secrets(&self, present: HashMap<u64, u64>) {
+        self.inner.write().other_secrets = present;
+    }
+
+    /// Drop the body of a request that nobody needs any more.
+    pub fn request_is_consumed(&self, namespace: &Arc<str>, name: &Arc<str>) {
+        let mut inner = self.inner.write();
+        if let Some(fact) = inner.requests.get_mut(&(namespace.clone(), name.clone()))
+            && fact.is_final()
+            && fact.body.is_some()
+        {
+            let mut slim = RequestFact::clone(fact);
+            slim.body = None;
+            *fact = Arc::new(slim);
+        }
+    }
+
+    fn wake_secret(
+        &self,
+        inner: &Inner,
+        name: &Name,
+        owner: Option<&(String, String)>,
+    ) -> Vec<Key> {
+        let (namespace, secret) = name;
+        let named = |kind, name: &Arc<str>| Key {
+            kind,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        let mut keys: Vec<Key> = inner
+            .by_secret
+            .names(namespace, secret)
+            .map(|n| named(Kind::Certificate, n))
+            .collect();
+        keys.extend(
+            inner
+                .by_key_secret
+                .names(namespace, secret)
+                .map(|n| named(Kind::CertificateRequest, n)),
+        );
+        keys.extend(
+            owner.map(|(_, certificate)| named(Kind::Certificate, &certificate.as_str().into())),
+        );
+        for (issuer_name, fact) in &inner.issuers {
+            let (kind, home) = if issuer_name.0.is_empty() {
+                (Kind::ClusterIssuer, &self.cluster_namespace)
+            } else {
+                (Kind::Issuer, &issuer_name.0)
+            };
+            if home == namespace && fact.refers_to(secret) {
+                keys.push(key(kind, issuer_name));
+            }
+        }
+        keys
+    }
+}

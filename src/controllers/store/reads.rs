@@ -1,0 +1,250 @@
+//! Reads.
+
+use std::sync::Arc;
+
+use super::{Name, Store};
+use crate::api::meta::IssuerReference;
+use crate::api::{Certificate, Challenge, Order};
+use crate::controllers::facts::{
+    IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, digest,
+};
+use crate::controllers::key::{Key, Kind};
+
+impl Store {
+    /// What refers to an Issuer or ClusterIssuer and is not finished.
+    pub fn users_of(&self, issuer: &Key) -> Vec<Key> {
+        let name = (issuer.namespace.clone(), issuer.name.clone());
+        self.inner.read().users_of(issuer.kind, &name)
+    }
+
+    /// A Certificate.
+    pub fn certificate(&self, namespace: &str, name: &str) -> Option<Arc<Certificate>> {
+        self.inner
+            .read()
+            .certificates
+            .get(&(namespace.into(), name.into()))
+            .cloned()
+    }
+
+    /// A CertificateRequest.
+    pub fn request(&self, namespace: &str, name: &str) -> Option<Arc<RequestFact>> {
+        self.inner
+            .read()
+            .requests
+            .get(&(namespace.into(), name.into()))
+            .cloned()
+    }
+
+    /// The requests that a Certificate controls.
+    pub fn requests_of(&self, namespace: &str, uid: &str) -> Vec<Arc<RequestFact>> {
+        let inner = self.inner.read();
+        let Some(index) = inner.by_owner.get(&Kind::CertificateRequest) else {
+            return vec![];
+        };
+        let names = index.names(namespace, uid);
+        names
+            .filter_map(|n| inner.requests.get(&(namespace.into(), n.clone())).cloned())
+            .collect()
+    }
+
+    /// The Orders that a request controls.
+    pub fn orders_of(&self, namespace: &str, uid: &str) -> Vec<Arc<Order>> {
+        let inner = self.inner.read();
+        let Some(index) = inner.by_owner.get(&Kind::Order) else {
+            return vec![];
+        };
+        let names = index.names(namespace, uid);
+        names
+            .filter_map(|n| inner.orders.get(&(namespace.into(), n.clone())).cloned())
+            .collect()
+    }
+
+    /// The Challenges that an Order controls.
+    pub fn challenges_of(&self, namespace: &str, uid: &str) -> Vec<Arc<Challenge>> {
+        let inner = self.inner.read();
+        let Some(index) = inner.by_owner.get(&Kind::Challenge) else {
+            return vec![];
+        };
+        let names = index.names(namespace, uid);
+        names
+            .filter_map(|n| {
+                inner
+                    .challenges
+                    .get(&(namespace.into(), n.clone()))
+                    .cloned()
+            })
+            .collect()
+    }
+
+    /// The Certificates that an Ingress controls.
+    pub fn certificates_of(&self, namespace: &str, uid: &str) -> Vec<Arc<Certificate>> {
+        let inner = self.inner.read();
+        let Some(index) = inner.by_owner.get(&Kind::Certificate) else {
+            return vec![];
+        };
+        let names = index.names(namespace, uid);
+        names
+            .filter_map(|n| {
+                inner
+                    .certificates
+                    .get(&(namespace.into(), n.clone()))
+                    .cloned()
+            })
+            .collect()
+    }
+
+    /// All Certificates of a namespace that name this Secret.
+    pub fn certificates_for(&self, namespace: &str, secret: &str) -> Vec<Arc<Certificate>> {
+        let inner = self.inner.read();
+        let names = inner.by_secret.names(namespace, secret);
+        names
+            .filter_map(|n| {
+                inner
+                    .certificates
+                    .get(&(namespace.into(), n.clone()))
+                    .cloned()
+            })
+            .collect()
+    }
+
+    /// The next private keys of a Certificate.
+    pub fn next_keys_of(&self, namespace: &str, uid: &str) -> Vec<Arc<SecretFact>> {
+        let inner = self.inner.read();
+        let names = inner.next_keys.names(namespace, uid);
+        names
+            .filter_map(|n| inner.secrets.get(&(namespace.into(), n.clone())).cloned())
+            .collect()
+    }
+
+    /// A labelled Secret.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<Arc<SecretFact>> {
+        self.inner
+            .read()
+            .secrets
+            .get(&(namespace.into(), name.into()))
+            .cloned()
+    }
+
+    /// Whether a Secret without the label exists.
+    pub fn has_other_secret(&self, namespace: &str, name: &str) -> bool {
+        let name: Name = (namespace.into(), name.into());
+        self.inner.read().other_secrets.contains_key(&digest(&name))
+    }
+
+    /// Something that differs whenever the Secret was written; `None` when there is none.
+    pub fn secret_version(&self, namespace: &str, name: &str) -> Option<u64> {
+        let name: Name = (namespace.into(), name.into());
+        let inner = self.inner.read();
+        let labelled = inner.secrets.get(&name).map(|s| digest(&s.id.version));
+        labelled.or_else(|| inner.other_secrets.get(&digest(&name)).copied())
+    }
+
+    /// The Issuer or ClusterIssuer of this operator's group that a reference names; `None` when it
+    /// does not exist.
+    pub fn issuer(&self, namespace: &str, reference: &IssuerReference) -> Option<Arc<IssuerFact>> {
+        let cluster = reference.kind_or_default() == Kind::ClusterIssuer.name();
+        let home: Arc<str> = if cluster { "".into() } else { namespace.into() };
+        self.inner
+            .read()
+            .issuers
+            .get(&(home, reference.name.as_str().into()))
+            .cloned()
+    }
+
+    /// An Issuer (or, with an empty namespace, a ClusterIssuer) by name.
+    pub fn issuer_named(&self, namespace: &str, name: &str) -> Option<Arc<IssuerFact>> {
+        self.inner
+            .read()
+            .issuers
+            .get(&(namespace.into(), name.into()))
+            .cloned()
+    }
+
+    /// An Order.
+    pub fn order(&self, namespace: &str, name: &str) -> Option<Arc<Order>> {
+        self.inner
+            .read()
+            .orders
+            .get(&(namespace.into(), name.into()))
+            .cloned()
+    }
+
+    /// A Challenge.
+    pub fn challenge(&self, namespace: &str, name: &str) -> Option<Arc<Challenge>> {
+        self.inner
+            .read()
+            .challenges
+            .get(&(namespace.into(), name.into()))
+            .cloned()
+    }
+
+    /// All Challenges of a namespace.
+    pub fn challenges_in(&self, namespace: &str) -> Vec<Arc<Challenge>> {
+        let inner = self.inner.read();
+        inner
+            .challenges
+            .iter()
+            .filter(|((ns, _), _)| &**ns == namespace)
+            .map(|(_, c)| c.clone())
+            .collect()
+    }
+
+    /// An Ingress.
+    pub fn ingress(&self, namespace: &str, name: &str) -> Option<Arc<IngressFact>> {
+        self.inner
+            .read()
+            .ingresses
+            .get(&(namespace.into(), name.into()))
+            .cloned()
+    }
+
+    /// A solver's Pod.
+    pub fn solver_pod(&self, namespace: &str, name: &str) -> Option<Arc<SolverFact>> {
+        self.inner
+            .read()
+            .pods
+            .get(&(namespace.into(), name.into()))
+            .cloned()
+    }
+
+    /// A solver's Service.
+    pub fn solver_service(&self, namespace: &str, name: &str) -> Option<Arc<SolverFact>> {
+        self.inner
+            .read()
+            .services
+            .get(&(namespace.into(), name.into()))
+            .cloned()
+    }
+
+    /// Whether an IngressClass of this name exists, or may exist.
+    pub fn has_ingress_class(&self, name: &str) -> bool {
+        let inner = self.inner.read();
+        inner.classes_unknown || inner.ingress_classes.contains(name)
+    }
+
+    /// Nobody watches IngressClasses: each may exist.
+    pub fn ignore_ingress_classes(&self) {
+        self.inner.write().classes_unknown = true;
+    }
+
+    /// Snapshots for the metrics page.
+    pub fn snapshot(&self) -> Snapshot {
+        let inner = self.inner.read();
+        Snapshot {
+            certificates: inner.certificates.values().cloned().collect(),
+            issuers: inner.issuers.values().cloned().collect(),
+            challenges: inner.challenges.values().cloned().collect(),
+        }
+    }
+}
+
+/// What the metrics page shows.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// All Certificates.
+    pub certificates: Vec<Arc<Certificate>>,
+    /// All Issuers and ClusterIssuers.
+    pub issuers: Vec<Arc<IssuerFact>>,
+    /// All Challenges.
+    pub challenges: Vec<Arc<Challenge>>,
+}

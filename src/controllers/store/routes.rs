@@ -1,0 +1,321 @@
+//! What a change does to the indexes, and the keys that it concerns.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{Index, Inner, Name, id_name, key};
+use crate::api::meta::IssuerReference;
+use crate::api::{Certificate, Challenge, Order};
+use crate::controllers::facts::{IngressFact, IssuerFact, RequestFact, controller_of, prune};
+use crate::controllers::key::{Key, Kind};
+use crate::controllers::status::find;
+
+impl Inner {
+    pub(super) fn certificate(&mut self, object: Arc<Certificate>) -> Vec<Key> {
+        let name = name_of(&object.metadata);
+        let mut keys = vec![key(Kind::Certificate, &name)];
+        if let Some(old) = self.certificates.get(&name)
+            && old.spec.secret_name != object.spec.secret_name
+        {
+            keys.extend(self.forget_certificate(&name));
+        }
+        self.by_secret
+            .insert(&name.0, &object.spec.secret_name, &name.1);
+        if let Some(uid) = owner_uid(&object.metadata, "Ingress") {
+            self.children(Kind::Certificate)
+                .insert(&name.0, &uid, &name.1);
+        }
+        self.certificates.insert(name, object);
+        keys
+    }
+
+    pub(super) fn forget_certificate(&mut self, name: &Name) -> Vec<Key> {
+        let Some(object) = self.certificates.remove(name) else {
+            return vec![];
+        };
+        self.by_secret
+            .remove(&name.0, &object.spec.secret_name, &name.1);
+        let mut keys = vec![key(Kind::Certificate, name)];
+        if let Some(uid) = owner_uid(&object.metadata, "Ingress") {
+            self.children(Kind::Certificate)
+                .remove(&name.0, &uid, &name.1);
+        }
+        // Whoever controlled it: an Ingress that wants one of this name may make its own now.
+        let names_it = |i: &IngressFact| i.tls.iter().any(|(_, s)| s.as_deref() == Some(&*name.1));
+        let ingresses = self
+            .ingresses
+            .iter()
+            .filter(|(n, i)| n.0 == name.0 && names_it(i));
+        keys.extend(ingresses.map(|(n, _)| key(Kind::Ingress, n)));
+        let rivals = self.by_secret.names(&name.0, &object.spec.secret_name);
+        keys.extend(rivals.map(|n| key(Kind::Certificate, &(name.0.clone(), n.clone()))));
+        keys
+    }
+
+    pub(super) fn request(&mut self, mut fact: RequestFact) -> Vec<Key> {
+        let name = id_name(&fact.id);
+        let owner = fact
+            .owner
+            .as_ref()
+            .map(|(_, certificate)| (name.0.clone(), certificate.as_str().into()));
+        if fact.is_final()
+            && owner
+                .as_ref()
+                .is_none_or(|o| self.revision_reached(o, fact.revision))
+        {
+            fact.body = None;
+        }
+        self.unlink_request(&name);
+        if let Some((uid, _)) = &fact.owner {
+            self.children(Kind::CertificateRequest)
+                .insert(&name.0, uid, &name.1);
+        }
+        if let Some(secret) = &fact.key_secret
+            && !fact.is_final()
+        {
+            self.by_key_secret.insert(&name.0, secret, &name.1);
+        }
+        self.requests.insert(name.clone(), Arc::new(fact));
+        let mut keys = vec![key(Kind::CertificateRequest, &name)];
+        keys.extend(owner.map(|o| key(Kind::Certificate, &o)));
+        keys
+    }
+
+    /// The Certificate has this revision already: the request has nothing more to give.
+    pub(super) fn revision_reached(&self, certificate: &Name, revision: Option<i64>) -> bool {
+        let current = self
+            .certificates
+            .get(certificate)
+            .and_then(|c| c.status.as_ref()?.revision);
+        matches!((current, revision), (Some(current), Some(revision)) if current >= revision)
+    }
+
+    pub(super) fn unlink_request(&mut self, name: &Name) {
+        let Some(old) = self.requests.get(name).cloned() else {
+            return;
+        };
+        if let Some((uid, _)) = &old.owner {
+            self.children(Kind::CertificateRequest)
+                .remove(&name.0, uid, &name.1);
+        }
+        if let Some(secret) = &old.key_secret {
+            self.by_key_secret.remove(&name.0, secret, &name.1);
+        }
+    }
+
+    pub(super) fn forget_request(&mut self, name: &Name) -> Vec<Key> {
+        self.unlink_request(name);
+        let Some(fact) = self.requests.remove(name) else {
+            return vec![];
+        };
+        let owner = fact.owner.as_ref();
+        let mut keys = vec![key(Kind::CertificateRequest, name)];
+        keys.extend(
+            owner.map(|(_, c)| key(Kind::Certificate, &(name.0.clone(), c.as_str().into()))),
+        );
+        keys
+    }
+
+    pub(super) fn issuer(&mut self, kind: Kind, fact: IssuerFact) -> Vec<Key> {
+        let name = id_name(&fact.id);
+        let old = self.issuers.insert(name.clone(), Arc::new(fact));
+        let new = self.issuers.get(&name);
+        let same = old.is_some_and(|old| {
+            new.is_some_and(|new| {
+                old.generation == new.generation
+                    && old.ready() == new.ready()
+                    && old.id.uid == new.id.uid
+            })
+        });
+        let mut keys = vec![key(kind, &name)];
+        if !same {
+            keys.extend(self.users_of(kind, &name));
+        }
+        keys
+    }
+
+    pub(super) fn forget_issuer(&mut self, kind: Kind, name: &Name) -> Vec<Key> {
+        self.issuers.remove(name);
+        let mut keys = vec![key(kind, name)];
+        keys.extend(self.users_of(kind, name));
+        keys
+    }
+
+    pub(super) fn issuer_names(&self, kind: Kind) -> HashSet<Name> {
+        let cluster = kind == Kind::ClusterIssuer;
+        self.issuers
+            .keys()
+            .filter(|(ns, _)| ns.is_empty() == cluster)
+            .cloned()
+            .collect()
+    }
+
+    /// Whatever refers to an issuer and is not finished.
+    pub(super) fn users_of(&self, kind: Kind, issuer: &Name) -> Vec<Key> {
+        let refers = |namespace: &Arc<str>, r: &IssuerReference| {
+            r.is_ours()
+                && r.name.as_str() == issuer.1.as_ref()
+                && r.kind_or_default() == kind.name()
+                && (kind == Kind::ClusterIssuer || *namespace == issuer.0)
+        };
+        let certificates = self.certificates.iter().filter(|(_, c)| !is_settled(c));
+        let certificates = certificates.filter(|(n, c)| refers(&n.0, &c.spec.issuer_ref));
+        let requests = self
+            .requests
+            .iter()
+            .filter(|(n, r)| !r.is_final() && refers(&n.0, &r.issuer));
+        let orders = self
+            .orders
+            .iter()
+            .filter(|(n, o)| refers(&n.0, &o.spec.issuer_ref));
+        let challenges = self
+            .challenges
+            .iter()
+            .filter(|(n, c)| refers(&n.0, &c.spec.issuer_ref));
+        certificates
+            .map(|(n, _)| key(Kind::Certificate, n))
+            .chain(requests.map(|(n, _)| key(Kind::CertificateRequest, n)))
+            .chain(orders.map(|(n, _)| key(Kind::Order, n)))
+            .chain(challenges.map(|(n, _)| key(Kind::Challenge, n)))
+            .collect()
+    }
+
+    pub(super) fn order(&mut self, mut object: Order) -> Vec<Key> {
+        prune(&mut object.metadata);
+        let name = name_of(&object.metadata);
+        let owner = controller_of(&object.metadata, "CertificateRequest").cloned();
+        let mut keys = vec![key(Kind::Order, &name)];
+        if let Some(owner) = owner {
+            self.children(Kind::Order)
+                .insert(&name.0, &owner.uid, &name.1);
+            let request: Name = (name.0.clone(), owner.name.as_str().into());
+            keys.push(key(Kind::CertificateRequest, &request));
+            keys.extend(self.root_of_request(&request));
+        }
+        self.orders.insert(name, Arc::new(object));
+        keys
+    }
+
+    pub(super) fn forget_order(&mut self, name: &Name) -> Vec<Key> {
+        let Some(object) = self.orders.remove(name) else {
+            return vec![];
+        };
+        let mut keys = vec![key(Kind::Order, name)];
+        if let Some(owner) = controller_of(&object.metadata, "CertificateRequest") {
+            self.children(Kind::Order)
+                .remove(&name.0, &owner.uid, &name.1);
+            keys.push(key(
+                Kind::CertificateRequest,
+                &(name.0.clone(), owner.name.as_str().into()),
+            ));
+        }
+        keys
+    }
+
+    pub(super) fn challenge(&mut self, mut object: Challenge) -> Vec<Key> {
+        prune(&mut object.metadata);
+        let name = name_of(&object.metadata);
+        let owner = controller_of(&object.metadata, "Order").cloned();
+        let reason = |c: &Challenge| c.status.as_ref().and_then(|s| s.reason.clone());
+        let old = self.challenges.get(&name).and_then(|c| reason(c));
+        let mut keys = vec![key(Kind::Challenge, &name)];
+        if let Some(owner) = owner {
+            self.children(Kind::Challenge)
+                .insert(&name.0, &owner.uid, &name.1);
+            let order: Name = (name.0.clone(), owner.name.as_str().into());
+            keys.push(key(Kind::Order, &order));
+            if old != reason(&object) {
+                keys.extend(self.root_of_order(&order));
+            }
+        }
+        self.challenges.insert(name, Arc::new(object));
+        keys
+    }
+
+    pub(super) fn forget_challenge(&mut self, name: &Name) -> Vec<Key> {
+        let Some(object) = self.challenges.remove(name) else {
+            return vec![];
+        };
+        let mut keys = vec![key(Kind::Challenge, name)];
+        if let Some(owner) = controller_of(&object.metadata, "Order") {
+            self.children(Kind::Challenge)
+                .remove(&name.0, &owner.uid, &name.1);
+            keys.push(key(
+                Kind::Order,
+                &(name.0.clone(), owner.name.as_str().into()),
+            ));
+        }
+        // Another Challenge of the same name may have been waiting for this one.
+        let same = self
+            .challenges
+            .iter()
+            .filter(|(_, c)| c.spec.dns_name == object.spec.dns_name);
+        keys.extend(same.map(|(n, _)| key(Kind::Challenge, n)));
+        keys
+    }
+
+    pub(super) fn root_of_request(&self, request: &Name) -> Option<Key> {
+        let (_, certificate) = self.requests.get(request)?.owner.as_ref()?;
+        Some(key(
+            Kind::Certificate,
+            &(request.0.clone(), certificate.as_str().into()),
+        ))
+    }
+
+    pub(super) fn root_of_order(&self, order: &Name) -> Option<Key> {
+        let object = self.orders.get(order)?;
+        let owner = controller_of(&object.metadata, "CertificateRequest")?;
+        self.root_of_request(&(order.0.clone(), owner.name.as_str().into()))
+    }
+
+    pub(super) fn live_challenges(&self) -> Vec<Key> {
+        self.challenges
+            .keys()
+            .map(|n| key(Kind::Challenge, n))
+            .collect()
+    }
+
+    pub(super) fn forget_secret(&mut self, name: &Name) -> Option<(String, String)> {
+        let fact = self.secrets.remove(name)?;
+        if let Some(uid) = &fact.next_key_of {
+            self.next_keys.remove(&name.0, uid, &name.1);
+        }
+        fact.owner.clone()
+    }
+
+    pub(super) fn children(&mut self, kind: Kind) -> &mut Index {
+        self.by_owner.entry(kind).or_default()
+    }
+}
+
+/// Ready for its current generation and nothing under way.
+fn is_settled(object: &Certificate) -> bool {
+    let conditions = object
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_deref())
+        .unwrap_or_default();
+    let is_true = |kind| find(conditions, kind).is_some_and(|c| c.status == "True");
+    is_true("Ready") && !is_true("Issuing")
+}
+
+fn name_of(meta: &ObjectMeta) -> Name {
+    (
+        meta.namespace.as_deref().unwrap_or_default().into(),
+        meta.name.as_deref().unwrap_or_default().into(),
+    )
+}
+
+pub(super) fn challenge_key(namespace: &Arc<str>, challenge: Option<&str>) -> Vec<Key> {
+    challenge
+        .map(|c| key(Kind::Challenge, &(namespace.clone(), c.into())))
+        .into_iter()
+        .collect()
+}
+
+/// The uid of the controller, if it is of this kind.
+fn owner_uid(meta: &ObjectMeta, kind: &str) -> Option<String> {
+    controller_of(meta, kind).map(|o| o.uid.clone())
+}
