@@ -105,6 +105,11 @@ impl Driver {
     async fn work(self: Arc<Self>, key: Key) {
         let controller = key.kind.controller();
         self.metrics.sync_called(controller);
+        self.metrics
+            .set_queue_depth(controller, self.queue.depth(key.kind));
+        for _ in 0..self.queue.take_stale_skips() {
+            self.metrics.stale_sync_skipped();
+        }
         let answer = AssertUnwindSafe(self.reconcile(&key)).catch_unwind().await;
         let (done, seen) = match answer {
             Ok((Ok(()), ended)) => {

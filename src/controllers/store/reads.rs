@@ -224,9 +224,15 @@ impl Store {
             .cloned()
     }
 
-    /// Whether an IngressClass of this name exists.
+    /// Whether an IngressClass of this name exists, or may exist.
     pub fn has_ingress_class(&self, name: &str) -> bool {
-        self.inner.read().ingress_classes.contains(name)
+        let inner = self.inner.read();
+        inner.classes_unknown || inner.ingress_classes.contains(name)
+    }
+
+    /// Nobody watches IngressClasses: each may exist.
+    pub fn ignore_ingress_classes(&self) {
+        self.inner.write().classes_unknown = true;
     }
 
     /// Snapshots for the metrics page.
