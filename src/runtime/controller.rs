@@ -80,13 +80,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let (leads, mut led) = watch::channel(false);
     serve(&options, &metrics, &informers, &validations, &leads, &stop).await?;
+    // Kept until the last reconcile has ended.
+    let release = CancellationToken::new();
     let lease = options.leader_elect.then(|| {
         let settings = options.lease(identity());
         tokio::spawn(lease::hold(
             client.clone(),
             settings,
             leads.clone(),
-            stop.clone(),
+            release.clone(),
         ))
     });
     if lease.is_none() {
@@ -120,6 +122,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     .await;
     metrics.set_leader(false);
     stop.cancel();
+    release.cancel();
     if let Some(lease) = lease {
         // It gives the Lease back, so that the next replica need not wait.
         drop(tokio::time::timeout(Duration::from_secs(2), lease).await);

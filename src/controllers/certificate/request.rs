@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use crate::api::duration::parse_go_duration;
 use crate::api::{
     Certificate, CertificateRequest, CertificateRequestSpec, CertificateSpec, labels, names,
 };
@@ -58,6 +59,7 @@ impl TryFrom<&CertificateSpec> for Wanted {
     type Error = Invalid;
 
     fn try_from(spec: &CertificateSpec) -> Result<Self, Invalid> {
+        check_given(spec)?;
         check_supported(spec)?;
         let key = desired_key(spec)?;
         let params = params(spec)?;
@@ -78,6 +80,34 @@ impl TryFrom<&CertificateSpec> for Wanted {
             params,
         })
     }
+}
+
+/// What the schema lets through and no certificate can be made from.
+fn check_given(spec: &CertificateSpec) -> Result<(), Invalid> {
+    if spec.secret_name.is_empty() {
+        return Err(invalid(
+            "spec.secretName",
+            "it is empty: name the Secret that the certificate goes to",
+        ));
+    }
+    if spec.issuer_ref.name.is_empty() {
+        return Err(invalid(
+            "spec.issuerRef.name",
+            "it is empty: name the issuer",
+        ));
+    }
+    let durations = [
+        ("spec.duration", &spec.duration),
+        ("spec.renewBefore", &spec.renew_before),
+    ];
+    for (field, text) in durations {
+        if let Some(text) = text
+            && let Err(error) = parse_go_duration(text)
+        {
+            return Err(invalid(field, format!("{error}: write it like 2160h")));
+        }
+    }
+    Ok(())
 }
 
 /// What the API accepts and this version does not do yet.

@@ -157,13 +157,11 @@ fn obstacle(o: &Observation, check: &str) -> String {
     if let Some(class) = &o.missing_class {
         return format!(
             "Waiting for HTTP-01 challenge propagation: IngressClass \"{class}\" does not exist: create it, or \
-             correct ingressClassName in the issuer's solver ({check})"
+             correct ingressClassName in the issuer's solver"
         );
     }
     if let Some(problem) = &o.objects.pod_problem {
-        return format!(
-            "Waiting for HTTP-01 challenge propagation: the solver Pod {problem} ({check})"
-        );
+        return format!("Waiting for HTTP-01 challenge propagation: the solver Pod {problem}");
     }
     format!("Waiting for HTTP-01 challenge propagation: {check}")
 }
