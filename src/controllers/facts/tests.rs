@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::SolverFact;
 
+#[allow(clippy::needless_pass_by_value, reason = "it is called with literals")]
 fn problem(status: Value) -> Option<String> {
     let pod: Pod = serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap();
     SolverFact::of_pod(&pod).problem
