@@ -44,7 +44,7 @@ lint: $(CARGO_DENY) ## the checks alone: format, clippy, licences, duplicates
 .PHONY: bench
 bench: lab-deps build ## time, requests, CPU and memory of issuance, beside the floor of the same machine
 	$(MAKE) lab-build TIER=control
-	cargo bench --locked --bench '*'
+	RUSTFLAGS='$(RELEASE_FLAGS)' cargo bench --locked --target x86_64-unknown-linux-gnu --bench issuance
 
 .PHONY: crash
 crash: lab-deps ## kill the operator around every write and CA call, and see that it ends well

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use http::HeaderValue;
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -79,13 +80,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let (leads, mut led) = watch::channel(false);
     serve(&options, &metrics, &informers, &validations, &leads, &stop).await?;
+    // Kept until the last reconcile has ended.
+    let release = CancellationToken::new();
     let lease = options.leader_elect.then(|| {
         let settings = options.lease(identity());
         tokio::spawn(lease::hold(
             client.clone(),
             settings,
             leads.clone(),
-            stop.clone(),
+            release.clone(),
         ))
     });
     if lease.is_none() {
@@ -119,6 +122,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     .await;
     metrics.set_leader(false);
     stop.cancel();
+    release.cancel();
     if let Some(lease) = lease {
         // It gives the Lease back, so that the next replica need not wait.
         drop(tokio::time::timeout(Duration::from_secs(2), lease).await);
@@ -187,6 +191,8 @@ async fn client(options: &Options) -> anyhow::Result<Client> {
     // Retries are ours: each call has a deadline, and each object a back-off.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
+    let agent = HeaderValue::from_static(concat!("everleaf/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((http::header::USER_AGENT, agent));
     Client::try_from(config).context("the client of the API server")
 }
 

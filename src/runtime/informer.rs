@@ -73,12 +73,6 @@ impl Informers {
         let mut tasks = tokio::task::JoinSet::new();
         let fao = format!("{}=true", labels::FAO_LABEL);
         let not_fao = format!("{}!=true", labels::FAO_LABEL);
-        let all = || {
-            watcher::Config::default()
-                .any_semantic()
-                .timeout(WATCH_SECONDS)
-                .page_size(PAGE)
-        };
         macro_rules! run {
             ($informer:ident, $type:ty, $config:expr, $reduce:expr) => {
                 let api: Api<$type> = api(client, namespace);
@@ -131,19 +125,20 @@ impl Informers {
         tasks
     }
 
-    /// Kinds without a namespace. With `--namespace` ClusterIssuers are not watched (contract §7.1).
+    /// Kinds without a namespace. With `--namespace` none is watched (contract §7.1): a Role does not
+    /// reach them.
     fn start_cluster_wide(
         self: &Arc<Self>,
         tasks: &mut tokio::task::JoinSet<()>,
         client: &Client,
-        issuers: bool,
+        everywhere: bool,
     ) {
-        let all = || {
-            watcher::Config::default()
-                .any_semantic()
-                .timeout(WATCH_SECONDS)
-                .page_size(PAGE)
-        };
+        if !everywhere {
+            self.store.ignore_ingress_classes();
+            self.progress.listed(Informer::ClusterIssuers, monotonic());
+            self.progress.listed(Informer::IngressClasses, monotonic());
+            return;
+        }
         let me = self.clone();
         let api: Api<PartialObjectMeta<IngressClass>> = Api::all(client.clone());
         tasks.spawn(async move {
@@ -152,10 +147,6 @@ impl Informers {
             };
             me.run(Informer::IngressClasses, api, all(), reduce).await;
         });
-        if !issuers {
-            self.progress.listed(Informer::ClusterIssuers, monotonic());
-            return;
-        }
         let me = self.clone();
         let api: Api<ClusterIssuer> = Api::all(client.clone());
         tasks.spawn(async move {
@@ -306,6 +297,13 @@ impl Informers {
             .map(Informer::name)
             .collect()
     }
+}
+
+/// Everything, read at the newest version: a list from a cache that lags would hide our own writes.
+fn all() -> watcher::Config {
+    watcher::Config::default()
+        .timeout(WATCH_SECONDS)
+        .page_size(PAGE)
 }
 
 /// A failed watch in one line, with what to do where that is known.

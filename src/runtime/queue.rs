@@ -209,31 +209,16 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Forget an object that is gone.
-    pub fn forget(&self, key: &Key) {
-        let mut state = self.state.lock();
-        let idle = state
-            .entries
-            .get(key)
-            .is_some_and(|e| !e.running && matches!(e.place, Place::Delayed(_) | Place::Nowhere));
-        if idle
-            && let Some(entry) = state.entries.remove(key)
-            && let Place::Delayed(due) = entry.place
-        {
-            state.delayed.remove(&(due, key.clone()));
-        }
+    /// Keys of a kind that wait for a worker.
+    pub fn depth(&self, kind: Kind) -> usize {
+        let state = self.state.lock();
+        let turns = state.ready.get(kind.index());
+        turns.map_or(0, |t| t.keys.values().map(VecDeque::len).sum())
     }
 
-    /// Keys that wait for a worker, and reconciles that ran on facts older than their own writes.
-    pub fn depth(&self) -> (usize, u64) {
-        let state = self.state.lock();
-        let ready = state
-            .ready
-            .iter()
-            .flat_map(|t| t.keys.values())
-            .map(VecDeque::len)
-            .sum();
-        (ready, state.stale_skips)
+    /// Reconciles that ran on facts older than their own writes, since this was last asked.
+    pub fn take_stale_skips(&self) -> u64 {
+        std::mem::take(&mut self.state.lock().stale_skips)
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "tests fail by panicking"
 )]
@@ -9,37 +10,53 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod causes;
+mod deletion;
+
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::Result;
 use lab::Options;
-use support::{Cluster, DEADLINE, can_run, certificate, shared};
+use support::{Cluster, DEADLINE, certificate, shared};
+
+/// How long the operator may take to say what is wrong, and to go on once it is put right.
+const SAID: Duration = Duration::from_secs(30);
+
+/// The usual solver.
+const TRAEFIK: &str = "{ingressClassName: traefik}";
+
+/// Everything temporary of a challenge.
+const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 
-fn cluster() -> &'static Cluster {
+/// One operator for all tests. It holds no Lease, so that one started after a kill acts at once.
+const FLAGS: [&str; 1] = ["--leader-elect=false"];
+
+fn cluster() -> Option<&'static Cluster> {
     shared(&CLUSTER, || {
-        let cluster = Cluster::start(&Options::default())?;
-        cluster.operator(&[])?;
+        let cluster = Cluster::start(&Options {
+            audit: true,
+            pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
+            ..Options::default()
+        })?;
+        cluster.operator(&FLAGS)?;
         Ok(cluster)
     })
 }
 
 #[test]
 fn a_certificate_is_issued_and_everything_temporary_goes() -> Result<()> {
-    if !can_run("a_certificate_is_issued_and_everything_temporary_goes") {
+    let Some(cluster) = cluster() else {
         return Ok(());
-    }
-    let cluster = cluster();
+    };
     let namespace = cluster.namespace("first")?;
-    namespace.apply(&cluster.acme_issuer("pebble", "default", "{ingressClassName: traefik}")?)?;
+    namespace.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
     namespace.apply(&certificate("site", "pebble", "first.example.com", ""))?;
     namespace.ready("site", DEADLINE)?;
     namespace.pair_matches("site")?;
-    namespace.none_left(
-        &["challenge", "ingress", "service", "endpointslice", "pod"],
-        DEADLINE,
-    )?;
+    namespace.none_left(&TEMPORARY, DEADLINE)?;
     let secrets: Vec<_> = namespace
         .list("secret")?
         .iter()

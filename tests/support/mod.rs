@@ -9,21 +9,33 @@
     reason = "tests wait by the wall clock and fail by panicking; JSON without an entry is null"
 )]
 
+mod api;
+pub mod install;
+mod watch;
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use lab::{Lab, Options, Process, Tier};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::Value;
+
+pub use watch::Watch;
 
 /// Long enough for a loaded machine; a test that waits this long has failed.
 pub const DEADLINE: Duration = Duration::from_mins(1);
+
+/// Between two looks at the cluster.
+const POLL: Duration = Duration::from_millis(100);
 
 /// A lab with the operator as a process in it.
 pub struct Cluster {
     pub lab: Lab,
     operator: parking_lot::Mutex<Option<Process>>,
+    /// Whoever ends the operator, or counts requests, has the cluster to itself.
+    turn: RwLock<()>,
 }
 
 /// The binary under test.
@@ -31,7 +43,8 @@ pub fn everleaf() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_everleaf"))
 }
 
-fn repository() -> PathBuf {
+/// The top of the repository.
+pub fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -53,10 +66,28 @@ impl Cluster {
             "--all",
             "--timeout=30s",
         ])?;
-        Ok(Self {
+        Ok(Self::with(lab))
+    }
+
+    /// A node lab with the operator as the chart installs it, in a restricted namespace; `values` are
+    /// helm's `--set` arguments, separated by spaces.
+    pub fn installed(options: &Options, values: &str) -> Result<Self> {
+        let lab = install::node(options)?;
+        lab.kubectl(&["create", "namespace", install::NAMESPACE])?;
+        install::restrict(&lab, install::NAMESPACE)?;
+        let line = format!("install everleaf charts/everleaf --namespace everleaf {values}");
+        install::helm(&lab, line.trim_end())?;
+        install::rolled_out(&lab)?;
+        Ok(Self::with(lab))
+    }
+
+    /// A cluster of this lab.
+    pub fn with(lab: Lab) -> Self {
+        Self {
             lab,
             operator: parking_lot::Mutex::default(),
-        })
+            turn: RwLock::default(),
+        }
     }
 
     /// Start the operator, or start it anew, with these arguments beside the usual ones.
@@ -111,13 +142,69 @@ impl Cluster {
             .log()
     }
 
-    /// A namespace for one test.
+    /// A namespace for one test, beside others.
     pub fn namespace(&self, name: &str) -> Result<Namespace<'_>> {
+        self.namespace_in_turn(name, Turn::Together(self.turn.read_recursive()))
+    }
+
+    /// A namespace for one test, which has the cluster to itself.
+    pub fn alone(&self, name: &str) -> Result<Namespace<'_>> {
+        self.namespace_in_turn(name, Turn::Alone(self.turn.write()))
+    }
+
+    /// A namespace that is there already.
+    pub fn existing(&self, name: &str) -> Namespace<'_> {
+        Namespace {
+            cluster: self,
+            name: name.to_owned(),
+            _turn: Turn::Together(self.turn.read_recursive()),
+        }
+    }
+
+    fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {
         self.lab.kubectl(&["create", "namespace", name])?;
         Ok(Namespace {
             cluster: self,
             name: name.to_owned(),
+            _turn: turn,
         })
+    }
+
+    /// Another ACME CA, which refuses no name, at ports 14001 and 15001; its directory.
+    pub fn second_ca(&self) -> Result<(Process, String)> {
+        let etc = self.lab.dir().join("etc");
+        let config = std::fs::read_to_string(etc.join("pebble.json"))?
+            .replace(":14000", ":14001")
+            .replace(":15000", ":15001")
+            .replace("blocked.example.com", "blocked.invalid");
+        let file = etc.join("second-pebble.json");
+        std::fs::write(&file, config)?;
+        let mut command = self.lab.command("pebble");
+        command
+            .arg("-config")
+            .arg(&file)
+            .arg("-dnsserver")
+            .arg(format!("{}:53", lab::ADDRESS))
+            .env("PEBBLE_VA_NOSLEEP", "1");
+        let process = self.lab.spawn("second-pebble", command)?;
+        let directory = self.lab.acme_directory().replace(":14000", ":14001");
+        self.lab.wait(DEADLINE, "the second CA", || {
+            self.lab.get(&directory).map(Some)
+        })?;
+        Ok((process, directory))
+    }
+
+    /// Change a zone of the lab that takes updates; `change` is a line as nsupdate reads it.
+    pub fn dns_update(&self, change: &str) -> Result<()> {
+        let file = self.lab.dir().join(format!("dns-{}", unique()));
+        std::fs::write(&file, format!("server {}\n{change}\nsend\n", lab::ADDRESS))?;
+        let mut nsupdate = self.lab.command("nsupdate");
+        nsupdate
+            .arg("-y")
+            .arg(format!("hmac-sha256:lab:{}", lab::TSIG_SECRET))
+            .arg(&file);
+        lab::output(&mut nsupdate)?;
+        Ok(())
     }
 
     /// The CA bundle of the ACME server's own TLS, base64, as `caBundle` takes it.
@@ -147,16 +234,29 @@ pub fn certificate(name: &str, issuer: &str, dns_name: &str, rest: &str) -> Stri
     )
 }
 
+/// A number that no other test of this process has.
+fn unique() -> u32 {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+enum Turn<'a> {
+    Together(#[expect(dead_code, reason = "held")] RwLockReadGuard<'a, ()>),
+    Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'a, ()>),
+}
+
 /// A namespace of a [`Cluster`].
 pub struct Namespace<'a> {
     pub cluster: &'a Cluster,
     pub name: String,
+    _turn: Turn<'a>,
 }
 
 impl Namespace<'_> {
     /// Apply YAML in this namespace.
     pub fn apply(&self, yaml: &str) -> Result<()> {
-        let file = self.cluster.lab.dir().join(format!("{}.yaml", self.name));
+        let name = format!("{}-{}.yaml", self.name, unique());
+        let file = self.cluster.lab.dir().join(name);
         std::fs::write(&file, yaml)?;
         self.kubectl(&["apply", "-f", &file.to_string_lossy()])?;
         Ok(())
@@ -171,15 +271,20 @@ impl Namespace<'_> {
 
     /// One object.
     pub fn get(&self, kind: &str, name: &str) -> Result<Value> {
-        Ok(serde_json::from_str(
-            &self.kubectl(&["get", kind, name, "-o", "json"])?,
-        )?)
+        let url = api::url(&self.name, kind, name)?;
+        Ok(serde_json::from_str(&self.cluster.lab.get(&url)?)?)
     }
 
     /// All objects of a kind.
     pub fn list(&self, kind: &str) -> Result<Vec<Value>> {
-        let list: Value = serde_json::from_str(&self.kubectl(&["get", kind, "-o", "json"])?)?;
+        let url = api::url(&self.name, kind, "")?;
+        let list: Value = serde_json::from_str(&self.cluster.lab.get(&url)?)?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Record every version of an object from now on.
+    pub fn watch(&self, kind: &str, name: &str) -> Result<Watch> {
+        Watch::start(&self.cluster.lab, &self.name, kind, name)
     }
 
     /// A condition of an object; null when it has none of that type.
@@ -217,7 +322,7 @@ impl Namespace<'_> {
                     self.name
                 );
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(POLL);
         }
     }
 
@@ -265,7 +370,7 @@ impl Namespace<'_> {
             if Instant::now() > end {
                 bail!("left in {} after {deadline:?}: {left:?}", self.name);
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(POLL);
         }
     }
 
@@ -329,15 +434,14 @@ pub fn is_ready(object: &Value) -> bool {
         && !issuing
 }
 
-/// The cluster that all tests of a binary share, made by the first.
+/// The cluster that all tests of a binary share, made by the first; `None` on a machine that cannot
+/// run labs, which is said loudly.
 pub fn shared(
     cell: &'static OnceLock<Cluster>,
     make: impl FnOnce() -> Result<Cluster>,
-) -> &'static Cluster {
-    cell.get_or_init(|| make().expect("the lab starts"))
-}
-
-/// Whether this machine can run labs; says so loudly when it cannot.
-pub fn can_run(test: &str) -> bool {
-    !lab::skipped(test)
+) -> Option<&'static Cluster> {
+    // The harness names a test's thread after the test.
+    let test = std::thread::current();
+    (!lab::skipped(test.name().unwrap_or("a test")))
+        .then(|| cell.get_or_init(|| make().expect("the lab starts")))
 }

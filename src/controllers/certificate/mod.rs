@@ -170,10 +170,9 @@ impl Observation {
             .map(AsRef::as_ref)
     }
 
-    /// Whether what made the attempt fail at `failed` has changed since: the issuer was edited, or the
-    /// name became reachable.
-    pub fn cause_ended(&self, failed: Timestamp) -> bool {
-        let later = |time: Option<Timestamp>| time.is_some_and(|t| t > failed);
-        later(self.issuer_changed) || later(self.recovered)
+    /// Whether what made the last attempt fail has changed: the name became reachable, or the issuer
+    /// was edited since the attempt `began`, perhaps too late for it.
+    pub fn cause_ended(&self, began: Timestamp) -> bool {
+        self.recovered.is_some() || self.issuer_changed.is_some_and(|changed| changed >= began)
     }
 }

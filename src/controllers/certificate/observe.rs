@@ -153,7 +153,7 @@ fn rival(
     let claimants = reader
         .store
         .certificates_for(namespace, &certificate.spec.secret_name);
-    if claimants.len() < 2 {
+    if claimants.len() < 2 || certificate.spec.secret_name.is_empty() {
         return None;
     }
     let name = |c: &Arc<Certificate>| c.metadata.name.clone().unwrap_or_default();

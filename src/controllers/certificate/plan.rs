@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::policy::{self, Violation};
-use super::renewal::{failure_delay, renewal_time};
+use super::renewal::{failure_delay, fresh_delay, renewal_time};
 use super::request::{Invalid, Wanted, certificate_request, key_secret_name};
 use super::secret::{SecretData, metadata_is_intact, next_key, target};
 use super::{Effect, IssuerState, KeySource, Observation, Outcome, PATIENCE, Settings};
@@ -634,18 +634,25 @@ impl<'a> Step<'a> {
     fn backoff_end(&self) -> Option<Timestamp> {
         let status = self.o.status();
         let failed = status.last_failure_time.as_ref()?.0;
-        let changed = self.next_request().is_some_and(|r| {
+        let request = self.next_request();
+        let changed = request.is_some_and(|r| {
             r.compared.is_err() || !policy::request_differences(self.o, r).is_empty()
         });
-        if changed || self.settings.min_backoff.is_zero() || self.o.cause_ended(failed) {
+        if changed || self.settings.min_backoff.is_zero() {
             return None;
         }
         let attempts = status.failed_issuance_attempts.unwrap_or_default();
+        let began = request.map_or(failed, |r| r.id.created);
         let delay = failure_delay(
             attempts,
             self.settings.min_backoff,
             self.settings.max_backoff,
         );
+        let delay = if self.o.cause_ended(began) {
+            delay.min(fresh_delay(attempts))
+        } else {
+            delay
+        };
         failed.checked_add(delay).ok()
     }
 

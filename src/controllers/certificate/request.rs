@@ -59,6 +59,7 @@ impl TryFrom<&CertificateSpec> for Wanted {
     type Error = Invalid;
 
     fn try_from(spec: &CertificateSpec) -> Result<Self, Invalid> {
+        check_given(spec)?;
         check_supported(spec)?;
         let key = desired_key(spec)?;
         let params = params(spec)?;
@@ -81,7 +82,6 @@ impl TryFrom<&CertificateSpec> for Wanted {
             );
             return Err(invalid("spec.signatureAlgorithm", problem));
         }
-        check_duration(spec)?;
         params.check().map_err(|e| invalid("spec", e.to_string()))?;
         Ok(Self {
             key,
@@ -91,19 +91,38 @@ impl TryFrom<&CertificateSpec> for Wanted {
     }
 }
 
-/// A lifetime that no issuer could read.
-fn check_duration(spec: &CertificateSpec) -> Result<(), Invalid> {
-    let Some(text) = &spec.duration else {
-        return Ok(());
-    };
-    match parse_go_duration(text) {
-        Ok(duration) if duration.is_positive() => Ok(()),
-        Ok(_) => Err(invalid(
-            "spec.duration",
-            format!("{text} is no lifetime; use 1h or more"),
-        )),
-        Err(problem) => Err(invalid("spec.duration", problem.to_string())),
+/// What the schema lets through and no certificate can be made from.
+fn check_given(spec: &CertificateSpec) -> Result<(), Invalid> {
+    if spec.secret_name.is_empty() {
+        return Err(invalid(
+            "spec.secretName",
+            "it is empty: name the Secret that the certificate goes to",
+        ));
     }
+    if spec.issuer_ref.name.is_empty() {
+        return Err(invalid(
+            "spec.issuerRef.name",
+            "it is empty: name the issuer",
+        ));
+    }
+    let durations = [
+        ("spec.duration", &spec.duration),
+        ("spec.renewBefore", &spec.renew_before),
+    ];
+    for (field, text) in durations {
+        let Some(text) = text else { continue };
+        match parse_go_duration(text) {
+            Ok(time) if time.is_positive() || field == "spec.renewBefore" => {}
+            Ok(_) => {
+                return Err(invalid(
+                    field,
+                    format!("{text} is no lifetime; use 1h or more"),
+                ));
+            }
+            Err(error) => return Err(invalid(field, format!("{error}: write it like 2160h"))),
+        }
+    }
+    Ok(())
 }
 
 /// What the API accepts and this version does not do yet.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::required::{NoSolver, required};
@@ -18,6 +18,9 @@ use crate::controllers::key::Kind;
 use crate::controllers::status::seconds;
 
 const ORDERS: &str = "cert-manager-orders";
+
+/// The age up to which an Order's passing states are not written down.
+const MOMENT: SignedDuration = SignedDuration::from_secs(30);
 
 /// How soon a CA that could not be reached is asked again.
 const RETRY: Duration = Duration::from_secs(10);
@@ -220,7 +223,9 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             plan
         }
         Outcome::NotYet { state, retry } => {
-            let actions = if old.state.as_deref() == Some(&state) {
+            let age = now.duration_since(Identity::of(&o.order.metadata).created);
+            // What lasts a moment is not worth a write.
+            let actions = if old.state.as_deref() == Some(&state) || age < MOMENT {
                 vec![]
             } else {
                 patch(json!({ "state": state }))

@@ -42,6 +42,7 @@ struct Inner {
     other_secrets: HashMap<u64, u64>,
     ingresses: HashMap<Name, Arc<IngressFact>>,
     ingress_classes: HashSet<Arc<str>>,
+    classes_unknown: bool,
     pods: HashMap<Name, Arc<SolverFact>>,
     services: HashMap<Name, Arc<SolverFact>>,
     /// Certificates by namespace and `spec.secretName`.

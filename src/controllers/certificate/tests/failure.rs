@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::authority::Answer;
 use super::world::World;
-use crate::controllers::certificate::renewal::failure_delay;
+use crate::controllers::certificate::renewal::{failure_delay, fresh_delay};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -134,22 +134,53 @@ fn the_wait_ends_with_its_cause() {
     ended(|w| w.issuer_changed = Some(w.now));
     waiting(|w| w.issuer_changed = Some(w.now - SignedDuration::from_hours(1)));
     ended(|w| w.recovered = Some(w.now));
-    waiting(|w| w.recovered = Some(w.now - SignedDuration::from_hours(1)));
     ended(World::renew_by_hand);
     ended(|w| w.settings.min_backoff = Duration::ZERO);
 }
 
 #[test]
-fn a_cause_that_ended_once_does_not_end_the_next_wait() {
+fn an_edit_of_the_issuer_does_not_end_the_wait_after_the_next_attempt() {
     let mut world = failed(Answer::Fail);
     world.pass(SignedDuration::from_mins(5));
     world.issuer_changed = Some(world.now);
-    world.recovered = Some(world.now);
     world.run(12);
     assert_eq!((attempts(&world), world.issuing().0), (Some(2), "False"));
     world.pass(SignedDuration::from_mins(119));
     world.run(3);
     assert_eq!(attempts(&world), Some(2));
+}
+
+#[test]
+fn a_cause_that_comes_and_goes_does_not_use_up_the_limits_of_the_ca() {
+    let mut world = failed(Answer::Fail);
+    // Each attempt finds its cause gone, and fails.
+    for (n, seconds) in [
+        (1, 1),
+        (2, 5),
+        (3, 25),
+        (4, 125),
+        (5, 625),
+        (6, 3125),
+        (7, 15_625),
+    ] {
+        assert_eq!(attempts(&world), Some(n));
+        world.recovered = Some(world.now);
+        let failed = world.status().last_failure_time.unwrap().0;
+        let until = failed + SignedDuration::from_secs(seconds);
+        if seconds > 1 {
+            world.now = until - SignedDuration::from_secs(1);
+            world.step();
+            assert_eq!((attempts(&world), world.issuing().0), (Some(n), "False"));
+        }
+        world.now = until;
+        while world.issuing().0 == "False" {
+            world.step();
+        }
+        // What was seen is of a challenge of the old request.
+        world.recovered = None;
+        world.run(12);
+    }
+    assert_eq!(fresh_delay(i64::MAX), fresh_delay(9));
 }
 
 #[test]

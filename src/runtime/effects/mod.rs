@@ -2,24 +2,31 @@
 //! metadata in return, and tells which version an informer has to show before its object is
 //! reconciled again.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+mod error;
+mod place;
+mod reply;
 
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
 use kube::{Client, Resource};
-use serde::{Deserialize, Serialize};
+use parking_lot::Mutex;
+use serde::Serialize;
 use serde_json::{Value, json};
+
+pub use error::EffectError;
+use place::{Place, place_of, resource, status_manager, target_place};
+use reply::{Owner, Reply, owner};
 
 use super::clock::monotonic;
 use super::crash::{Stage, point};
-use crate::api::issuer::{ClusterIssuer, Issuer};
-use crate::api::{Certificate, CertificateRequest, Challenge, Order, labels};
+use crate::api::labels;
 use crate::controllers::action::{Action, Object, Target};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::{Key, Kind};
@@ -30,92 +37,30 @@ use crate::telemetry::metrics::Metrics;
 /// The longest time that a write may take.
 const DEADLINE: Duration = Duration::from_secs(15);
 
+/// How long a deletion is remembered.
+const MOMENT: Duration = Duration::from_secs(30);
+
 /// Metadata is all that is read of a reply.
 const ACCEPT: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
-
-/// A write that did not succeed.
-#[derive(Debug, thiserror::Error)]
-pub enum EffectError {
-    /// The object has changed or is gone: look again.
-    #[error("{what}: the object has changed meanwhile")]
-    Stale {
-        /// Verb and object.
-        what: String,
-    },
-    /// The name is taken by an object that is not ours.
-    #[error("{what}: an object of this name exists and belongs to somebody else; it is left alone")]
-    Foreign {
-        /// Verb and object.
-        what: String,
-    },
-    /// The namespace is going away.
-    #[error("{what}: the namespace is being deleted")]
-    Terminating {
-        /// Verb and object.
-        what: String,
-    },
-    /// The API server refused or could not be reached.
-    #[error("{what}: {source}")]
-    Api {
-        /// Verb and object.
-        what: String,
-        /// The reason.
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// No answer in time.
-    #[error("{what}: no answer from the API server within {seconds} s", seconds = DEADLINE.as_secs())]
-    Deadline {
-        /// Verb and object.
-        what: String,
-    },
-    /// The request could not be built: a bug.
-    #[error("{what}: {problem}")]
-    Request {
-        /// Verb and object.
-        what: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-}
 
 /// The writer.
 #[derive(Clone)]
 pub struct Effects {
     client: Client,
     metrics: Arc<Metrics>,
-}
-
-/// What is read of a reply.
-#[derive(Debug, Default, Deserialize)]
-struct Reply {
-    #[serde(default)]
-    metadata: ReplyMeta,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ReplyMeta {
-    #[serde(default)]
-    resource_version: String,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-    #[serde(default)]
-    owner_references: Vec<OwnerReference>,
-}
-
-/// Where a kind lives.
-struct Place {
-    path: String,
-    informer: Option<Informer>,
-    manager: &'static str,
+    /// Uids of what was deleted a moment ago: an informer may still show it.
+    deleted: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
 impl Effects {
     /// A writer on this client.
     pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
-        Self { client, metrics }
+        Self {
+            client,
+            metrics,
+            deleted: Arc::default(),
+        }
     }
 
     /// Carry out one action; what the informers have to show before the object is reconciled again.
@@ -279,7 +224,7 @@ impl Effects {
         &self,
         object: &K,
         informer: Option<Informer>,
-        manager: &'static str,
+        manager: &str,
         ensure: bool,
     ) -> Result<Vec<Seen>, EffectError>
     where
@@ -376,6 +321,9 @@ impl Effects {
 
     /// Delete the very object that the plan has seen; one that is gone is as good.
     async fn delete(&self, target: Target, id: &Identity) -> Result<Vec<Seen>, EffectError> {
+        if self.deleted.lock().contains_key(&id.uid) {
+            return Ok(vec![]);
+        }
         let (path, informer) = target_place(target, &id.namespace);
         let what = format!("delete {target:?} {}/{}", id.namespace, id.name);
         let params = DeleteParams {
@@ -390,11 +338,16 @@ impl Effects {
         let request = Request::new(&path)
             .delete(&id.name, &params)
             .map_err(|e| bug(&what, &e))?;
-        match self.send(&what, request).await {
-            Ok(reply) => Ok(seen(Some(informer), &reply)),
-            Err(EffectError::Stale { .. }) => Ok(vec![]),
-            Err(error) => Err(error),
-        }
+        let seen = match self.send(&what, request).await {
+            Ok(reply) => seen(Some(informer), &reply),
+            Err(EffectError::Stale { .. }) => vec![],
+            Err(error) => return Err(error),
+        };
+        let now = monotonic();
+        let mut deleted = self.deleted.lock();
+        deleted.retain(|_, at| now.duration_since(*at) < MOMENT);
+        deleted.insert(id.uid.clone(), now);
+        Ok(seen)
     }
 
     async fn delete_direct(&self, namespace: &str) -> Result<Vec<Seen>, EffectError> {
@@ -425,18 +378,10 @@ impl Effects {
         &self,
         event: &k8s_openapi::api::core::v1::Event,
     ) -> Result<(), EffectError> {
-        self.post(
-            event,
-            None,
-            event
-                .source
-                .as_ref()
-                .and_then(|s| s.component.as_deref())
-                .map_or("everleaf", |_| "everleaf"),
-            false,
-        )
-        .await
-        .map(|_| ())
+        let component = event.source.as_ref().and_then(|s| s.component.as_deref());
+        self.post(event, None, component.unwrap_or("everleaf"), false)
+            .await
+            .map(|_| ())
     }
 
     async fn send(
@@ -472,9 +417,7 @@ impl Effects {
             }),
         }
     }
-}
 
-impl Effects {
     fn count(
         &self,
         verb: &http::Method,
@@ -494,29 +437,6 @@ impl Effects {
         };
         self.metrics.api_request(verb, resource(path), code);
     }
-}
-
-/// The resource in a path, among those that are written.
-fn resource(path: &str) -> &'static str {
-    const KNOWN: [&str; 13] = [
-        "certificates",
-        "certificaterequests",
-        "issuers",
-        "clusterissuers",
-        "orders",
-        "challenges",
-        "secrets",
-        "events",
-        "pods",
-        "services",
-        "ingresses",
-        "endpointslices",
-        "leases",
-    ];
-    KNOWN
-        .into_iter()
-        .find(|name| path.split('/').any(|part| part == *name))
-        .unwrap_or("other")
 }
 
 fn bug(what: &str, error: &dyn std::fmt::Display) -> EffectError {
@@ -542,97 +462,4 @@ fn typed<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Value {
         map.insert("kind".into(), json!(K::kind(&())));
     }
     value
-}
-
-/// Whose an object is that has the name of one of ours.
-#[derive(Debug, PartialEq, Eq)]
-enum Owner {
-    /// It is the one that was to be made.
-    Same,
-    /// Its owner was replaced by one of the same name; the garbage collector takes it away.
-    Former,
-    /// Somebody else's.
-    Other,
-}
-
-/// By the controller that ours would have; an object without one is ours if it says so.
-fn owner(wanted: &ObjectMeta, found: &ReplyMeta) -> Owner {
-    let mark =
-        |labels: Option<&BTreeMap<String, String>>| labels?.get(labels::MANAGED_BY_LABEL).cloned();
-    let controller = wanted
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|o| o.controller == Some(true));
-    let Some(controller) = controller else {
-        let same = mark(wanted.labels.as_ref()) == mark(Some(&found.labels));
-        return if same { Owner::Same } else { Owner::Other };
-    };
-    let found = &found.owner_references;
-    if found.iter().any(|o| o.uid == controller.uid) {
-        Owner::Same
-    } else if found
-        .iter()
-        .any(|o| o.kind == controller.kind && o.name == controller.name)
-    {
-        Owner::Former
-    } else {
-        Owner::Other
-    }
-}
-
-fn status_manager(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Certificate => labels::MANAGER_CERTIFICATES_READINESS,
-        Kind::CertificateRequest => labels::MANAGER_CERTIFICATEREQUESTS_APPROVER,
-        Kind::Issuer => labels::MANAGER_ISSUERS,
-        Kind::ClusterIssuer => labels::MANAGER_CLUSTERISSUERS,
-        Kind::Order => labels::MANAGER_ORDERS,
-        Kind::Challenge => labels::MANAGER_CHALLENGES,
-        Kind::Ingress => labels::MANAGER_INGRESS_SHIM,
-    }
-}
-
-fn place_of(kind: Kind, namespace: &str, manager: &'static str) -> Place {
-    let namespace = (!namespace.is_empty()).then_some(namespace);
-    let (path, informer) = match kind {
-        Kind::Certificate => (
-            Certificate::url_path(&(), namespace),
-            Informer::Certificates,
-        ),
-        Kind::CertificateRequest => (
-            CertificateRequest::url_path(&(), namespace),
-            Informer::CertificateRequests,
-        ),
-        Kind::Issuer => (Issuer::url_path(&(), namespace), Informer::Issuers),
-        Kind::ClusterIssuer => (ClusterIssuer::url_path(&(), None), Informer::ClusterIssuers),
-        Kind::Order => (Order::url_path(&(), namespace), Informer::Orders),
-        Kind::Challenge => (Challenge::url_path(&(), namespace), Informer::Challenges),
-        Kind::Ingress => (Ingress::url_path(&(), namespace), Informer::Ingresses),
-    };
-    Place {
-        path,
-        informer: Some(informer),
-        manager,
-    }
-}
-
-fn target_place(target: Target, namespace: &str) -> (String, Informer) {
-    let namespace = Some(namespace);
-    match target {
-        Target::Certificate => (
-            Certificate::url_path(&(), namespace),
-            Informer::Certificates,
-        ),
-        Target::CertificateRequest => (
-            CertificateRequest::url_path(&(), namespace),
-            Informer::CertificateRequests,
-        ),
-        Target::Challenge => (Challenge::url_path(&(), namespace), Informer::Challenges),
-        Target::Order => (Order::url_path(&(), namespace), Informer::Orders),
-        Target::Secret => (Secret::url_path(&(), namespace), Informer::Secrets),
-        Target::Pod => (Pod::url_path(&(), namespace), Informer::SolverPods),
-        Target::Service => (Service::url_path(&(), namespace), Informer::SolverServices),
-        Target::Ingress => (Ingress::url_path(&(), namespace), Informer::Ingresses),
-    }
 }

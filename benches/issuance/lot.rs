@@ -1,0 +1,203 @@
+//! One lot: a fresh lab, the operator with its default flags, and the client inside the lab.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lab::{Lab, Options, Process, Tier};
+use serde::Deserialize;
+
+use crate::process::{cpu_seconds, mib};
+use crate::requests::Requests;
+
+/// Everything happens in this namespace.
+pub const NAMESPACE: &str = "bench";
+
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Memory has settled this long after the last certificate.
+const SETTLED: Duration = Duration::from_secs(10);
+/// A start has come to rest after this long.
+const STARTED: Duration = Duration::from_secs(3);
+const IDLE: Duration = Duration::from_mins(1);
+
+/// Who issues.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Lot {
+    SelfSigned,
+    Acme,
+}
+
+/// What the client saw.
+#[derive(Deserialize)]
+struct Seen {
+    /// From the first create to the last Ready.
+    seconds: f64,
+    p50: f64,
+    p99: f64,
+}
+
+/// The bare client's writes.
+pub struct Floor {
+    pub seconds: f64,
+    pub server_cpu: f64,
+}
+
+/// A lot of certificates.
+pub struct Issued {
+    pub seconds: f64,
+    pub p50: f64,
+    pub p99: f64,
+    pub operator_cpu: f64,
+    pub server_cpu: f64,
+    pub peak_mib: f64,
+    pub settled_mib: f64,
+    pub requests: Requests,
+}
+
+/// An operator without work, and with one certificate at a time.
+pub struct Quiet {
+    pub idle_mib: f64,
+    pub idle_requests: f64,
+    pub median_seconds: f64,
+}
+
+/// The writes that the contract demands for `count` certificates, by a bare client, without an operator.
+pub fn floor(count: usize) -> Result<Floor> {
+    let lab = cluster()?;
+    client(&lab, &["prepare", &count.to_string()])?;
+    let server = lab.part("apiserver")?.pid()?;
+    let before = cpu_seconds(server)?;
+    let seen = client(&lab, &["floor", &count.to_string()])?;
+    Ok(Floor {
+        seconds: seen.seconds,
+        server_cpu: cpu_seconds(server)? - before,
+    })
+}
+
+/// `count` Certificates at once.
+pub fn issue(lot: Lot, count: usize) -> Result<Issued> {
+    let lab = cluster()?;
+    let operator = operator(&lab)?;
+    issuer(&lab, lot)?;
+    let (pid, server) = (operator.pid()?, lab.part("apiserver")?.pid()?);
+    let earlier = Requests::of_operator(&lab)?;
+    let (operator_before, server_before) = (cpu_seconds(pid)?, cpu_seconds(server)?);
+    let seen = client(&lab, &["issue", &count.to_string()])?;
+    let server_cpu = cpu_seconds(server)? - server_before;
+    pause(SETTLED);
+    Ok(Issued {
+        seconds: seen.seconds,
+        p50: seen.p50,
+        p99: seen.p99,
+        // With what follows the last certificate: events, cleaning up.
+        operator_cpu: cpu_seconds(pid)? - operator_before,
+        server_cpu,
+        peak_mib: mib(pid, "VmHWM")?,
+        settled_mib: mib(pid, "VmRSS")?,
+        requests: Requests::of_operator(&lab)?.since(&earlier),
+    })
+}
+
+/// An idle minute in an empty cluster, then `count` HTTP-01 certificates one after the other.
+pub fn quiet(count: usize) -> Result<Quiet> {
+    let lab = cluster()?;
+    let operator = operator(&lab)?;
+    let pid = operator.pid()?;
+    pause(STARTED);
+    let earlier = Requests::of_operator(&lab)?;
+    pause(IDLE);
+    let requests = Requests::of_operator(&lab)?.since(&earlier);
+    let idle_mib = mib(pid, "VmRSS")?;
+    issuer(&lab, Lot::Acme)?;
+    let seen = client(&lab, &["single", &count.to_string()])?;
+    Ok(Quiet {
+        idle_mib,
+        idle_requests: requests.total() as f64,
+        median_seconds: seen.p50,
+    })
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the time that passes is what is measured"
+)]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+fn cluster() -> Result<Lab> {
+    let pebble = [
+        ("PEBBLE_VA_NOSLEEP", "1"),
+        ("PEBBLE_WFE_NONCEREJECT", "0"),
+        ("PEBBLE_AUTHZREUSE", "0"),
+    ];
+    let options = Options {
+        audit: true,
+        pebble: pebble.map(|(n, v)| (n.into(), v.into())).into(),
+        ..Options::default()
+    };
+    let lab = Lab::start(Tier::Control, &options)?;
+    let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+    lab.kubectl(&["apply", "--server-side", "-f", &crds.to_string_lossy()])?;
+    let established = "--for=condition=Established";
+    lab.kubectl(&["wait", established, "crd", "--all", "--timeout=30s"])?;
+    lab.kubectl(&["create", "namespace", NAMESPACE])?;
+    Ok(lab)
+}
+
+/// The static release binary if `make bench` built it, else cargo's own.
+fn binary() -> PathBuf {
+    std::env::var_os("EVERLEAF_BINARY")
+        .map(PathBuf::from)
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_everleaf").into())
+}
+
+/// Start the operator and wait until it acts.
+fn operator(lab: &Lab) -> Result<Process> {
+    let mut command = lab.command(binary());
+    command
+        .args(["controller", "--http01-mode=Direct"])
+        .env("POD_IP", lab::ADDRESS);
+    let operator = lab.spawn("everleaf", command)?;
+    lab.wait(DEADLINE, "the operator", || {
+        Ok(operator.log()?.contains("acts from now on").then_some(()))
+    })
+    .with_context(|| operator.log().unwrap_or_default())?;
+    Ok(operator)
+}
+
+fn issuer(lab: &Lab, lot: Lot) -> Result<()> {
+    let spec = match lot {
+        Lot::SelfSigned => "{selfSigned: {}}".to_owned(),
+        Lot::Acme => format!(
+            "{{acme: {{server: '{}', caBundle: {}, privateKeySecretRef: {{name: account}}, \
+             solvers: [{{http01: {{ingress: {{ingressClassName: traefik}}}}}}]}}}}",
+            lab.acme_directory(),
+            base64(lab.acme_ca_pem()?.as_bytes()),
+        ),
+    };
+    lab.apply(&format!(
+        "{{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {{name: issuer, namespace: {NAMESPACE}}}, spec: {spec}}}"
+    ))?;
+    let ready = [
+        "wait",
+        "--for=condition=Ready",
+        "issuer/issuer",
+        "--timeout=30s",
+    ];
+    lab.kubectl(&[&["--namespace", NAMESPACE], &ready[..]].concat())?;
+    Ok(())
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// Run this program's other half inside the lab.
+fn client(lab: &Lab, arguments: &[&str]) -> Result<Seen> {
+    let mut command = lab.command(std::env::current_exe()?);
+    command.arg("client").args(arguments);
+    Ok(serde_json::from_str(&lab::output(&mut command)?)?)
+}

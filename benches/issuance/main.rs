@@ -1,0 +1,125 @@
+//! What issuance costs: time, requests, CPU and memory for 500 Certificates at once, beside the floor of
+//! the same machine. `make bench` runs it. Each lot has a fresh control-tier lab.
+//!
+//! The program is two: run by cargo it starts the labs and measures; run by itself inside a lab
+//! (`client …`, see `client.rs`) it creates the Certificates and watches them.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    reason = "it is a command that prints figures"
+)]
+
+mod client;
+mod lot;
+mod process;
+mod requests;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use lot::{Issued, Lot};
+use process::load;
+
+/// Certificates of a lot.
+const COUNT: usize = 500;
+/// Single certificates, one after the other, of which the median is taken.
+const SINGLE: usize = 10;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let run = match arguments.first().map(String::as_str) {
+        Some("client") => client::run(arguments.get(1..).unwrap_or_default()),
+        _ if lab::skipped("the issuance bench") => Ok(()),
+        _ => bench(),
+    };
+    run.map_or_else(
+        |error| {
+            eprintln!("issuance: {error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+/// All lots, then the table. A goal that is missed is printed as missed; only a lot that does not come
+/// to its end fails.
+fn bench() -> Result<()> {
+    let cores = std::thread::available_parallelism()?;
+    println!(
+        "{COUNT} Certificates a lot, {cores} cores, load {}",
+        load()?
+    );
+    let floor = lot::floor(COUNT)?;
+    let rate = 5.0 * COUNT as f64 / floor.seconds;
+    println!(
+        "floor: {:.2} s, {rate:.0} writes/s, API server {:.1} CPU s; load {}",
+        floor.seconds,
+        floor.server_cpu,
+        load()?
+    );
+    let signed = lot::issue(Lot::SelfSigned, COUNT)?;
+    report("SelfSigned", &signed)?;
+    let acme = lot::issue(Lot::Acme, COUNT)?;
+    report("ACME", &acme)?;
+    let quiet = lot::quiet(SINGLE)?;
+
+    let at_floor = acme.requests.each(COUNT) * COUNT as f64 / rate;
+    let cpu = 1000.0 * signed.operator_cpu / COUNT as f64;
+    println!("\n{:<42} | {:>9} | {:>9} |", "figure", "asked", "measured");
+    let rows = [
+        Row(
+            "SelfSigned: seconds, of the floor's",
+            1.4,
+            signed.seconds / floor.seconds,
+        ),
+        Row(
+            "SelfSigned: requests each",
+            7.0,
+            signed.requests.each(COUNT),
+        ),
+        Row("SelfSigned: operator CPU ms each", 4.0, cpu),
+        Row("SelfSigned: settled MiB", 18.0, signed.settled_mib),
+        Row("ACME: requests each", 18.0, acme.requests.each(COUNT)),
+        Row(
+            "ACME: seconds, of as many writes' at the floor",
+            1.4,
+            acme.seconds / at_floor,
+        ),
+        Row("ACME: settled MiB", 18.0, acme.settled_mib),
+        Row("idle: MiB", 12.0, quiet.idle_mib),
+        Row("idle: requests in 60 s", 0.0, quiet.idle_requests),
+        Row(
+            "HTTP-01 Direct, apply to Ready: median s",
+            2.5,
+            quiet.median_seconds,
+        ),
+    ];
+    for Row(figure, asked, measured) in &rows {
+        let verdict = if measured <= asked { "" } else { "missed" };
+        println!("{figure:<42} | {asked:>9.2} | {measured:>9.2} | {verdict}");
+    }
+    Ok(())
+}
+
+/// A figure, the most that it may be, and what it is.
+struct Row(&'static str, f64, f64);
+
+fn report(name: &str, issued: &Issued) -> Result<()> {
+    println!(
+        "{name}: {:.2} s, p50 {:.2} s, p99 {:.2} s; CPU s: operator {:.2}, API server {:.1}; MiB: peak {:.1}, \
+         settled {:.1}; {:.2} requests each; load {}",
+        issued.seconds,
+        issued.p50,
+        issued.p99,
+        issued.operator_cpu,
+        issued.server_cpu,
+        issued.peak_mib,
+        issued.settled_mib,
+        issued.requests.each(COUNT),
+        load()?
+    );
+    print!("{}", issued.requests.by_kind(COUNT));
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! Why a write did not succeed.
+
+use super::DEADLINE;
+
+/// A write that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum EffectError {
+    /// The object has changed or is gone: look again.
+    #[error("{what}: the object has changed meanwhile")]
+    Stale {
+        /// Verb and object.
+        what: String,
+    },
+    /// The name is taken by an object that is not ours.
+    #[error("{what}: an object of this name exists and belongs to somebody else; it is left alone")]
+    Foreign {
+        /// Verb and object.
+        what: String,
+    },
+    /// The namespace is going away.
+    #[error("{what}: the namespace is being deleted")]
+    Terminating {
+        /// Verb and object.
+        what: String,
+    },
+    /// The API server refused or could not be reached.
+    #[error("{what}: {source}")]
+    Api {
+        /// Verb and object.
+        what: String,
+        /// The reason.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// No answer in time.
+    #[error("{what}: no answer from the API server within {seconds} s", seconds = DEADLINE.as_secs())]
+    Deadline {
+        /// Verb and object.
+        what: String,
+    },
+    /// The request could not be built: a bug.
+    #[error("{what}: {problem}")]
+    Request {
+        /// Verb and object.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}

@@ -1,0 +1,63 @@
+//! What is read of a reply, and whose an object is.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use serde::Deserialize;
+
+use crate::api::labels;
+
+/// What is read of a reply.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Reply {
+    #[serde(default)]
+    pub(super) metadata: ReplyMeta,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReplyMeta {
+    #[serde(default)]
+    pub(super) resource_version: String,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) owner_references: Vec<OwnerReference>,
+}
+
+/// Whose an object is that has the name of one of ours.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// It is the one that was to be made.
+    Same,
+    /// Its owner was replaced by one of the same name; the garbage collector takes it away.
+    Former,
+    /// Somebody else's.
+    Other,
+}
+
+/// By the controller that ours would have; an object without one is ours if it says so.
+pub(super) fn owner(wanted: &ObjectMeta, found: &ReplyMeta) -> Owner {
+    let mark =
+        |labels: Option<&BTreeMap<String, String>>| labels?.get(labels::MANAGED_BY_LABEL).cloned();
+    let controller = wanted
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|o| o.controller == Some(true));
+    let Some(controller) = controller else {
+        let same = mark(wanted.labels.as_ref()) == mark(Some(&found.labels));
+        return if same { Owner::Same } else { Owner::Other };
+    };
+    let found = &found.owner_references;
+    if found.iter().any(|o| o.uid == controller.uid) {
+        Owner::Same
+    } else if found
+        .iter()
+        .any(|o| o.kind == controller.kind && o.name == controller.name)
+    {
+        Owner::Former
+    } else {
+        Owner::Other
+    }
+}

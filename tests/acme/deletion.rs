@@ -1,0 +1,124 @@
+//! Deleting in the middle of a challenge leaves nothing behind, also when the operator is down.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::support::{Namespace, certificate};
+use crate::{FLAGS, SAID, TEMPORARY, cluster};
+
+const GONE: Duration = Duration::from_mins(1);
+
+/// A Certificate in the middle of a challenge that will not come to an end by itself: everything is
+/// presented, and no Ingress controller serves it.
+fn in_the_middle(namespace: &Namespace<'_>, host: &str) -> Result<()> {
+    let solver = "{ingressClassName: nobody}";
+    namespace.apply(&namespace.cluster.acme_issuer("pebble", "default", solver)?)?;
+    namespace.apply(&certificate("site", "pebble", host, ""))?;
+    namespace.says("site", &["IngressClass \"nobody\" does not exist"], SAID)?;
+    assert_eq!(namespace.list("ingress")?.len(), 1);
+    assert_eq!(namespace.list("service")?.len(), 1);
+    Ok(())
+}
+
+/// Delete `what` with the operator up, or while it is down.
+fn delete(namespace: &Namespace<'_>, what: &[&str], down: bool) -> Result<()> {
+    let cluster = namespace.cluster;
+    if down {
+        cluster.kill_operator()?;
+    }
+    let mut arguments = vec!["delete", "--wait=false"];
+    arguments.extend(what);
+    namespace.kubectl(&arguments)?;
+    if down {
+        cluster.operator(&FLAGS)?;
+    }
+    Ok(())
+}
+
+fn certificate_deleted(namespace: &Namespace<'_>, host: &str, down: bool) -> Result<()> {
+    in_the_middle(namespace, host)?;
+    delete(namespace, &["certificate/site"], down)?;
+    namespace.none_left(&["certificate", "certificaterequest", "order"], GONE)?;
+    namespace.none_left(&TEMPORARY, GONE)?;
+    let secrets = namespace.list("secret")?;
+    assert_eq!(secrets.len(), 1, "only the account is left: {secrets:?}");
+    Ok(())
+}
+
+fn issuer_deleted(namespace: &Namespace<'_>, host: &str, down: bool) -> Result<()> {
+    in_the_middle(namespace, host)?;
+    delete(namespace, &["issuer/pebble"], down)?;
+    namespace.none_left(&["issuer"], GONE)?;
+    namespace.none_left(&TEMPORARY, GONE)?;
+    namespace.says("site", &["Issuer \"pebble\" does not exist"], SAID)?;
+    // Its return is all that it takes to go on.
+    let solver = "{ingressClassName: traefik}";
+    namespace.apply(&namespace.cluster.acme_issuer("pebble", "default", solver)?)?;
+    namespace.ready("site", SAID)?;
+    namespace.none_left(&TEMPORARY, GONE)
+}
+
+fn namespace_deleted(namespace: &Namespace<'_>, host: &str, down: bool) -> Result<()> {
+    in_the_middle(namespace, host)?;
+    delete(namespace, &["namespace", &namespace.name], down)?;
+    let lab = &namespace.cluster.lab;
+    lab.wait(GONE, "the namespace's end", || {
+        let left = lab.kubectl(&["get", "namespace", &namespace.name, "--ignore-not-found"])?;
+        Ok(left.trim().is_empty().then_some(()))
+    })
+}
+
+#[test]
+fn a_certificate() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("delete-certificate")?;
+    certificate_deleted(&namespace, "delete-certificate.example.com", false)
+}
+
+#[test]
+fn a_certificate_while_the_operator_is_down() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("delete-certificate-down")?;
+    certificate_deleted(&namespace, "delete-certificate-down.example.com", true)
+}
+
+#[test]
+fn an_issuer() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("delete-issuer")?;
+    issuer_deleted(&namespace, "delete-issuer.example.com", false)
+}
+
+#[test]
+fn an_issuer_while_the_operator_is_down() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("delete-issuer-down")?;
+    issuer_deleted(&namespace, "delete-issuer-down.example.com", true)
+}
+
+#[test]
+fn a_namespace() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("delete-namespace")?;
+    namespace_deleted(&namespace, "delete-namespace.example.com", false)
+}
+
+#[test]
+fn a_namespace_while_the_operator_is_down() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("delete-namespace-down")?;
+    namespace_deleted(&namespace, "delete-namespace-down.example.com", true)
+}
