@@ -10,7 +10,7 @@ use super::{api, unique};
 pub struct Watch(Process);
 
 impl Watch {
-    /// Watch one object.
+    /// Watch one object, or with an empty name all of the kind.
     pub fn start(lab: &Lab, namespace: &str, kind: &str, name: &str) -> Result<Self> {
         let pki = lab.dir().join("pki");
         let list = api::url(namespace, kind, "")?;
@@ -21,11 +21,13 @@ impl Watch {
             .arg(pki.join("admin.crt"))
             .arg("--key")
             .arg(pki.join("admin.key"))
-            .arg(format!(
-                "{list}?watch=1&fieldSelector=metadata.name%3D{name}"
-            ));
+            .arg(if name.is_empty() {
+                format!("{list}?watch=1")
+            } else {
+                format!("{list}?watch=1&fieldSelector=metadata.name%3D{name}")
+            });
         Ok(Self(
-            lab.spawn(&format!("watch-{name}-{}", unique()), curl)?,
+            lab.spawn(&format!("watch-{kind}-{}", unique()), curl)?,
         ))
     }
 
