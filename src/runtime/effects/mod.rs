@@ -256,7 +256,11 @@ impl Effects {
                 let reply = self.send(&what, existing).await?;
                 match owner(meta, &reply.metadata) {
                     Owner::Same => Ok(seen(informer, &reply)),
-                    Owner::Former => Err(EffectError::Stale { what }),
+                    Owner::Former => {
+                        self.delete_at(&path, name, &reply.metadata.uid, None)
+                            .await?;
+                        Err(EffectError::Stale { what })
+                    }
                     Owner::Other => Err(EffectError::Foreign { what }),
                 }
             }
@@ -325,29 +329,44 @@ impl Effects {
             return Ok(vec![]);
         }
         let (path, informer) = target_place(target, &id.namespace);
-        let what = format!("delete {target:?} {}/{}", id.namespace, id.name);
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(id.uid.clone()),
-                resource_version: None,
-            }),
-            // A solver Pod has nothing to finish.
-            grace_period_seconds: (target == Target::Pod).then_some(0),
-            ..DeleteParams::background()
-        };
-        let request = Request::new(&path)
-            .delete(&id.name, &params)
-            .map_err(|e| bug(&what, &e))?;
-        let seen = match self.send(&what, request).await {
-            Ok(reply) => seen(Some(informer), &reply),
-            Err(EffectError::Stale { .. }) => vec![],
-            Err(error) => return Err(error),
+        // A solver Pod has nothing to finish.
+        let grace = (target == Target::Pod).then_some(0);
+        let seen = match self.delete_at(&path, &id.name, &id.uid, grace).await? {
+            Some(reply) => seen(Some(informer), &reply),
+            None => vec![],
         };
         let now = monotonic();
         let mut deleted = self.deleted.lock();
         deleted.retain(|_, at| now.duration_since(*at) < MOMENT);
         deleted.insert(id.uid.clone(), now);
         Ok(seen)
+    }
+
+    /// Delete the object of this uid; `None` when it is gone, or another has its name.
+    async fn delete_at(
+        &self,
+        path: &str,
+        name: &str,
+        uid: &str,
+        grace: Option<u32>,
+    ) -> Result<Option<Reply>, EffectError> {
+        let what = format!("delete {path}/{name}");
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            }),
+            grace_period_seconds: grace,
+            ..DeleteParams::background()
+        };
+        let request = Request::new(path)
+            .delete(name, &params)
+            .map_err(|e| bug(&what, &e))?;
+        match self.send(&what, request).await {
+            Ok(reply) => Ok(Some(reply)),
+            Err(EffectError::Stale { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn delete_direct(&self, namespace: &str) -> Result<Vec<Seen>, EffectError> {
