@@ -1,5 +1,5 @@
 //! A lab with the CRDs and the operator in it. One a test binary: tests take a namespace each.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 #![allow(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
