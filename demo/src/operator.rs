@@ -20,11 +20,8 @@ pub fn repository() -> PathBuf {
 pub fn install(lab: &Lab, say: &Say) -> Result<()> {
     let archive = made("EVERLEAF_IMAGE", "make image")?;
     lab.load_image(IMAGE, &archive)?;
-    let bytes = archive.metadata()?.len();
-    say.line(&format!(
-        "{IMAGE} is on the node: {:.1} MB",
-        bytes as f64 / 1e6
-    ));
+    let kilobytes = archive.metadata()?.len() / 1000;
+    say.line(&format!("{IMAGE} is on the node: {kilobytes} kB"));
 
     let helm = "install everleaf charts/everleaf --namespace everleaf --create-namespace";
     let mut command = lab.command("helm");

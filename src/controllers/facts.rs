@@ -390,28 +390,25 @@ impl SolverFact {
     }
 }
 
+/// A Pod that runs may still not answer; that is the self-check's to say.
 fn pod_problem(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
-    if status.phase.as_deref() == Some("Running") {
-        return None;
-    }
-    let unscheduled = status
-        .conditions
-        .iter()
-        .flatten()
-        .find(|c| c.type_ == "PodScheduled" && c.status == "False");
-    if let Some(condition) = unscheduled {
-        let message = condition.message.clone().unwrap_or_default();
+    let phase = status
+        .phase
+        .as_deref()
+        .filter(|phase| *phase != "Running")?;
+    let mut conditions = status.conditions.iter().flatten();
+    if let Some(unscheduled) = conditions.find(|c| c.type_ == "PodScheduled" && c.status == "False")
+    {
+        let message = unscheduled.message.as_deref().unwrap_or_default();
         return Some(format!("cannot be scheduled: {message}"));
     }
-    let waiting = status
-        .container_statuses
-        .iter()
-        .flatten()
-        .find_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.clone());
-    waiting
-        .filter(|reason| reason != "ContainerCreating")
-        .map(|reason| format!("is waiting: {reason}"))
+    let mut containers = status.container_statuses.iter().flatten();
+    let waiting = containers.find_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
+    Some(waiting.map_or_else(
+        || format!("is {phase}"),
+        |reason| format!("is waiting: {reason}"),
+    ))
 }
 
 /// Drop what nobody reads: managed fields (most of an object's memory) and kubectl's copy of it.
@@ -434,3 +431,6 @@ pub fn certificate(mut object: Certificate) -> Arc<Certificate> {
     object.metadata.managed_fields = shim;
     Arc::new(object)
 }
+
+#[cfg(test)]
+mod tests;

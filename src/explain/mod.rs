@@ -39,12 +39,71 @@ pub struct Chain<'a> {
     pub overdue: bool,
 }
 
-/// The deepest cause; `None` when nothing is wrong.
+/// The deepest cause, in whole sentences; `None` when nothing is wrong.
 pub fn cause(chain: &Chain<'_>) -> Option<String> {
-    challenge(chain)
+    // Without an issuer nothing below it goes on, whatever was wrong there.
+    let missing = || issuer(chain).filter(|_| chain.issuer == Issuer::Missing);
+    let found = missing()
+        .or_else(|| challenge(chain))
         .or_else(|| order(chain))
         .or_else(|| request(chain))
-        .or_else(|| issuer(chain))
+        .or_else(|| issuer(chain))?;
+    let stop = if found.ends_with('.') { "" } else { "." };
+    let advice = advice(&found).map(|a| format!(" {a}"));
+    Some(format!("{found}{stop}{}", advice.unwrap_or_default()))
+}
+
+/// What to do about an ACME problem, by its type (RFC 8555 §6.7).
+const ADVICE: [(&str, &str); 9] = [
+    (
+        "rejectedIdentifier",
+        "The CA does not issue for this name: take the name out of the Certificate, or use an issuer of \
+         another CA.",
+    ),
+    (
+        "unsupportedIdentifier",
+        "The CA does not issue for names of this sort: take the name out of the Certificate, or use an issuer \
+         of another CA.",
+    ),
+    (
+        "caa",
+        "A CAA record of the domain forbids this CA: change the record, or use an issuer of a CA that it allows.",
+    ),
+    (
+        "dns",
+        "Correct the DNS of the name: the CA must be able to resolve it.",
+    ),
+    (
+        "connection",
+        "Correct the DNS record of the name, or let port 80 through to the Ingress controller: the CA must be \
+         able to fetch http:// from there.",
+    ),
+    (
+        "unauthorized",
+        "Something else answers for the name: its DNS record must lead to this cluster's Ingress controller, \
+         and the Ingress class of the issuer's solver must be that controller's.",
+    ),
+    (
+        "rateLimited",
+        "The CA's limit is reached: nothing but waiting helps.",
+    ),
+    (
+        "badCSR",
+        "The CA refuses what the Certificate asks for: correct its spec.",
+    ),
+    (
+        "externalAccountRequired",
+        "Set spec.acme.externalAccountBinding of the issuer: this CA knows its customers.",
+    ),
+];
+
+fn advice(text: &str) -> Option<&'static str> {
+    let (_, rest) = text.split_once("urn:ietf:params:acme:error:")?;
+    let kind = rest.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+    ADVICE
+        .iter()
+        .find(|(known, _)| *known == kind)
+        .map(|(_, advice)| *advice)
 }
 
 fn issuer(chain: &Chain<'_>) -> Option<String> {

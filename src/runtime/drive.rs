@@ -12,11 +12,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::AccountsInUse;
-use super::clock::now;
+use super::clock::{monotonic, now};
 use super::crash::{Stage, point};
 use super::effects::{EffectError, Effects};
 use super::events::Events;
 use super::queue::{Done, Queue};
+use super::shared;
 use super::signing::Signer;
 use super::validations::Validations;
 use crate::controllers::action::{Action, Event, Plan};
@@ -297,10 +298,15 @@ impl Driver {
         };
         self.validations.prepare(key, &mut seen, settings);
         let uid = seen.challenge.metadata.uid.clone().unwrap_or_default();
+        if self.reader.recoveries.since(&uid).is_some() {
+            // No informer shows it to the Certificate, whose back-off it ends.
+            if let Some(root) = self.reader.store.root_of(&seen.challenge) {
+                self.queue.add(root);
+            }
+        }
         let mut plan = challenge::plan(&seen, settings, now());
         let effect = plan.effect.take();
-        self.validations.planned(key, &plan.actions);
-        self.carry_out(key, &uid, plan, ended).await?;
+        self.carry_out_in_turn(key, &uid, plan, ended).await?;
         if let Some(effect) = effect {
             let outcome = self
                 .validations
@@ -308,7 +314,28 @@ impl Driver {
                 .run(self.queue.clone(), key, &seen, account, effect)
                 .await;
             let plan = challenge::absorb(&seen, settings, outcome, now());
-            self.carry_out(key, &uid, plan, ended).await?;
+            self.carry_out_in_turn(key, &uid, plan, ended).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::carry_out`]; what Challenges share is written by one at a time.
+    async fn carry_out_in_turn(
+        &self,
+        key: &Key,
+        uid: &str,
+        mut plan: Plan<challenge::Effect>,
+        ended: &mut Ended,
+    ) -> Result<(), Failure> {
+        let shared = &self.validations.shared;
+        let Some(_turn) = shared.turn(key, &plan.actions).await else {
+            return self.carry_out(key, uid, plan, ended).await;
+        };
+        plan.actions = shared.due(key, plan.actions, monotonic());
+        let makes = plan.actions.iter().any(shared::makes);
+        self.carry_out(key, uid, plan, ended).await?;
+        if makes {
+            shared.made(key, monotonic());
         }
         Ok(())
     }

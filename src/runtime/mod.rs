@@ -13,5 +13,6 @@ pub mod lease;
 pub mod options;
 pub mod queue;
 pub mod scrape;
+pub mod shared;
 pub mod signing;
 pub mod validations;

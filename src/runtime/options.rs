@@ -109,7 +109,7 @@ pub struct Options {
     #[arg(long, default_value = "60s", value_parser = go_duration)]
     pub http01_self_check_limit: Duration,
     /// Image of solver Pods; its entry point is this program.
-    #[arg(long, env = "EVERLEAF_IMAGE", default_value = concat!("everleaf:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, default_value = concat!("everleaf:", env!("CARGO_PKG_VERSION")))]
     pub acme_http01_solver_image: String,
     /// CPU request of solver Pods.
     #[arg(long, default_value = "10m")]

@@ -1,7 +1,7 @@
 //! Validations under way: the tokens that this process answers for, its self-checks, and what it
 //! remembers of each Challenge. All of it can be found out again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use super::ca::Session;
 use super::clock::now;
 use super::queue::Queue;
+use super::shared::Shared;
 use crate::api::Challenge;
-use crate::controllers::action::{Action, Object};
 use crate::controllers::challenge::{self, Check, Memo};
 use crate::controllers::key::Key;
 use crate::controllers::reads::Recoveries;
@@ -22,8 +22,8 @@ use crate::solvers::http01::tokens::Tokens;
 /// The validations of all Challenges.
 pub struct Validations {
     memos: Mutex<HashMap<Key, Memo>>,
-    /// Namespaces whose EndpointSlice of the Direct mode was written by this process.
-    slices: Mutex<HashSet<Arc<str>>>,
+    /// What the Challenges of a namespace share in the Direct mode.
+    pub shared: Shared,
     /// What the responder of this process answers for.
     pub tokens: Tokens,
     self_check: SelfCheck,
@@ -35,7 +35,7 @@ impl Validations {
     pub fn new(self_check: SelfCheck, recoveries: Arc<Recoveries>) -> Self {
         Self {
             memos: Mutex::default(),
-            slices: Mutex::default(),
+            shared: Shared::default(),
             tokens: Tokens::default(),
             self_check,
             recoveries,
@@ -55,6 +55,7 @@ impl Validations {
     /// The Challenge is gone.
     pub fn forget(&self, key: &Key) {
         self.memos.lock().remove(key);
+        self.shared.leave(key);
     }
 
     /// Answer for the token before anybody is sent here; stop when the Challenge has ended.
@@ -70,6 +71,7 @@ impl Validations {
             || challenge::is_final(challenge::state(object));
         if ended {
             self.tokens.remove_owner(&uid);
+            self.shared.leave(key);
             let mut memos = self.memos.lock();
             if let Some(memo) = memos.get_mut(key) {
                 memo.presented = None;
@@ -84,25 +86,9 @@ impl Validations {
             let spec = &object.spec;
             self.tokens
                 .insert(&uid, &spec.dns_name, &spec.token, &spec.key);
-            // A Service from before this process leads to an address that may be another's by now.
-            if !self.slices.lock().contains(&key.namespace) {
+            if !self.shared.join(key) {
                 seen.objects.direct_service = None;
             }
-        }
-    }
-
-    /// Take note of what a plan is about to write.
-    pub fn planned(&self, key: &Key, actions: &[Action]) {
-        let slice =
-            |a: &Action| matches!(a, Action::Ensure(o) if matches!(**o, Object::EndpointSlice(_)));
-        if actions.iter().any(slice) {
-            self.slices.lock().insert(key.namespace.clone());
-        }
-        if actions
-            .iter()
-            .any(|a| matches!(a, Action::DeleteDirectService(_)))
-        {
-            self.slices.lock().remove(&key.namespace);
         }
     }
 
@@ -160,36 +146,42 @@ impl Validations {
                 .self_check
                 .check(&spec.dns_name, &spec.token, &spec.key)
                 .await;
-            if probe {
-                self.probed(&key, &object, &found);
-                return;
+            if self.found(&key, &object, &found, probe) {
+                queue.add(key);
             }
-            let check = match found {
-                Checked::Reachable => Check::Passed,
-                Checked::NotYet(reason) => Check::Failed {
-                    reason: reason.to_string(),
-                    at: now(),
-                },
-            };
-            if let Some(memo) = self.memos.lock().get_mut(&key) {
-                memo.check = check;
-            }
-            queue.add(key);
         });
     }
 
-    fn probed(&self, key: &Key, object: &Challenge, found: &Checked) {
-        let reachable = match found {
-            Checked::Reachable => true,
-            Checked::NotYet(reason) => reason.reached_a_server(),
+    /// Take note of an answer; whether the Challenge has to know at once.
+    fn found(&self, key: &Key, object: &Challenge, found: &Checked, probe: bool) -> bool {
+        let blocked = match found {
+            Checked::Reachable => false,
+            Checked::NotYet(reason) => !reason.reached_a_server(),
         };
         let mut memos = self.memos.lock();
-        let memo = memos.entry(key.clone()).or_default();
-        if reachable && memo.blocked {
+        // Without an entry the Challenge has gone meanwhile.
+        let memo = match memos.get_mut(key) {
+            Some(memo) => memo,
+            None if probe => memos.entry(key.clone()).or_default(),
+            None => return false,
+        };
+        let before = std::mem::replace(&mut memo.blocked, blocked);
+        if !probe {
+            memo.check = match found {
+                Checked::Reachable => Check::Passed,
+                Checked::NotYet(reason) => Check::Failed {
+                    reason: format!("{reason}: {}", reason.advice()),
+                    at: now(),
+                },
+            };
+            return true;
+        }
+        let recovered = before && !blocked;
+        if recovered {
             let uid = object.metadata.uid.clone().unwrap_or_default();
             self.recoveries.note(&uid, now());
         }
-        memo.blocked = !reachable;
+        recovered
     }
 }
 

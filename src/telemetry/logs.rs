@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
 use tracing::subscriber::SetGlobalDefaultError;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 
 /// `--logging-format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -43,32 +43,34 @@ pub fn init(format: Format, verbosity: u8) -> Result<(), LogError> {
     Ok(tracing::subscriber::set_global_default(subscriber)?)
 }
 
-fn filter(verbosity: u8, variable: impl Fn(&str) -> Option<String>) -> Result<EnvFilter, LogError> {
+fn filter(verbosity: u8, variable: impl Fn(&str) -> Option<String>) -> Result<Targets, LogError> {
     for name in VARIABLES {
         if let Some(text) = variable(name).filter(|text| !text.is_empty()) {
-            let parsed = EnvFilter::try_new(text);
-            return parsed.map_err(|source| LogError::Filter {
+            return text.parse().map_err(|source| LogError::Filter {
                 variable: name,
                 source,
             });
         }
     }
-    Ok(EnvFilter::new(directives(verbosity)))
+    Ok(targets(verbosity))
 }
 
 /// The libraries never go beyond `info` by `--v`: below it they may show headers and bodies, and
 /// those hold tokens and keys.
-fn directives(verbosity: u8) -> &'static str {
-    match verbosity {
-        0..=2 => "warn,everleaf=info",
-        3..=4 => "info,everleaf=debug",
-        _ => "info,everleaf=trace",
-    }
+fn targets(verbosity: u8) -> Targets {
+    let (others, ours) = match verbosity {
+        0..=2 => (LevelFilter::WARN, LevelFilter::INFO),
+        3..=4 => (LevelFilter::INFO, LevelFilter::DEBUG),
+        _ => (LevelFilter::INFO, LevelFilter::TRACE),
+    };
+    Targets::new()
+        .with_default(others)
+        .with_target("everleaf", ours)
 }
 
 fn subscriber<W>(
     format: Format,
-    filter: EnvFilter,
+    filter: Targets,
     colours: bool,
     writer: W,
 ) -> Box<dyn Subscriber + Send + Sync>
@@ -76,18 +78,19 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_ansi(colours)
         .with_writer(writer);
     match format {
-        Format::Text => Box::new(builder.finish()),
+        Format::Text => Box::new(builder.finish().with(filter)),
         Format::Json => Box::new(
             builder
                 .json()
                 .flatten_event(true)
                 .with_current_span(true)
                 .with_span_list(false)
-                .finish(),
+                .finish()
+                .with(filter),
         ),
     }
 }
@@ -103,7 +106,7 @@ mod tests {
     use parking_lot::Mutex;
     use serde_json::Value;
 
-    use super::{EnvFilter, Format, MakeWriter, directives, filter, io, subscriber};
+    use super::{Format, MakeWriter, Targets, filter, io, subscriber, targets};
 
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -127,7 +130,7 @@ mod tests {
         }
     }
 
-    fn logged(format: Format, filter: EnvFilter, log: impl FnOnce()) -> String {
+    fn logged(format: Format, filter: Targets, log: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let subscriber = subscriber(format, filter, false, buffer.clone());
         tracing::subscriber::with_default(subscriber, log);
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn json_has_stable_keys() {
-        let text = logged(Format::Json, EnvFilter::new(directives(0)), || {
+        let text = logged(Format::Json, targets(0), || {
             let span = tracing::info_span!(target: "everleaf::x", "reconcile", namespace = "shop");
             let _entered = span.enter();
             tracing::info!(target: "everleaf::x", name = "www", "issued");
@@ -153,7 +156,7 @@ mod tests {
 
     #[test]
     fn text_has_one_line_without_colours() {
-        let text = logged(Format::Text, EnvFilter::new(directives(0)), || {
+        let text = logged(Format::Text, targets(0), || {
             tracing::info!(target: "everleaf::x", name = "www", "issued");
         });
         assert!(
@@ -166,7 +169,7 @@ mod tests {
     fn verbosity_opens_our_own_levels_and_never_the_libraries() {
         let cases = [(0, 1), (2, 1), (3, 2), (4, 2), (5, 3), (10, 3)];
         for (verbosity, expected) in cases {
-            let text = logged(Format::Text, EnvFilter::new(directives(verbosity)), || {
+            let text = logged(Format::Text, targets(verbosity), || {
                 tracing::info!(target: "everleaf", "ours");
                 tracing::debug!(target: "everleaf", "ours");
                 tracing::trace!(target: "everleaf", "ours");

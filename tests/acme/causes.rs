@@ -75,7 +75,11 @@ fn a_host_that_resolves_nowhere() -> Result<()> {
     let namespace = cluster.namespace("nowhere")?;
     namespace.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
     namespace.apply(&certificate("site", "pebble", "x.nowhere.example.com", ""))?;
-    let words = ["x.nowhere.example.com", "does not resolve", "DNS"];
+    let words = [
+        "x.nowhere.example.com",
+        "does not resolve",
+        "add a DNS record",
+    ];
     namespace.says("site", &words, SAID)?;
     cluster.dns_update("add x.nowhere.example.com 1 A 10.244.0.1")?;
     recovers(&namespace)
@@ -87,17 +91,18 @@ fn a_host_that_the_ca_could_not_resolve() -> Result<()> {
         return Ok(());
     };
     let namespace = cluster.namespace("nowhere-failed")?;
-    // The CA is asked at once, so the attempt fails.
+    // The CA is asked without a look of our own, so the attempt fails.
     let issuer = cluster
         .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace("{http01:", "{waitInsteadOfSelfCheck: 0s, http01:");
+        .replace("{http01:", "{waitInsteadOfSelfCheck: 2s, http01:");
     namespace.apply(&issuer)?;
     namespace.apply(&certificate("site", "pebble", "y.nowhere.example.com", ""))?;
     let words = [
         "y.nowhere.example.com",
-        "urn:ietf:params:acme:error:dns",
+        // Pebble's word for a name that does not resolve.
+        "urn:ietf:params:acme:error:connection",
+        "Correct the DNS record of the name",
         "Next attempt at",
-        "DNS",
     ];
     namespace.says("site", &words, SAID)?;
     namespace.none_left(&["ingress", "service", "endpointslice", "pod"], SAID)?;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::support::{Namespace, certificate};
 use crate::{FLAGS, SAID, TEMPORARY, cluster};
 
-const GONE: Duration = Duration::from_secs(60);
+const GONE: Duration = Duration::from_mins(1);
 
 /// A Certificate in the middle of a challenge that will not come to an end by itself: everything is
 /// presented, and no Ingress controller serves it.

@@ -37,6 +37,7 @@ const FLAGS: [&str; 1] = ["--leader-elect=false"];
 fn cluster() -> Option<&'static Cluster> {
     shared(&CLUSTER, || {
         let cluster = Cluster::start(&Options {
+            audit: true,
             pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
             ..Options::default()
         })?;

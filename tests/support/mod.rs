@@ -10,6 +10,7 @@
 )]
 
 mod api;
+pub mod install;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -42,7 +43,8 @@ pub fn everleaf() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_everleaf"))
 }
 
-fn repository() -> PathBuf {
+/// The top of the repository.
+pub fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -64,11 +66,28 @@ impl Cluster {
             "--all",
             "--timeout=30s",
         ])?;
-        Ok(Self {
+        Ok(Self::with(lab))
+    }
+
+    /// A node lab with the operator as the chart installs it, in a restricted namespace; `values` are
+    /// helm's `--set` arguments, separated by spaces.
+    pub fn installed(options: &Options, values: &str) -> Result<Self> {
+        let lab = install::node(options)?;
+        lab.kubectl(&["create", "namespace", install::NAMESPACE])?;
+        install::restrict(&lab, install::NAMESPACE)?;
+        let line = format!("install everleaf charts/everleaf --namespace everleaf {values}");
+        install::helm(&lab, line.trim_end())?;
+        install::rolled_out(&lab)?;
+        Ok(Self::with(lab))
+    }
+
+    /// A cluster of this lab.
+    pub fn with(lab: Lab) -> Self {
+        Self {
             lab,
             operator: parking_lot::Mutex::default(),
             turn: RwLock::default(),
-        })
+        }
     }
 
     /// Start the operator, or start it anew, with these arguments beside the usual ones.
@@ -131,6 +150,15 @@ impl Cluster {
     /// A namespace for one test, which has the cluster to itself.
     pub fn alone(&self, name: &str) -> Result<Namespace<'_>> {
         self.namespace_in_turn(name, Turn::Alone(self.turn.write()))
+    }
+
+    /// A namespace that is there already.
+    pub fn existing(&self, name: &str) -> Namespace<'_> {
+        Namespace {
+            cluster: self,
+            name: name.to_owned(),
+            _turn: Turn::Together(self.turn.read_recursive()),
+        }
     }
 
     fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {

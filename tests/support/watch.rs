@@ -10,10 +10,14 @@ use super::{api, unique};
 pub struct Watch(Process);
 
 impl Watch {
-    /// Watch one object.
+    /// Watch one object, or with an empty name all of its kind.
     pub fn start(lab: &Lab, namespace: &str, kind: &str, name: &str) -> Result<Self> {
         let pki = lab.dir().join("pki");
         let list = api::url(namespace, kind, "")?;
+        let selector = match name {
+            "" => String::new(),
+            name => format!("&fieldSelector=metadata.name%3D{name}"),
+        };
         let mut curl = lab.command("curl");
         curl.args(["-sSN", "--cacert"])
             .arg(pki.join("ca.crt"))
@@ -21,11 +25,9 @@ impl Watch {
             .arg(pki.join("admin.crt"))
             .arg("--key")
             .arg(pki.join("admin.key"))
-            .arg(format!(
-                "{list}?watch=1&fieldSelector=metadata.name%3D{name}"
-            ));
+            .arg(format!("{list}?watch=1{selector}"));
         Ok(Self(
-            lab.spawn(&format!("watch-{name}-{}", unique()), curl)?,
+            lab.spawn(&format!("watch-{kind}-{}", unique()), curl)?,
         ))
     }
 

@@ -103,6 +103,9 @@ pub enum Effect {
         name: String,
         /// How the target Secret holds it.
         encoding: KeyEncoding,
+        /// Digest of the public key that the certificate is for. What is remembered under this name
+        /// may be the key of another attempt, that another replica has overtaken.
+        public: u64,
     },
     /// Read the target Secret's data, to apply it again with the right metadata.
     Repair(String),
@@ -155,7 +158,7 @@ impl Observation {
 
     /// The revision that is being issued, or would be.
     pub fn next_revision(&self) -> i64 {
-        self.status().revision.unwrap_or_default() + 1
+        self.status().revision.unwrap_or_default().saturating_add(1)
     }
 
     /// The request that gave the certificate in the Secret, if it is still there.
@@ -167,10 +170,9 @@ impl Observation {
             .map(AsRef::as_ref)
     }
 
-    /// Whether what made the attempt fail at `failed` has changed since: the issuer was edited, or the
-    /// name became reachable.
-    pub fn cause_ended(&self, failed: Timestamp) -> bool {
-        let later = |time: Option<Timestamp>| time.is_some_and(|t| t > failed);
-        later(self.issuer_changed) || later(self.recovered)
+    /// Whether what made the last attempt fail has changed: the name became reachable, or the issuer
+    /// was edited since the attempt `began`, perhaps too late for it.
+    pub fn cause_ended(&self, began: Timestamp) -> bool {
+        self.recovered.is_some() || self.issuer_changed.is_some_and(|changed| changed >= began)
     }
 }

@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::policy::{self, Violation};
-use super::renewal::{failure_delay, renewal_time};
+use super::renewal::{failure_delay, fresh_delay, renewal_time};
 use super::request::{Invalid, Wanted, certificate_request, key_secret_name};
 use super::secret::{SecretData, metadata_is_intact, next_key, target};
 use super::{Effect, IssuerState, KeySource, Observation, Outcome, PATIENCE, Settings};
 use crate::api::meta::{Condition, IssuerReference};
 use crate::controllers::action::{Action, Event, Object, Plan, SecretObject, Target, patch_status};
-use crate::controllers::facts::{Identity, KeyFact, RequestFact};
+use crate::controllers::facts::{Identity, KeyFact, RequestFact, SecretFact};
 use crate::controllers::key::Kind;
 use crate::controllers::status::{condition, find, remove_condition, seconds, set_condition};
 use crate::pki::parse_chain;
@@ -63,7 +63,6 @@ struct Step<'a> {
     after: Vec<Action>,
     conditions: Vec<Condition>,
     status: Map<String, Value>,
-    changed: bool,
 }
 
 impl<'a> Step<'a> {
@@ -77,21 +76,23 @@ impl<'a> Step<'a> {
             after: vec![],
             conditions: o.conditions().to_vec(),
             status: Map::new(),
-            changed: false,
         }
     }
 
     fn decide(&mut self) {
-        let violation = policy::trigger(self.o, self.now);
         if let Some(rival) = &self.o.rival {
             self.yield_to(rival);
             return;
         }
+        let wanted = match Wanted::try_from(&self.o.certificate.spec) {
+            Ok(wanted) => wanted,
+            Err(invalid) => return self.refuse(&invalid),
+        };
         let issuing = find(&self.conditions, "Issuing").is_some_and(|c| c.status == "True");
         if issuing {
-            self.advance();
-        } else if let Some(violation) = violation {
-            self.trigger(&violation);
+            self.proceed(&wanted);
+        } else if let Some(violation) = policy::trigger(self.o, self.now) {
+            self.trigger(&violation, &wanted);
         } else {
             self.settle();
         }
@@ -105,19 +106,15 @@ impl<'a> Step<'a> {
             message: format!("Secret \"{secret}\" belongs to Certificate \"{rival}\""),
         });
         let note = format!(
-            " Certificate \"{rival}\" has spec.secretName \"{secret}\" too and keeps it; give this one a \
+            "Certificate \"{rival}\" has spec.secretName \"{secret}\" too and keeps it; give this one a \
              Secret of its own."
         );
-        why.message.push_str(&note);
+        why.message = joined(&why.message, &note);
         self.ready(Some(&why), None);
     }
 
     /// Something is wrong with the Secret, and no issuance is under way.
-    fn trigger(&mut self, violation: &Violation) {
-        let wanted = match Wanted::try_from(&self.o.certificate.spec) {
-            Ok(wanted) => wanted,
-            Err(invalid) => return self.refuse(&invalid),
-        };
+    fn trigger(&mut self, violation: &Violation, wanted: &Wanted) {
         if let Some(until) = self.backoff_end()
             && until > self.now
         {
@@ -141,27 +138,25 @@ impl<'a> Step<'a> {
                 .events
                 .push(Event::normal(TRIGGER, "Issuing", &violation.message));
         }
-        self.proceed(&wanted);
+        self.proceed(wanted);
     }
 
-    fn advance(&mut self) {
-        match Wanted::try_from(&self.o.certificate.spec) {
-            Ok(wanted) => self.proceed(&wanted),
-            Err(invalid) => {
-                self.changed |= remove_condition(&mut self.conditions, "Issuing");
-                self.refuse(&invalid);
-            }
-        }
-    }
-
-    /// The spec cannot be met: say which field, and keep what is there.
+    /// The spec cannot be met: say which field, and keep what is there. Also when what is there is good
+    /// still: it will not be renewed, and that must not be found out when it has expired.
     fn refuse(&mut self, invalid: &Invalid) {
-        let unmet = policy::readiness(self.o, self.now).map(|found| Violation {
+        let found = policy::readiness(self.o, self.now).map_or_else(
+            || "The certificate in the Secret stays as it is, and is not renewed".into(),
+            |found| found.message,
+        );
+        let unmet = Violation {
             reason: invalid.reason,
-            message: format!("{}: {}. {}", invalid.field, invalid.problem, found.message),
-        });
-        self.ready(unmet.as_ref(), None);
+            message: joined(&format!("{}: {}", invalid.field, invalid.problem), &found),
+        };
+        remove_condition(&mut self.conditions, "Issuing");
+        self.ready(Some(&unmet), None);
         self.settle_times();
+        self.clear(["nextPrivateKeySecretName"]);
+        self.discard_keys(None);
     }
 
     /// Issuing: private key, then request, then its answer.
@@ -169,9 +164,14 @@ impl<'a> Step<'a> {
         let due = policy::readiness(self.o, self.now);
         self.ready(due.as_ref(), None);
         self.settle_times();
+        self.forget_strays();
         let Some(request) = self.next_request().cloned() else {
             return self.prepare(wanted);
         };
+        let stored = self.stored_key().map(|s| s.id.name.to_string());
+        if stored.is_some() {
+            self.discard_keys(stored.as_deref());
+        }
         let key = self.current_key();
         if self.is_useless(&request, key.as_ref()) {
             self.after.push(Action::Delete(
@@ -211,22 +211,41 @@ impl<'a> Step<'a> {
         };
         let known = key.is_some_and(|k| k.public == compared.public);
         // The key of a failed or denied request may be gone already: its answer still counts.
-        let refused = request.is_final() && request.ready_reason() != "Issued";
+        let refused =
+            request.denied.is_some() || (request.is_final() && request.ready_reason() != "Issued");
         if !policy::request_differences(self.o, request).is_empty() || !(known || refused) {
             return true;
         }
         let since = find(&self.conditions, "Issuing").and_then(|c| c.last_transition_time.as_ref());
-        matches!((request.failure_time, since), (Some(failed), Some(since)) if failed < since.0)
+        // Not every answer that is of no use comes with a failure time. A refusal has the time of its
+        // condition; what this Certificate found fault with, the time when it counted that.
+        let refusal = request.denied.as_ref().or(request.invalid.as_ref());
+        let refused = refusal.and_then(|c| c.last_transition_time.as_ref().map(|t| t.0));
+        let counted = self.o.status().last_failure_time.as_ref().map(|t| t.0);
+        let counted = counted.filter(|counted| request.id.created <= *counted);
+        let failed = request.failure_time.or(refused).or(counted);
+        matches!((failed, since), (Some(failed), Some(since)) if failed < since.0)
     }
 
     /// The private key of the issuance under way.
     fn current_key(&self) -> Option<KeyFact> {
         let stored = self
-            .o
-            .next_keys
-            .iter()
-            .find_map(|s| s.key.as_ref()?.as_ref().ok());
+            .stored_key()
+            .and_then(|s| s.key.as_ref()?.as_ref().ok());
         stored.copied().or(self.o.staged)
+    }
+
+    /// The next private key that counts: of those that fit, the one that the status names, else the
+    /// first (contract §4.3).
+    fn stored_key(&self) -> Option<&Arc<SecretFact>> {
+        let named = self.o.status().next_private_key_secret_name.as_deref();
+        let fits = |s: &&Arc<SecretFact>| {
+            let key = s.key.as_ref().and_then(|k| k.as_ref().ok());
+            key.is_some_and(|k| policy::key_differences(self.o, k).is_empty())
+        };
+        let fitting = || self.o.next_keys.iter().filter(fits);
+        let is_named = |s: &&Arc<SecretFact>| Some(s.id.name.as_ref()) == named;
+        fitting().find(is_named).or_else(|| fitting().next())
     }
 
     /// Make the private key, or take the one that is there, and build the CSR.
@@ -268,24 +287,16 @@ impl<'a> Step<'a> {
     }
 
     fn key_name(&self) -> String {
-        let stored = self.o.next_keys.first().map(|s| s.id.name.to_string());
+        let stored = self.stored_key().map(|s| s.id.name.to_string());
         stored.unwrap_or_else(|| key_secret_name(&self.o.certificate, self.o.next_revision()))
     }
 
     /// Contract §4.3: an existing next key that fits, the target's key with rotation policy Never, else
     /// a new one. An error says why the policy forbids a new one.
     fn key_source(&mut self, wanted: &Wanted) -> Result<KeySource, String> {
-        let fits = |key: &Option<Result<KeyFact, String>>| matches!(key, Some(Ok(k)) if policy::key_differences(self.o, k).is_empty());
-        let (usable, broken): (Vec<_>, Vec<_>) =
-            self.o.next_keys.iter().partition(|s| fits(&s.key));
-        let broken: Vec<Identity> = broken.into_iter().map(|s| s.id.clone()).collect();
-        let usable = usable.first().map(|s| s.id.name.to_string());
-        self.after.extend(
-            broken
-                .into_iter()
-                .map(|id| Action::Delete(Target::Secret, id)),
-        );
-        if let Some(name) = usable {
+        let stored = self.stored_key().map(|s| s.id.name.to_string());
+        self.discard_keys(stored.as_deref());
+        if let Some(name) = stored {
             return Ok(KeySource::Next(name));
         }
         if let Some(key) = &self.o.staged
@@ -385,9 +396,11 @@ impl<'a> Step<'a> {
         if let Some(problem) = problem {
             return self.fail("InvalidCertificate", Some(&problem));
         }
+        let Ok(asked) = &request.compared else { return };
         self.plan.effect = Some(Effect::LoadKey {
             name: self.key_name(),
             encoding: wanted.encoding,
+            public: asked.public,
         });
     }
 
@@ -417,11 +430,11 @@ impl<'a> Step<'a> {
                 .map(|ca| ca.0.clone())
                 .filter(|ca| !ca.is_empty()),
         };
-        self.apply(&request.issuer, leaf, data);
+        self.apply(Some(&request.issuer), leaf, data);
         let generation = self.o.certificate.metadata.generation;
         let message = "Certificate is up to date and has not expired";
         self.set(condition("Ready", true, "Ready", message, generation));
-        self.changed |= remove_condition(&mut self.conditions, "Issuing");
+        remove_condition(&mut self.conditions, "Issuing");
         self.put("revision", json!(self.o.next_revision()));
         self.put("notBefore", json!(seconds(leaf.not_before())));
         self.put("notAfter", json!(seconds(leaf.not_after())));
@@ -448,7 +461,7 @@ impl<'a> Step<'a> {
 
     fn apply(
         &mut self,
-        issuer: &IssuerReference,
+        issuer: Option<&IssuerReference>,
         leaf: &crate::pki::ParsedCertificate,
         data: SecretData,
     ) {
@@ -466,18 +479,15 @@ impl<'a> Step<'a> {
             return;
         };
         let Some(leaf) = chain.first() else { return };
-        let issuer = self.o.secret.as_ref().map_or_else(
-            || self.o.certificate.spec.issuer_ref.clone(),
-            |secret| {
-                let [name, kind, group] = secret.issuer.clone();
-                IssuerReference {
-                    name: name.unwrap_or_default(),
-                    kind,
-                    group,
-                }
-            },
-        );
-        self.apply(&issuer, leaf, data);
+        if data.key.is_empty() {
+            // It vanished since: a Secret without its key is a matter of the trigger chain.
+            return;
+        }
+        let found = self.o.secret.as_ref().map(|s| s.issuer.clone());
+        let [name, kind, group] = found.unwrap_or_default();
+        // A pair that a user brought says no issuer, and must not name an empty one.
+        let issuer = name.map(|name| IssuerReference { group, kind, name });
+        self.apply(issuer.as_ref(), leaf, data);
     }
 
     /// The private key of the request is nowhere: the request is of no use.
@@ -490,24 +500,15 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// The library refuses the spec: an issuance would only fail again.
+    /// The library refuses what the check of the spec has let through.
     fn unbuildable(&mut self, problem: &str) {
-        let message =
-            format!("Failed to build the certificate request: {problem}. Correct the spec.");
-        self.plan
-            .events
-            .push(Event::warning(REQUESTS, "RequestFailed", &message));
-        self.ready(
-            Some(&Violation {
-                reason: "RequestFailed",
-                message,
-            }),
-            None,
-        );
+        let message = format!("Failed to build the certificate request: {problem}");
+        self.fail("RequestFailed", Some(&message));
     }
 
     fn fail(&mut self, reason: &str, message: Option<&str>) {
-        let attempts = self.o.status().failed_issuance_attempts.unwrap_or_default() + 1;
+        let attempts = self.o.status().failed_issuance_attempts.unwrap_or_default();
+        let attempts = attempts.saturating_add(1);
         let message = message.unwrap_or_default();
         let message = format!(
             "The certificate request has failed to complete and will be retried: {message}"
@@ -551,6 +552,11 @@ impl<'a> Step<'a> {
             self.clear(["notBefore", "notAfter", "renewalTime"]);
             return None;
         };
+        if leaf.not_after >= self.now {
+            // Whatever happens until then: that it has expired must be said.
+            self.plan
+                .sooner(between(self.now, leaf.not_after) + Duration::from_secs(1));
+        }
         let due = renewal_time(&self.o.certificate.spec, leaf.not_before, leaf.not_after);
         let status = self.o.status();
         let as_json = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
@@ -602,6 +608,17 @@ impl<'a> Step<'a> {
             .extend(old.map(|r| Action::Delete(Target::CertificateRequest, r.id.clone())));
     }
 
+    /// Delete requests that do not say which issuance they belong to (contract §4.4).
+    fn forget_strays(&mut self) {
+        let strays = self
+            .o
+            .requests
+            .iter()
+            .filter(|r| r.revision.is_none() && !r.id.deleting);
+        self.after
+            .extend(strays.map(|r| Action::Delete(Target::CertificateRequest, r.id.clone())));
+    }
+
     /// Delete next private keys, except the one named.
     fn discard_keys(&mut self, keep: Option<&str>) {
         let leftover = self
@@ -617,18 +634,25 @@ impl<'a> Step<'a> {
     fn backoff_end(&self) -> Option<Timestamp> {
         let status = self.o.status();
         let failed = status.last_failure_time.as_ref()?.0;
-        let changed = self.next_request().is_some_and(|r| {
+        let request = self.next_request();
+        let changed = request.is_some_and(|r| {
             r.compared.is_err() || !policy::request_differences(self.o, r).is_empty()
         });
-        if changed || self.settings.min_backoff.is_zero() || self.o.cause_ended(failed) {
+        if changed || self.settings.min_backoff.is_zero() {
             return None;
         }
         let attempts = status.failed_issuance_attempts.unwrap_or_default();
+        let began = request.map_or(failed, |r| r.id.created);
         let delay = failure_delay(
             attempts,
             self.settings.min_backoff,
             self.settings.max_backoff,
         );
+        let delay = if self.o.cause_ended(began) {
+            delay.min(fresh_delay(attempts))
+        } else {
+            delay
+        };
         failed.checked_add(delay).ok()
     }
 
@@ -655,13 +679,12 @@ impl<'a> Step<'a> {
             Some(violation) => {
                 let mut message = violation.message.clone();
                 if let Some(cause) = &self.o.cause {
-                    let stop = if message.ends_with('.') { "" } else { "." };
-                    message = format!("{message}{stop} {cause}");
+                    message = joined(&message, cause);
                 }
                 if let Some(next) = next {
-                    message = format!(
-                        "{message} Next attempt at {next:.0}, or as soon as the cause has changed."
-                    );
+                    let note =
+                        format!("Next attempt at {next:.0}, or as soon as the cause has changed.");
+                    message = joined(&message, &note);
                 }
                 condition("Ready", false, violation.reason, message, generation)
             }
@@ -670,7 +693,7 @@ impl<'a> Step<'a> {
     }
 
     fn set(&mut self, new: Condition) {
-        self.changed |= set_condition(&mut self.conditions, new, self.now);
+        set_condition(&mut self.conditions, new, self.now);
     }
 
     fn put(&mut self, field: &str, value: Value) {
@@ -689,7 +712,7 @@ impl<'a> Step<'a> {
 
     /// The status write comes before the children, and after the Secret.
     fn finish(mut self) -> Plan<Effect> {
-        if self.changed {
+        if self.conditions != self.o.conditions() {
             self.status
                 .insert("conditions".into(), json!(self.conditions));
         }
@@ -700,6 +723,12 @@ impl<'a> Step<'a> {
         self.plan.actions.append(&mut self.after);
         self.plan
     }
+}
+
+/// Two sentences.
+fn joined(first: &str, second: &str) -> String {
+    let stop = if first.ends_with('.') { "" } else { "." };
+    format!("{first}{stop} {second}")
 }
 
 fn between(now: Timestamp, then: Timestamp) -> Duration {

@@ -52,3 +52,11 @@ pub fn failure_delay(attempts: i64, first: Duration, last: Duration) -> Duration
     let factor = 1_u32.checked_shl(doublings.min(31)).unwrap_or(u32::MAX);
     first.checked_mul(factor).unwrap_or(last).min(last)
 }
+
+/// The wait after the n-th failure in a row once its cause has changed: a second, five times as long
+/// each time. Times in the API are whole seconds: with less than one, the new request could not be told
+/// from the failed one. With many, a cause that comes and goes does not use up the CA's limits.
+pub fn fresh_delay(attempts: i64) -> Duration {
+    let steps = u32::try_from(attempts.saturating_sub(1).max(0)).unwrap_or(u32::MAX);
+    Duration::from_secs(5_u64.saturating_pow(steps.min(8)))
+}

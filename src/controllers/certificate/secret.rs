@@ -27,7 +27,7 @@ pub struct SecretData {
 /// changed.
 pub fn target(
     certificate: &Certificate,
-    issuer: &IssuerReference,
+    issuer: Option<&IssuerReference>,
     leaf: &ParsedCertificate,
     data: SecretData,
     kind: Option<&str>,
@@ -36,7 +36,9 @@ pub fn target(
     let template = certificate.spec.secret_template.clone().unwrap_or_default();
     let mut annotations = template.annotations.unwrap_or_default();
     annotations.extend(details(leaf));
-    annotations.extend(issuer_annotations(certificate, issuer));
+    let name = certificate.metadata.name.clone().unwrap_or_default();
+    annotations.insert(labels::CERTIFICATE_NAME_ANNOTATION.into(), name);
+    annotations.extend(issuer.into_iter().flat_map(issuer_annotations));
     let mut all = template.labels.unwrap_or_default();
     all.insert(labels::FAO_LABEL.into(), "true".into());
     let mut entries = BTreeMap::from([
@@ -59,26 +61,13 @@ pub fn target(
     }
 }
 
-fn issuer_annotations(
-    certificate: &Certificate,
-    issuer: &IssuerReference,
-) -> [(String, String); 4] {
+fn issuer_annotations(issuer: &IssuerReference) -> [(String, String); 3] {
     [
-        (
-            labels::CERTIFICATE_NAME_ANNOTATION,
-            certificate.metadata.name.clone().unwrap_or_default(),
-        ),
-        (labels::ISSUER_NAME_ANNOTATION, issuer.name.clone()),
-        (
-            labels::ISSUER_KIND_ANNOTATION,
-            issuer.kind.clone().unwrap_or_default(),
-        ),
-        (
-            labels::ISSUER_GROUP_ANNOTATION,
-            issuer.group.clone().unwrap_or_default(),
-        ),
+        (labels::ISSUER_NAME_ANNOTATION, Some(&issuer.name)),
+        (labels::ISSUER_KIND_ANNOTATION, issuer.kind.as_ref()),
+        (labels::ISSUER_GROUP_ANNOTATION, issuer.group.as_ref()),
     ]
-    .map(|(key, value)| (key.to_owned(), value))
+    .map(|(key, value)| (key.to_owned(), value.cloned().unwrap_or_default()))
 }
 
 /// Annotations that describe the certificate. The first four are always there, the others only when
@@ -190,7 +179,8 @@ pub fn metadata_is_intact(certificate: &Certificate, secret: &SecretFact) -> boo
     let template_labels = template
         .and_then(|t| t.labels.as_ref())
         .into_iter()
-        .flatten();
+        .flatten()
+        .filter(|(k, _)| *k != labels::FAO_LABEL);
     let fao = (labels::FAO_LABEL.to_owned(), "true".to_owned());
     let has = |key: &str, value: &String| secret.metadata.get(key) == Some(&digest(value));
     annotations

@@ -47,7 +47,7 @@ pub struct Memo {
     pub check: Check,
     /// The CA was asked to validate, by this process.
     pub accepted: bool,
-    /// After a failure: the name was seen to be unreachable.
+    /// The newest look at the name reached nobody.
     pub blocked: bool,
 }
 

@@ -23,8 +23,9 @@ const CHALLENGES: &str = "cert-manager-challenges";
 const CHECK_AGAIN: Duration = Duration::from_secs(2);
 /// A self-check that fails for longer than this is worth a line in the status.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// How long a missing IngressClass delays the CA: it will not be served without.
-const CLASS_LIMIT: Duration = Duration::from_mins(10);
+/// How long a missing IngressClass, or a Pod that does not run, delays the CA: nobody answers without. A
+/// cluster that grows on demand needs minutes for another node.
+const OBSTACLE_LIMIT: Duration = Duration::from_mins(10);
 /// The first look at the authorization after the CA was asked, and the next ones unless the CA says
 /// otherwise.
 const FIRST_POLL: Duration = Duration::from_millis(200);
@@ -126,8 +127,8 @@ fn live(
             Plan::wait(wait.saturating_sub(waited))
         };
     }
-    let limit = if o.missing_class.is_some() {
-        CLASS_LIMIT
+    let limit = if o.missing_class.is_some() || o.objects.pod_problem.is_some() {
+        OBSTACLE_LIMIT
     } else {
         settings.self_check_limit
     };
@@ -156,13 +157,11 @@ fn obstacle(o: &Observation, check: &str) -> String {
     if let Some(class) = &o.missing_class {
         return format!(
             "Waiting for HTTP-01 challenge propagation: IngressClass \"{class}\" does not exist: create it, or \
-             correct ingressClassName in the issuer's solver ({check})"
+             correct ingressClassName in the issuer's solver"
         );
     }
     if let Some(problem) = &o.objects.pod_problem {
-        return format!(
-            "Waiting for HTTP-01 challenge propagation: the solver Pod {problem} ({check})"
-        );
+        return format!("Waiting for HTTP-01 challenge propagation: the solver Pod {problem}");
     }
     format!("Waiting for HTTP-01 challenge propagation: {check}")
 }

@@ -6,7 +6,7 @@ use super::{Name, Store};
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::facts::{
-    IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, digest,
+    IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, controller_of, digest,
 };
 use crate::controllers::key::{Key, Kind};
 
@@ -15,6 +15,14 @@ impl Store {
     pub fn users_of(&self, issuer: &Key) -> Vec<Key> {
         let name = (issuer.namespace.clone(), issuer.name.clone());
         self.inner.read().users_of(issuer.kind, &name)
+    }
+
+    /// The Certificate for which a Challenge was made, if it was made for one.
+    pub fn root_of(&self, challenge: &Challenge) -> Option<Key> {
+        let owner = controller_of(&challenge.metadata, "Order")?;
+        let namespace = challenge.metadata.namespace.as_deref()?;
+        let order = (namespace.into(), owner.name.as_str().into());
+        self.inner.read().root_of_order(&order)
     }
 
     /// A Certificate.

@@ -242,10 +242,10 @@ impl Inner {
         if let Some(owner) = controller_of(&object.metadata, "Order") {
             self.children(Kind::Challenge)
                 .remove(&name.0, &owner.uid, &name.1);
-            keys.push(key(
-                Kind::Order,
-                &(name.0.clone(), owner.name.as_str().into()),
-            ));
+            let order: Name = (name.0.clone(), owner.name.as_str().into());
+            keys.push(key(Kind::Order, &order));
+            // What was wrong with it is no cause any more.
+            keys.extend(self.root_of_order(&order));
         }
         // Another Challenge of the same name may have been waiting for this one.
         let same = self

@@ -79,6 +79,27 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// What a person can do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Unresolved => "add a DNS record that leads to the Ingress controller",
+            Self::Refused(_) | Self::Unreachable | Self::TimedOut(_) | Self::Broken => {
+                "let port 80 through to the Ingress controller, and see that the DNS record leads there"
+            }
+            Self::BadName => "correct spec.dnsNames",
+            Self::Tls
+            | Self::Status(_)
+            | Self::OtherBody { .. }
+            | Self::TooManyRedirects
+            | Self::BadRedirect(_) => {
+                "see that the DNS record leads to this cluster's Ingress controller, and that the controller \
+                 serves the solver's Ingress class"
+            }
+        }
+    }
+}
+
 /// Ports and patience; other than the defaults in laboratories only.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {

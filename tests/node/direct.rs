@@ -1,0 +1,80 @@
+//! Mode `Direct`: the operator's own Pod answers, through a Service and an EndpointSlice.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::support::install::{helm, rolled_out};
+use crate::support::{Cluster, DEADLINE, Namespace};
+use crate::{SAID, appeared, ask, cluster, issued, prepare};
+
+#[test]
+fn the_operator_answers_where_the_solver_says_so() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("by-solver")?;
+    prepare(&namespace, "{ingressClassName: traefik, mode: Direct}")?;
+    without_pod(&namespace)
+}
+
+#[test]
+fn the_operator_answers_where_the_chart_says_so() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("by-chart")?;
+    prepare(&namespace, "{ingressClassName: traefik}")?;
+    set_mode(cluster, "Direct")?;
+    let done = without_pod(&namespace);
+    set_mode(cluster, "Pod")?;
+    done
+}
+
+/// The class comes when the operator's Pod has been replaced, so that only the new one can answer.
+#[test]
+fn a_new_pod_of_the_operator_answers_for_the_old() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("moved")?;
+    prepare(&namespace, "{ingressClassName: moved, mode: Direct}")?;
+    ask(&namespace)?;
+    namespace.says("site", &["IngressClass \"moved\" does not exist"], SAID)?;
+    let old = address(&namespace)?;
+    crate::operator::replace(cluster)?;
+    cluster.lab.apply(
+        "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: moved}, \
+         spec: {controller: traefik.io/ingress-controller}}",
+    )?;
+    let slices = namespace.watch("endpointslice", "")?;
+    namespace.ready("site", DEADLINE)?;
+    let events = slices.events()?;
+    let moved = events
+        .iter()
+        .any(|(_, slice)| slice["endpoints"][0]["addresses"][0] != old);
+    ensure!(moved, "it leads to {old} still: {events:?}");
+    issued(&namespace)
+}
+
+fn without_pod(namespace: &Namespace<'_>) -> Result<()> {
+    let pods = namespace.watch("pod", "")?;
+    let slices = namespace.watch("endpointslice", "")?;
+    ask(namespace)?;
+    issued(namespace)?;
+    assert_eq!(appeared(&pods)?, Vec::<Value>::new(), "no Pod");
+    ensure!(!appeared(&slices)?.is_empty(), "no EndpointSlice");
+    Ok(())
+}
+
+fn set_mode(cluster: &Cluster, mode: &str) -> Result<()> {
+    let line =
+        "upgrade everleaf charts/everleaf --namespace everleaf --reuse-values --set http01.mode=";
+    helm(&cluster.lab, &format!("{line}{mode}"))?;
+    rolled_out(&cluster.lab)
+}
+
+fn address(namespace: &Namespace<'_>) -> Result<Value> {
+    let slices = namespace.list("endpointslice")?;
+    let slice = slices.first().context("an EndpointSlice")?;
+    Ok(slice["endpoints"][0]["addresses"][0].clone())
+}
