@@ -1,5 +1,9 @@
 //! A lab with the CRDs and the operator in it. One a test binary: tests take a namespace each.
-#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of it"
+)]
 #![allow(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
@@ -154,15 +158,6 @@ impl Cluster {
     /// A namespace for one test, which has the cluster to itself.
     pub fn alone(&self, name: &str) -> Result<Namespace<'_>> {
         self.namespace_in_turn(name, Turn::Alone(self.turn.write()))
-    }
-
-    /// A namespace that is there already.
-    pub fn existing(&self, name: &str) -> Namespace<'_> {
-        Namespace {
-            cluster: self,
-            name: name.to_owned(),
-            _turn: Turn::Together(self.turn.read_recursive()),
-        }
     }
 
     fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {
