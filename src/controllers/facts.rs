@@ -1,7 +1,7 @@
 //! What the informers keep of each object: enough to decide that there is nothing to do, without a
 //! request and without a private key in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use super::certificate::details;
 use super::ingress::ownership;
 use super::matching::{Compared, request_fields};
 use super::status::find;
@@ -190,6 +191,60 @@ pub struct SecretFact {
     pub certificate: Option<Result<LeafFact, String>>,
     /// Digest of each label and annotation, to notice that ours were edited.
     pub metadata: BTreeMap<String, u64>,
+    /// Whether the annotations that describe the certificate do so.
+    pub described: bool,
+    /// What this operator wrote beside the contract's own labels and annotations: labels and
+    /// annotations of a template, as in `metadata`, and perhaps an owner.
+    pub applied: Applied,
+}
+
+/// What the managed fields say that this operator applied to a Secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Labels (behind the word `label`) and annotations that come from a template.
+    pub template: BTreeSet<String>,
+    /// An owner reference.
+    pub owner: bool,
+}
+
+impl Applied {
+    /// Read from the managed fields.
+    fn of(meta: &ObjectMeta) -> Self {
+        let ours = meta.managed_fields.iter().flatten().find(|f| {
+            f.manager.as_deref() == Some(labels::MANAGER_CERTIFICATES_ISSUING)
+                && f.operation.as_deref() == Some("Apply")
+        });
+        let Some(fields) = ours.and_then(|f| f.fields_v1.as_ref()) else {
+            return Self::default();
+        };
+        let meta = &fields.0["f:metadata"];
+        let keys = |field: &str| {
+            let map = meta[field].as_object().into_iter().flatten();
+            map.filter_map(|(key, _)| key.strip_prefix("f:").map(ToOwned::to_owned))
+                .collect::<Vec<_>>()
+        };
+        let labels = keys("f:labels")
+            .into_iter()
+            .filter(|k| is_template_label(k))
+            .map(|k| format!("label {k}"));
+        let annotations = keys("f:annotations")
+            .into_iter()
+            .filter(|k| is_template_annotation(k));
+        Self {
+            template: labels.chain(annotations).collect(),
+            owner: !meta["f:ownerReferences"].is_null(),
+        }
+    }
+}
+
+/// Whether a label of the target Secret can come from a template.
+pub fn is_template_label(key: &str) -> bool {
+    key != labels::FAO_LABEL
+}
+
+/// Whether an annotation of the target Secret can come from a template (contract §1.3).
+pub fn is_template_annotation(key: &str) -> bool {
+    !key.starts_with("cert-manager.io/") || key == labels::ALLOW_DIRECT_INJECTION_ANNOTATION
 }
 
 /// What is known of a private key.
@@ -280,8 +335,23 @@ impl SecretFact {
             metadata: pairs
                 .chain(annotations.map(|(k, v)| (k.clone(), digest(v))))
                 .collect(),
+            described: data("tls.crt").is_none_or(|pem| is_described(pem, meta)),
+            applied: Applied::of(meta),
         }
     }
+}
+
+/// Whether the annotations describe the first certificate of a PEM chain. One that cannot be read
+/// cannot be described.
+fn is_described(pem: &[u8], meta: &ObjectMeta) -> bool {
+    let chain = parse_chain(pem).unwrap_or_default();
+    let Some(leaf) = chain.first() else {
+        return true;
+    };
+    let annotations = meta.annotations.clone().unwrap_or_default();
+    details(leaf)
+        .iter()
+        .all(|(key, value)| annotations.get(key) == Some(value))
 }
 
 /// An Issuer or ClusterIssuer.
