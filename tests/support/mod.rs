@@ -1,5 +1,9 @@
 //! A lab with the CRDs and the operator in it. One a test binary: tests take a namespace each.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of it"
+)]
 #![allow(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
@@ -25,6 +29,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::Value;
 
 pub use audit::requests;
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use ca::Ca;
 pub use watch::Watch;
 
@@ -156,22 +161,22 @@ impl Cluster {
         self.namespace_in_turn(name, Turn::Alone(self.turn.write()))
     }
 
-    /// A namespace that is there already.
+    fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {
+        self.lab.kubectl(&["create", "namespace", name])?;
+        Ok(self.existing_in_turn(name, turn))
+    }
+
+    /// A namespace that is there, beside others.
     pub fn existing(&self, name: &str) -> Namespace<'_> {
+        self.existing_in_turn(name, Turn::Together(self.turn.read_recursive()))
+    }
+
+    fn existing_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Namespace<'a> {
         Namespace {
             cluster: self,
             name: name.to_owned(),
-            _turn: Turn::Together(self.turn.read_recursive()),
-        }
-    }
-
-    fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {
-        self.lab.kubectl(&["create", "namespace", name])?;
-        Ok(Namespace {
-            cluster: self,
-            name: name.to_owned(),
             _turn: turn,
-        })
+        }
     }
 
     /// Wait until the operator has asked the API server for nothing but its watches and its Lease for

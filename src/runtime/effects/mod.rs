@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{Event, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -253,7 +253,7 @@ impl Effects {
                 let existing = Request::new(&path)
                     .get(name, &kube::api::GetParams::default())
                     .map_err(|e| bug(&what, &e))?;
-                let reply = self.send(&what, existing).await?;
+                let reply = self.exchange(&what, existing).await?;
                 match owner(meta, &reply.metadata) {
                     Owner::Same => Ok(seen(informer, &reply)),
                     Owner::Former => {
@@ -393,17 +393,33 @@ impl Effects {
     }
 
     /// Post an event; the caller does not wait for more than the write.
-    pub async fn post_event(
-        &self,
-        event: &k8s_openapi::api::core::v1::Event,
-    ) -> Result<(), EffectError> {
+    pub async fn post_event(&self, event: &Event) -> Result<(), EffectError> {
         let component = event.source.as_ref().and_then(|s| s.component.as_deref());
-        self.post(event, None, component.unwrap_or("everleaf"), false)
-            .await
-            .map(|_| ())
+        let params = PostParams {
+            field_manager: Some(component.unwrap_or("everleaf").into()),
+            ..PostParams::default()
+        };
+        let what = "create Event";
+        let body = serde_json::to_vec(&typed(event)).map_err(|e| bug(what, &e))?;
+        let request = Request::new(Event::url_path(&(), event.metadata.namespace.as_deref()))
+            .create(&params, body)
+            .map_err(|e| bug(what, &e))?;
+        self.exchange(what, request).await.map(drop)
     }
 
+    /// A write that others build on.
     async fn send(
+        &self,
+        what: &str,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<Reply, EffectError> {
+        point(Stage::Before, what);
+        let answer = self.exchange(what, request).await;
+        point(Stage::Committed, what);
+        answer
+    }
+
+    async fn exchange(
         &self,
         what: &str,
         mut request: http::Request<Vec<u8>>,
@@ -412,9 +428,7 @@ impl Effects {
             .headers_mut()
             .insert(http::header::ACCEPT, http::HeaderValue::from_static(ACCEPT));
         let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
-        point(Stage::Before, what);
         let answer = tokio::time::timeout(DEADLINE, self.client.request::<Reply>(request)).await;
-        point(Stage::Committed, what);
         self.count(&verb, &path, &answer);
         let what = || what.to_owned();
         match answer {

@@ -1,21 +1,26 @@
 //! What the informers keep of each object: enough to decide that there is nothing to do, without a
 //! request and without a private key in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod applied;
+mod pod;
+
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::certificate::details;
-use super::ingress::ownership;
-use super::matching::{Compared, request_fields};
-use super::status::find;
+pub use applied::{Applied, is_template_annotation, is_template_label};
+pub use pod::PodView;
+
 use crate::api::meta::{Condition, IssuerReference};
 use crate::api::{Certificate, CertificateRequest, IssuerSpec, IssuerStatus, labels};
+use crate::controllers::ingress::ownership;
+use crate::controllers::matching::{Compared, request_fields};
+use crate::controllers::status::find;
 use crate::pki::{KeyAlgorithm, PrivateKey, parse_chain};
 
 /// Identity and version of an object.
@@ -198,55 +203,6 @@ pub struct SecretFact {
     pub applied: Applied,
 }
 
-/// What the managed fields say that this operator applied to a Secret.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Labels (behind the word `label`) and annotations that come from a template.
-    pub template: BTreeSet<String>,
-    /// An owner reference.
-    pub owner: bool,
-}
-
-impl Applied {
-    /// Read from the managed fields.
-    fn of(meta: &ObjectMeta) -> Self {
-        let ours = meta.managed_fields.iter().flatten().find(|f| {
-            f.manager.as_deref() == Some(labels::MANAGER_CERTIFICATES_ISSUING)
-                && f.operation.as_deref() == Some("Apply")
-        });
-        let Some(fields) = ours.and_then(|f| f.fields_v1.as_ref()) else {
-            return Self::default();
-        };
-        let meta = &fields.0["f:metadata"];
-        let keys = |field: &str| {
-            let map = meta[field].as_object().into_iter().flatten();
-            map.filter_map(|(key, _)| key.strip_prefix("f:").map(ToOwned::to_owned))
-                .collect::<Vec<_>>()
-        };
-        let labels = keys("f:labels")
-            .into_iter()
-            .filter(|k| is_template_label(k))
-            .map(|k| format!("label {k}"));
-        let annotations = keys("f:annotations")
-            .into_iter()
-            .filter(|k| is_template_annotation(k));
-        Self {
-            template: labels.chain(annotations).collect(),
-            owner: !meta["f:ownerReferences"].is_null(),
-        }
-    }
-}
-
-/// Whether a label of the target Secret can come from a template.
-pub fn is_template_label(key: &str) -> bool {
-    key != labels::FAO_LABEL
-}
-
-/// Whether an annotation of the target Secret can come from a template (contract §1.3).
-pub fn is_template_annotation(key: &str) -> bool {
-    !key.starts_with("cert-manager.io/") || key == labels::ALLOW_DIRECT_INJECTION_ANNOTATION
-}
-
 /// What is known of a private key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyFact {
@@ -289,7 +245,7 @@ impl LeafFact {
             not_before: leaf.not_before(),
             not_after: leaf.not_after(),
             public: digest(&leaf.public_key_der()),
-            names: super::matching::leaf_names(leaf),
+            names: crate::controllers::matching::leaf_names(leaf),
         })
     }
 }
@@ -335,23 +291,10 @@ impl SecretFact {
             metadata: pairs
                 .chain(annotations.map(|(k, v)| (k.clone(), digest(v))))
                 .collect(),
-            described: data("tls.crt").is_none_or(|pem| is_described(pem, meta)),
+            described: data("tls.crt").is_none_or(|pem| applied::is_described(pem, meta)),
             applied: Applied::of(meta),
         }
     }
-}
-
-/// Whether the annotations describe the first certificate of a PEM chain. One that cannot be read
-/// cannot be described.
-fn is_described(pem: &[u8], meta: &ObjectMeta) -> bool {
-    let chain = parse_chain(pem).unwrap_or_default();
-    let Some(leaf) = chain.first() else {
-        return true;
-    };
-    let annotations = meta.annotations.clone().unwrap_or_default();
-    details(leaf)
-        .iter()
-        .all(|(key, value)| annotations.get(key) == Some(value))
 }
 
 /// An Issuer or ClusterIssuer.
@@ -452,33 +395,12 @@ impl SolverFact {
     }
 
     /// Reduce a Pod.
-    pub fn of_pod(pod: &Pod) -> Self {
+    pub fn of_pod(pod: &PodView) -> Self {
         Self {
-            problem: pod_problem(pod),
+            problem: pod.problem(),
             ..Self::of(&pod.metadata)
         }
     }
-}
-
-/// A Pod that runs may still not answer; that is the self-check's to say.
-fn pod_problem(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let phase = status
-        .phase
-        .as_deref()
-        .filter(|phase| *phase != "Running")?;
-    let mut conditions = status.conditions.iter().flatten();
-    if let Some(unscheduled) = conditions.find(|c| c.type_ == "PodScheduled" && c.status == "False")
-    {
-        let message = unscheduled.message.as_deref().unwrap_or_default();
-        return Some(format!("cannot be scheduled: {message}"));
-    }
-    let mut containers = status.container_statuses.iter().flatten();
-    let waiting = containers.find_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
-    Some(waiting.map_or_else(
-        || format!("is {phase}"),
-        |reason| format!("is waiting: {reason}"),
-    ))
 }
 
 /// Drop what nobody reads: managed fields (most of an object's memory) and kubectl's copy of it.
