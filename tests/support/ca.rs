@@ -53,11 +53,6 @@ impl Ca {
         self.count("Added order ")
     }
 
-    /// How many requests it refused for their nonce.
-    pub fn refused_nonces(&self) -> Result<usize> {
-        self.count("rejecting a valid nonce")
-    }
-
     fn count(&self, words: &str) -> Result<usize> {
         let log = self.process.log().context("the CA's log")?;
         Ok(log.lines().filter(|line| line.contains(words)).count())

@@ -28,7 +28,8 @@ use lab::{Lab, Options, Process, Tier};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::Value;
 
-pub use audit::{Request, requests};
+pub use audit::requests;
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use ca::Ca;
 pub use watch::Watch;
 
@@ -201,6 +202,12 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// The operator's metrics.
+    pub fn metrics(&self) -> Result<String> {
+        self.lab
+            .get(&format!("http://{}:9402/metrics", lab::ADDRESS))
     }
 
     /// Change a zone of the lab that takes updates; `change` is a line as nsupdate reads it.

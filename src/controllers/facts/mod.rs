@@ -1,6 +1,7 @@
 //! What the informers keep of each object: enough to decide that there is nothing to do, without a
 //! request and without a private key in memory.
 
+mod applied;
 mod pod;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+pub use applied::{Applied, is_template_annotation, is_template_label};
 pub use pod::PodView;
 
 use crate::api::meta::{Condition, IssuerReference};
@@ -194,6 +196,11 @@ pub struct SecretFact {
     pub certificate: Option<Result<LeafFact, String>>,
     /// Digest of each label and annotation, to notice that ours were edited.
     pub metadata: BTreeMap<String, u64>,
+    /// Whether the annotations that describe the certificate do so.
+    pub described: bool,
+    /// What this operator wrote beside the contract's own labels and annotations: labels and
+    /// annotations of a template, as in `metadata`, and perhaps an owner.
+    pub applied: Applied,
 }
 
 /// What is known of a private key.
@@ -284,6 +291,8 @@ impl SecretFact {
             metadata: pairs
                 .chain(annotations.map(|(k, v)| (k.clone(), digest(v))))
                 .collect(),
+            described: data("tls.crt").is_none_or(|pem| applied::is_described(pem, meta)),
+            applied: Applied::of(meta),
         }
     }
 }

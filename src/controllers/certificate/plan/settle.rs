@@ -27,7 +27,11 @@ impl Step<'_> {
         self.discard_keys(None);
         self.forget_history();
         if let Some(secret) = &self.o.secret
-            && !metadata_is_intact(&self.o.certificate, secret)
+            && !metadata_is_intact(
+                &self.o.certificate,
+                secret,
+                self.settings.enable_certificate_owner_ref,
+            )
         {
             self.plan.effect = Some(Effect::Repair(secret.id.name.to_string()));
         }
