@@ -163,20 +163,11 @@ impl Cluster {
 
     fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {
         self.lab.kubectl(&["create", "namespace", name])?;
-        Ok(self.existing_in_turn(name, turn))
-    }
-
-    /// A namespace that is there, beside others.
-    pub fn existing(&self, name: &str) -> Namespace<'_> {
-        self.existing_in_turn(name, Turn::Together(self.turn.read_recursive()))
-    }
-
-    fn existing_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Namespace<'a> {
-        Namespace {
+        Ok(Namespace {
             cluster: self,
             name: name.to_owned(),
             _turn: turn,
-        }
+        })
     }
 
     /// Wait until the operator has asked the API server for nothing but its watches and its Lease for
