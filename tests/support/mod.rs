@@ -161,6 +161,15 @@ impl Cluster {
         self.namespace_in_turn(name, Turn::Alone(self.turn.write()))
     }
 
+    /// A namespace that is there, beside others.
+    pub fn existing(&self, name: &str) -> Namespace<'_> {
+        Namespace {
+            cluster: self,
+            name: name.to_owned(),
+            _turn: Turn::Together(self.turn.read_recursive()),
+        }
+    }
+
     fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {
         self.lab.kubectl(&["create", "namespace", name])?;
         Ok(Namespace {
