@@ -4,6 +4,8 @@
 //! `EVERLEAF_CRASH=N:STAGE` ends it at the N-th of them (counted from 1). `EVERLEAF_CRASH_LOG=FILE`
 //! gets a line for each, so that a test can find out how many there are. Events, reads and the Lease
 //! do not count: nothing that is to be finished depends on them.
+//!
+//! `EVERLEAF_PANIC=Certificate NAMESPACE/NAME` makes each reconcile of that object panic.
 
 /// Where in a write or call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +23,13 @@ pub enum Stage {
 #[inline]
 pub fn point(_stage: Stage, _what: &str) {}
 
+/// A reconcile of this object begins.
+#[cfg(not(feature = "crash-points"))]
+#[inline]
+pub fn reconcile(_object: &impl std::fmt::Display) {}
+
 #[cfg(feature = "crash-points")]
-pub use armed::point;
+pub use armed::{point, reconcile};
 
 #[cfg(feature = "crash-points")]
 mod armed {
@@ -68,6 +75,15 @@ mod armed {
             newest: HashMap::new(),
         })
     });
+
+    /// A reconcile of this object begins.
+    ///
+    /// # Panics
+    /// When a test asks for it.
+    pub fn reconcile(object: &impl std::fmt::Display) {
+        let asked = std::env::var("EVERLEAF_PANIC").is_ok_and(|name| name == object.to_string());
+        assert!(!asked, "EVERLEAF_PANIC");
+    }
 
     /// A write or call of this task reaches this stage.
     pub fn point(stage: Stage, what: &str) {

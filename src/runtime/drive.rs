@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accounts::AccountsInUse;
 use super::clock::{monotonic, now};
-use super::crash::{Stage, point};
+use super::crash::{self, Stage, point};
 use super::effects::{EffectError, Effects};
 use super::events::Events;
 use super::queue::{Done, Queue};
@@ -156,6 +156,7 @@ impl Driver {
     }
 
     async fn reconcile(&self, key: &Key) -> (Result<(), Failure>, Ended) {
+        crash::reconcile(key);
         let mut ended = Ended::default();
         if self.settings.disabled.contains(&key.kind) {
             return (Ok(()), ended);

@@ -2,11 +2,13 @@
 //! it brings the issuance to its end. `make crash` runs it whole; `EVERLEAF_CRASH_SAMPLE=N` takes about N of the plans.
 #![allow(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "tests wait by the wall clock and fail by panicking; JSON without an entry is null"
 )]
 
+mod panic;
 mod run;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,0 +1,58 @@
+//! A reconcile that panics.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use lab::{Lab, Options, Process};
+
+use crate::support::{Cluster, DEADLINE, certificate, everleaf};
+
+const SELF_SIGNED: &str = "{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: self}, spec: {selfSigned: {}}}";
+
+fn operator(lab: &Lab, panics_at: &str) -> Result<Process> {
+    let mut command = lab.command(everleaf());
+    command
+        .args(["controller", "--leader-elect=false"])
+        .env("EVERLEAF_PANIC", panics_at);
+    lab.spawn("everleaf", command)
+}
+
+#[test]
+fn a_panic_stops_one_object_and_is_counted() -> Result<()> {
+    if lab::skipped("a_panic_stops_one_object_and_is_counted") {
+        return Ok(());
+    }
+    let cluster = Cluster::start(&Options::default())?;
+    let namespace = cluster.namespace("panic")?;
+    namespace.apply(SELF_SIGNED)?;
+    let process = operator(&cluster.lab, "Certificate panic/bad")?;
+    namespace.apply(&certificate("bad", "self", "bad.example.com", ""))?;
+    for name in ["good", "fine"] {
+        namespace.apply(&certificate(
+            name,
+            "self",
+            &format!("{name}.example.com"),
+            "",
+        ))?;
+        namespace.ready(name, DEADLINE)?;
+    }
+    let metrics = cluster
+        .lab
+        .get(&format!("http://{}:9402/metrics", lab::ADDRESS))?;
+    let counted = metrics
+        .lines()
+        .find(|l| l.starts_with("everleaf_reconcile_panics_total{controller=\"certificates\"}"));
+    // Once: the object is kept away for a minute.
+    assert_eq!(
+        counted.and_then(|l| l.split_whitespace().last()),
+        Some("1"),
+        "{metrics}"
+    );
+    assert_eq!(process.exit_status()?, None, "the process goes on");
+    process.signal("TERM")?;
+    process.wait(Duration::from_secs(15))?;
+
+    let _again = operator(&cluster.lab, "")?;
+    namespace.ready("bad", DEADLINE)?;
+    Ok(())
+}
