@@ -388,17 +388,17 @@ fn next() {
 
 /// How to get into the cluster that stays up.
 fn stays(lab: &Lab, tier: Tier) {
-    let enter = match tier {
-        Tier::Node => "cargo run -q -p lab -- shell".to_owned(),
-        // From outside its user namespace, which `lab shell` knows nothing of.
-        Tier::Control => format!(
-            "nsenter --target $(cat {}/init) --user --preserve-credentials --net --mount --pid",
-            lab.dir().display()
-        ),
-    };
+    let dir = lab.dir().display();
     chapter("The cluster stays up, in a network of its own. Enter it, and look around:");
-    println!("  {enter}");
+    match tier {
+        Tier::Node => println!("  cargo run -q -p lab -- shell"),
+        // It has a user namespace too, which `lab shell` knows nothing of.
+        Tier::Control => {
+            println!("  nsenter --target $(cat {dir}/init) --user --preserve-credentials \\");
+            println!("    --net --mount --pid env PATH=$(cat {dir}/path) bash");
+        }
+    }
     println!("  export KUBECONFIG={}", lab.kubeconfig().display());
     println!("  kubectl --namespace demo get certificates --watch\n");
-    println!("make lab-down ends it.");
+    println!("`make lab-down` ends it.");
 }
