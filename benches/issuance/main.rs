@@ -31,10 +31,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let run = match arguments.first().map(String::as_str) {
         Some("client") => client::run(arguments.get(1..).unwrap_or_default()),
-        _ if !lab::is_root() => {
-            println!("SKIPPED (needs root): the issuance bench");
-            Ok(())
-        }
+        _ if lab::skipped("the issuance bench") => Ok(()),
         _ => bench(),
     };
     run.map_or_else(

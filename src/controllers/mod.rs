@@ -8,6 +8,8 @@ pub mod certificate;
 pub mod certificate_request;
 pub mod challenge;
 pub mod facts;
+#[cfg(test)]
+mod fixtures;
 pub mod ingress;
 pub mod issuer;
 pub mod key;

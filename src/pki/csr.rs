@@ -37,6 +37,32 @@ pub struct RequestParams {
     pub signature_algorithm: Option<SignatureAlgorithm>,
 }
 
+impl RequestParams {
+    /// Whether a request can be built of these values, and read again.
+    ///
+    /// # Errors
+    ///
+    /// The value that cannot be encoded, or that there are too many.
+    pub fn check(&self) -> Result<(), Error> {
+        /// The largest public key and signature, and what surrounds them: RSA of 8192 bits.
+        const OVERHEAD: usize = 2304;
+        let extensions = Any::encode_from(&request_extensions(self)?);
+        let extensions = extensions.map_err(Error::malformed(WHAT))?;
+        let size = self.subject.to_der()?.len() + extensions.value().len() + OVERHEAD;
+        // Base64, in lines of 64, between two lines of 40.
+        let size = size.div_ceil(3) * 4;
+        let size = size + size.div_ceil(64) + 80;
+        if size > MAX_CERTIFICATE_PEM {
+            return Err(Error::TooLarge {
+                what: WHAT,
+                size,
+                limit: MAX_CERTIFICATE_PEM,
+            });
+        }
+        Ok(())
+    }
+}
+
 /// RFC 2986 §4.1. Attributes are a SET; a list is read instead, because the order of what others wrote does not matter.
 #[derive(Sequence)]
 struct RequestBody {

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::controllers::certificate::{self, KeySource, SecretData};
 use crate::controllers::certificate_request as request;
+use crate::controllers::facts::KeyFact;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::issuers::self_signed;
 use crate::pki::{self, KeyAlgorithm, KeyEncoding, PrivateKey, build_request};
@@ -59,10 +60,18 @@ impl Signer {
                     .flatten();
                 Ok(certificate::Outcome::Prepared { csr, key })
             }
-            certificate::Effect::LoadKey { name, encoding } => {
-                let key = match reader.keys.get(namespace, &name) {
+            certificate::Effect::LoadKey {
+                name,
+                encoding,
+                public,
+            } => {
+                let is_asked = |key: &Arc<PrivateKey>| KeyFact::of(key).public == public;
+                let key = match reader.keys.get(namespace, &name).filter(is_asked) {
                     Some(key) => Some(key),
-                    None => self.stored(reader, namespace, &name).await?,
+                    None => self
+                        .stored(reader, namespace, &name)
+                        .await?
+                        .filter(is_asked),
                 };
                 let encoded = key.and_then(|key| encoded(&key, encoding));
                 Ok(encoded.map_or(certificate::Outcome::KeyLost, certificate::Outcome::Loaded))
@@ -89,11 +98,10 @@ impl Signer {
     ) -> Result<Option<Arc<PrivateKey>>, ReadError> {
         match source {
             KeySource::Staged => Ok(reader.keys.get(namespace, name)),
-            KeySource::Next(name) => match reader.keys.get(namespace, &name) {
-                Some(key) => Ok(Some(key)),
-                None => self.stored(reader, namespace, &name).await,
-            },
-            KeySource::Target(name) => self.stored(reader, namespace, &name).await,
+            // What is stored counts, even if this process remembers another one under that name.
+            KeySource::Next(name) | KeySource::Target(name) => {
+                self.stored(reader, namespace, &name).await
+            }
             KeySource::Generate(algorithm) => Ok(self.generate(algorithm).await.map(Arc::new)),
         }
     }

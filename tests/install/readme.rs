@@ -13,9 +13,12 @@ pub fn block(words: &str) -> Result<String> {
     let mut blocks = vec![String::new()];
     for line in text.lines() {
         match (line.strip_prefix("    "), blocks.last_mut()) {
-            (Some(code), Some(block)) => *block += &format!("{code}\n"),
+            (Some(code), Some(block)) => {
+                block.push_str(code);
+                block.push('\n');
+            }
             (None, Some(block)) if !line.is_empty() && !block.is_empty() => {
-                blocks.push(String::new())
+                blocks.push(String::new());
             }
             // An empty line may be within a block.
             _ => {}

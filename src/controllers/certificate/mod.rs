@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 pub use observe::observe;
 pub use plan::{absorb, plan};
-pub use secret::SecretData;
+pub use secret::{SecretData, details};
 
 use super::facts::{KeyFact, RequestFact, SecretFact};
 use crate::api::meta::Condition;
@@ -103,6 +103,9 @@ pub enum Effect {
         name: String,
         /// How the target Secret holds it.
         encoding: KeyEncoding,
+        /// Digest of the public key that the certificate is for. What is remembered under this name
+        /// may be the key of another attempt, that another replica has overtaken.
+        public: u64,
     },
     /// Read the target Secret's data, to apply it again with the right metadata.
     Repair(String),
@@ -155,7 +158,7 @@ impl Observation {
 
     /// The revision that is being issued, or would be.
     pub fn next_revision(&self) -> i64 {
-        self.status().revision.unwrap_or_default() + 1
+        self.status().revision.unwrap_or_default().saturating_add(1)
     }
 
     /// The request that gave the certificate in the Secret, if it is still there.

@@ -74,6 +74,15 @@ impl TryFrom<&CertificateSpec> for Wanted {
                            otherNames is needed";
             return Err(invalid("spec", problem));
         }
+        if let Some(algorithm) = params.signature_algorithm
+            && !algorithm.fits(key)
+        {
+            let problem = format!(
+                "{algorithm} is no signature of {key} keys; leave it out, or use one that fits spec.privateKey"
+            );
+            return Err(invalid("spec.signatureAlgorithm", problem));
+        }
+        params.check().map_err(|e| invalid("spec", e.to_string()))?;
         Ok(Self {
             key,
             encoding: encoding(spec),
@@ -101,10 +110,16 @@ fn check_given(spec: &CertificateSpec) -> Result<(), Invalid> {
         ("spec.renewBefore", &spec.renew_before),
     ];
     for (field, text) in durations {
-        if let Some(text) = text
-            && let Err(error) = parse_go_duration(text)
-        {
-            return Err(invalid(field, format!("{error}: write it like 2160h")));
+        let Some(text) = text else { continue };
+        match parse_go_duration(text) {
+            Ok(time) if time.is_positive() || field == "spec.renewBefore" => {}
+            Ok(_) => {
+                return Err(invalid(
+                    field,
+                    format!("{text} is no lifetime; use 1h or more"),
+                ));
+            }
+            Err(error) => return Err(invalid(field, format!("{error}: write it like 2160h"))),
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::controllers::action::{Action, Event, Object, Plan, Target, patch_stat
 use crate::controllers::facts::{Identity, digest};
 use crate::controllers::key::Kind;
 use crate::controllers::status::{condition, find, seconds, set_condition};
-use crate::pki::{CertificateSigningRequest, KeyUsages, parse_chain};
+use crate::pki::{CertificateSigningRequest, KeyUsages, Subject, parse_chain};
 
 const APPROVER: &str = "cert-manager-certificaterequests-approver";
 const SELF_SIGNED: &str = "cert-manager-certificaterequests-issuer-selfsigned";
@@ -56,6 +56,7 @@ pub fn absorb(
             let certificate = ByteString(pem.into_bytes());
             step.put("ca", json!(certificate));
             step.issued(SELF_SIGNED, &certificate);
+            step.warn_of_empty_issuer();
         }
         Outcome::NoKey(message) => step.pending(SELF_SIGNED, "SecretMissing", message),
         Outcome::Refused { reason, message } => step.failed(SELF_SIGNED, reason, &message),
@@ -190,6 +191,9 @@ impl<'a> Step<'a> {
         let spec = &self.body.spec;
         let csr = CertificateSigningRequest::parse_pem(&spec.request.0)
             .map_err(|e| format!("spec.request cannot be read: {e}"))?;
+        if let Some(Err(problem)) = spec.duration.as_deref().map(parse_go_duration) {
+            return Err(format!("spec.duration: {problem}"));
+        }
         let names = spec.usages.clone().unwrap_or_default();
         let is_ca = spec.is_ca.unwrap_or_default();
         let asked =
@@ -214,7 +218,8 @@ impl<'a> Step<'a> {
     }
 
     fn self_sign(&mut self, issuer: &SelfSignedIssuer) {
-        let Some(key_secret) = self.o.request.key_secret.clone() else {
+        let named = self.o.request.key_secret.clone().filter(|n| !n.is_empty());
+        let Some(key_secret) = named else {
             let message = "Annotation \"cert-manager.io/private-key-secret-name\" missing or reference empty: it \
                            names the Secret of the private key that a self-signed certificate is signed with";
             return self.failed(SELF_SIGNED, "MissingAnnotation", message);
@@ -357,6 +362,19 @@ impl<'a> Step<'a> {
             self.plan
                 .events
                 .push(Event::normal(component, "CertificateIssued", message));
+        }
+    }
+
+    /// The issuer of a self-signed certificate is its own subject (RFC 5280 §4.1.2.4).
+    fn warn_of_empty_issuer(&mut self) {
+        let csr = CertificateSigningRequest::parse_pem(&self.body.spec.request.0);
+        let is_empty = csr.is_ok_and(|csr| csr.subject().to_subject() == Subject::default());
+        if is_empty && self.settings.verbose_events {
+            let message = "The certificate has an empty issuer, which RFC 5280 forbids and some clients \
+                           refuse: give the Certificate a commonName or a subject";
+            self.plan
+                .events
+                .push(Event::warning(SELF_SIGNED, "BadConfig", message));
         }
     }
 

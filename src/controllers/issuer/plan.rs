@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Effect, Observation, Outcome};
 use crate::api::acme_issuer::AcmeIssuer;
+use crate::api::labels;
 use crate::controllers::action::{Action, Event, Object, Plan, patch_status};
+use crate::controllers::key::Kind;
 use crate::controllers::status::{condition, set_condition};
 
 const REGISTERED: &str = "The ACME account was registered with the ACME server";
@@ -127,7 +129,10 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             let mut plan = ready(o, false, reason, &message, Map::new(), now);
             plan.wake = Some(if permanent { PERMANENT } else { TRANSIENT });
             if !plan.actions.is_empty() {
-                let component = "cert-manager-issuers";
+                let component = match o.kind {
+                    Kind::ClusterIssuer => labels::MANAGER_CLUSTERISSUERS,
+                    _ => labels::MANAGER_ISSUERS,
+                };
                 let message = format!("Error initializing issuer: {message}");
                 plan.events
                     .push(Event::warning(component, "ErrInitIssuer", message));

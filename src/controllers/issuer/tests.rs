@@ -1,1 +1,301 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+#![allow(
+    clippy::semicolon_if_nothing_returned,
+    reason = "in a table of changes, each is an expression"
+)]
 
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Effect, Observation, Outcome, absorb, plan};
+use crate::api::IssuerStatus;
+use crate::api::acme_issuer::AcmeIssuerStatus;
+use crate::controllers::action::{Action, Object, Plan, SecretObject};
+use crate::controllers::facts::IssuerFact;
+use crate::controllers::fixtures::{START, issuer};
+use crate::controllers::key::{Key, Kind};
+
+type Change = fn(&mut IssuerFact);
+
+const HASH: &str = "hash";
+
+fn seen(spec: Value, ready: Option<(bool, &str)>) -> Observation {
+    Observation {
+        kind: Kind::Issuer,
+        issuer: issuer(spec, ready).into(),
+        home: "shop".into(),
+        loaded: None,
+    }
+}
+
+fn acme(more: &Value) -> Value {
+    let mut spec = json!({
+        "server": "https://ca.example/dir",
+        "email": "Ops@example.com",
+        "privateKeySecretRef": { "name": "account" },
+    });
+    json_patch::merge(&mut spec, more);
+    json!({ "acme": spec })
+}
+
+/// An ACME issuer whose account is registered, with the key in use.
+fn registered() -> Observation {
+    let mut seen = seen(acme(&json!({})), Some((true, "ACMEAccountRegistered")));
+    let mut fact = (*seen.issuer).clone();
+    fact.status.acme = Some(AcmeIssuerStatus {
+        uri: Some("https://ca.example/account/1".into()),
+        last_registered_email: Some("Ops@example.com".into()),
+        last_private_key_hash: Some(HASH.into()),
+    });
+    (seen.issuer, seen.loaded) = (fact.into(), Some(HASH.into()));
+    seen
+}
+
+fn change(seen: &mut Observation, change: impl FnOnce(&mut IssuerFact)) {
+    let mut fact = (*seen.issuer).clone();
+    change(&mut fact);
+    seen.issuer = fact.into();
+}
+
+/// The status that the only action writes: all of it, and the Ready condition.
+fn written(plan: &Plan<Effect>) -> (&Value, &Value) {
+    let [Action::PatchStatus { key, status, .. }] = plan.actions.as_slice() else {
+        panic!("not one status: {:?}", plan.actions)
+    };
+    assert_eq!(key, &Key::new(Kind::Issuer, "shop", "ca"));
+    (status, &status["conditions"][0])
+}
+
+fn is_ready(plan: &Plan<Effect>, status: &str, reason: &str, says: &str) {
+    let (_, ready) = written(plan);
+    assert_eq!(
+        (&ready["status"], &ready["reason"]),
+        (&json!(status), &json!(reason))
+    );
+    assert_eq!(ready["observedGeneration"], 2);
+    assert!(
+        ready["message"].as_str().unwrap_or_default().contains(says),
+        "{ready}"
+    );
+}
+
+#[test]
+fn each_type_says_whether_it_can_sign() {
+    for (spec, status, reason, says) in [
+        (json!({ "selfSigned": {} }), "True", "IsReady", ""),
+        (
+            json!({ "ca": { "secretName": "a" } }),
+            "False",
+            "NotSupported",
+            "spec.ca",
+        ),
+        (
+            json!({ "vault": { "server": "a", "path": "b", "auth": {} } }),
+            "False",
+            "NotSupported",
+            "spec.vault",
+        ),
+        (
+            json!({ "venafi": { "zone": "a" } }),
+            "False",
+            "NotSupported",
+            "spec.venafi",
+        ),
+        (json!({}), "False", "InvalidConfig", "exactly one of"),
+        (
+            acme(&json!({ "server": "https://acme-v01.api.letsencrypt.org/directory" })),
+            "False",
+            "InvalidConfig",
+            "acme-v02",
+        ),
+        (
+            acme(&json!({ "server": "https://acme-staging.api.letsencrypt.org/directory" })),
+            "False",
+            "InvalidConfig",
+            "acme-v02",
+        ),
+    ] {
+        let first = plan(&seen(spec.clone(), None), START);
+        is_ready(&first, status, reason, says);
+        // Said once.
+        let mut again = seen(spec, None);
+        change(&mut again, |fact| {
+            fact.status.conditions =
+                serde_json::from_value(written(&first).0["conditions"].clone()).unwrap();
+        });
+        assert_eq!(plan(&again, START), Plan::idle());
+    }
+}
+
+#[test]
+fn a_new_generation_is_observed() {
+    let mut seen = seen(json!({ "selfSigned": {} }), Some((true, "IsReady")));
+    change(&mut seen, |fact| {
+        fact.status.conditions.as_mut().unwrap()[0].observed_generation = Some(1)
+    });
+    is_ready(&plan(&seen, START), "True", "IsReady", "");
+}
+
+#[test]
+fn an_issuer_that_is_being_deleted_is_left_alone() {
+    let mut seen = seen(json!({ "selfSigned": {} }), None);
+    change(&mut seen, |fact| fact.id.deleting = true);
+    assert_eq!(plan(&seen, START), Plan::idle());
+}
+
+#[test]
+fn the_key_comes_first_then_the_account() {
+    let mut seen = seen(acme(&json!({})), None);
+    assert_eq!(plan(&seen, START).effect, Some(Effect::LoadAccountKey));
+    let secret = SecretObject(k8s_openapi::api::core::v1::Secret::default());
+    let made = absorb(&seen, Outcome::KeyMade(Box::new(secret.clone())), START);
+    assert_eq!(
+        made.actions,
+        [Action::Ensure(Box::new(Object::Secret(secret)))],
+        "stored before the CA hears of it"
+    );
+    assert_eq!(made.wake, Some(Duration::ZERO));
+    let loaded = absorb(&seen, Outcome::KeyLoaded(HASH.into()), START);
+    assert_eq!(loaded, Plan::wait(Duration::ZERO));
+    seen.loaded = Some(HASH.into());
+    assert_eq!(plan(&seen, START).effect, Some(Effect::Register));
+}
+
+#[test]
+fn a_registered_account_is_written_down() {
+    let mut seen = seen(acme(&json!({})), None);
+    seen.loaded = Some(HASH.into());
+    let outcome = Outcome::Registered {
+        uri: "https://ca.example/account/1".into(),
+        email: Some("Ops@example.com".into()),
+        key_hash: HASH.into(),
+    };
+    let plan = absorb(&seen, outcome, START);
+    is_ready(
+        &plan,
+        "True",
+        "ACMEAccountRegistered",
+        "The ACME account was registered",
+    );
+    let account = json!({
+        "uri": "https://ca.example/account/1",
+        "lastRegisteredEmail": "Ops@example.com",
+        "lastPrivateKeyHash": HASH,
+    });
+    assert_eq!(written(&plan).0["acme"], account);
+}
+
+#[test]
+fn a_registered_account_leaves_the_ca_alone() {
+    let seen = registered();
+    assert_eq!(plan(&seen, START), Plan::idle());
+    // After a restart only its key is read.
+    let restarted = Observation {
+        loaded: None,
+        ..seen.clone()
+    };
+    assert_eq!(plan(&restarted, START).effect, Some(Effect::LoadAccountKey));
+    assert_eq!(
+        absorb(&restarted, Outcome::KeyLoaded(HASH.into()), START),
+        Plan::idle()
+    );
+}
+
+#[test]
+fn whatever_changed_about_the_account_is_told_to_the_ca() {
+    let changes: [(&str, Change); 8] = [
+        ("email", |f| {
+            f.spec.acme.as_mut().unwrap().email = Some("new@example.com".into())
+        }),
+        ("no email", |f| f.spec.acme.as_mut().unwrap().email = None),
+        ("server", |f| {
+            f.spec.acme.as_mut().unwrap().server = "https://other.example/dir".into()
+        }),
+        ("key", |f| {
+            f.status.acme.as_mut().unwrap().last_private_key_hash = Some("old".into())
+        }),
+        ("no uri", |f| f.status.acme.as_mut().unwrap().uri = None),
+        ("spec", |f| f.generation = 3),
+        ("not ready", |f| {
+            f.status.conditions.as_mut().unwrap()[0].status = "False".into()
+        }),
+        ("never", |f| f.status = IssuerStatus::default()),
+    ];
+    for (what, made) in changes {
+        let mut seen = registered();
+        change(&mut seen, made);
+        assert_eq!(plan(&seen, START).effect, Some(Effect::Register), "{what}");
+    }
+    // Another path at the same server is the same account.
+    let mut seen = registered();
+    change(&mut seen, |f| {
+        f.spec.acme.as_mut().unwrap().server = "https://ca.example/other".into()
+    });
+    assert_eq!(plan(&seen, START), Plan::idle());
+}
+
+#[test]
+fn a_refusal_is_said_and_tried_again_later() {
+    for (permanent, wake) in [
+        (true, Duration::from_mins(10)),
+        (false, Duration::from_secs(10)),
+    ] {
+        for kind in [Kind::Issuer, Kind::ClusterIssuer] {
+            let mut seen = seen(acme(&json!({})), None);
+            seen.kind = kind;
+            let outcome = || Outcome::Refused {
+                reason: "ErrRegisterACMEAccount",
+                message: "no".into(),
+                permanent,
+            };
+            let first = absorb(&seen, outcome(), START);
+            assert_eq!(first.wake, Some(wake));
+            let Action::PatchStatus { status, key, .. } = &first.actions[0] else {
+                panic!("{first:?}")
+            };
+            assert_eq!(
+                (key.kind, &status["conditions"][0]["reason"]),
+                (kind, &json!("ErrRegisterACMEAccount"))
+            );
+            let event = &first.events[0];
+            let component = format!("cert-manager-{}", kind.controller());
+            assert_eq!(
+                (event.reason.as_str(), event.warning, event.component),
+                ("ErrInitIssuer", true, component.as_str())
+            );
+            let conditions = serde_json::from_value(status["conditions"].clone()).unwrap();
+            change(&mut seen, |fact| fact.status.conditions = conditions);
+            let again = absorb(&seen, outcome(), START);
+            assert_eq!(
+                (again.actions, again.events, again.wake),
+                (vec![], vec![], Some(wake)),
+                "said once"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_missing_key_is_waited_for() {
+    let plan = absorb(
+        &seen(acme(&json!({})), None),
+        Outcome::KeyMissing("Secret \"account\"".into()),
+        START,
+    );
+    is_ready(&plan, "False", "ErrVerifyACMEAccount", "Secret \"account\"");
+    assert_eq!(plan.wake, None, "the Secret wakes it");
+}
+
+#[test]
+fn an_answer_for_what_is_no_acme_issuer_any_more_is_dropped() {
+    let seen = seen(json!({ "selfSigned": {} }), None);
+    assert_eq!(
+        absorb(&seen, Outcome::KeyMissing("x".into()), START),
+        Plan::idle()
+    );
+}

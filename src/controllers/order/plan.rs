@@ -26,7 +26,7 @@ const MOMENT: SignedDuration = SignedDuration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(10);
 
 /// Plan the next step of an Order.
-pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
+pub fn plan(o: &Observation, _now: Timestamp) -> Plan<Effect> {
     let status = o.order.status.clone().unwrap_or_default();
     let state = status.state.as_deref().unwrap_or_default();
     if o.order.metadata.deletion_timestamp.is_some()
@@ -66,9 +66,13 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
     if status.finalize_url.is_none() || !known {
         return effect(Effect::Read);
     }
+    if matches!(state, "ready" | "processing" | "valid") {
+        // All is proven, whatever solvers the issuer has by now.
+        return effect(Effect::Complete);
+    }
     match required(o, acme, thumbprint) {
         Ok(wanted) => solve(o, &status, wanted),
-        Err(NoSolver(reason)) => no_solver(o, &status, &reason, now),
+        Err(NoSolver(reason)) => no_solver(o, &status, &reason),
     }
 }
 
@@ -133,15 +137,15 @@ fn solve(o: &Observation, status: &OrderStatus, wanted: Vec<Challenge>) -> Plan<
     let any_failed = states
         .iter()
         .any(|s| is(s, &["invalid", "expired", "errored"]));
-    if all_valid
-        || any_failed
-        || matches!(
-            status.state.as_deref(),
-            Some("ready" | "processing" | "valid")
-        )
-    {
+    if all_valid || any_failed {
         plan.effect = Some(Effect::Complete);
         return plan;
+    }
+    if status.reason.is_some() && states.iter().any(Option::is_none) {
+        // There was no solver; now there is.
+        let id = Identity::of(&o.order.metadata);
+        let forget = json!({ "reason": null });
+        plan.actions.push(patch_status(Kind::Order, &id, forget));
     }
     for (challenge, state) in wanted.into_iter().zip(states) {
         if state.is_none() {
@@ -152,7 +156,7 @@ fn solve(o: &Observation, status: &OrderStatus, wanted: Vec<Challenge>) -> Plan<
     plan
 }
 
-fn no_solver(o: &Observation, status: &OrderStatus, reason: &str, _now: Timestamp) -> Plan<Effect> {
+fn no_solver(o: &Observation, status: &OrderStatus, reason: &str) -> Plan<Effect> {
     if status.reason.as_deref() == Some(reason) {
         return Plan::idle();
     }
@@ -224,11 +228,19 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
         }
         Outcome::NotYet { state, retry } => {
             let age = now.duration_since(Identity::of(&o.order.metadata).created);
+            let mut status = Map::new();
             // What lasts a moment is not worth a write.
-            let actions = if old.state.as_deref() == Some(&state) || age < MOMENT {
+            if old.state.as_deref() != Some(&state) && age >= MOMENT {
+                status.insert("state".into(), json!(state));
+            }
+            if old.reason.is_some() {
+                // The CA could not be reached; now it can.
+                status.insert("reason".into(), Value::Null);
+            }
+            let actions = if status.is_empty() {
                 vec![]
             } else {
-                patch(json!({ "state": state }))
+                patch(Value::Object(status))
             };
             Plan {
                 actions,
@@ -281,6 +293,7 @@ fn first_challenges(
     status.finalize_url = Some(finalize_url);
     status.state = Some(state);
     status.authorizations = Some(authorizations);
+    status.reason = None;
     let after = Observation {
         order: order.into(),
         ..o.clone()

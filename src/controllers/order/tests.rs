@@ -1,1 +1,608 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Effect, Observation, Outcome, absorb, plan};
+use crate::acme::{Identifier, dns01_value};
+use crate::api::{Challenge, Order, OrderSpec, names};
+use crate::controllers::action::{Action, Event, Object, Plan, Target};
+use crate::controllers::facts::Identity;
+use crate::controllers::fixtures::{START, issuer, map};
+use crate::controllers::key::{Key, Kind};
+
+const URL: &str = "https://ca.example/order/1";
+const THUMBPRINT: &str = "thumbprint";
+
+/// Later than the time in which passing states are not written down.
+fn later() -> Timestamp {
+    START + SignedDuration::from_secs(60)
+}
+
+fn http01() -> Value {
+    json!([{ "http01": { "ingress": { "ingressClassName": "traefik" } } }])
+}
+
+fn authorization(name: &str) -> Value {
+    let challenge = |kind: &str| json!({ "type": kind, "token": format!("token-{name}"), "url": format!("https://ca.example/{kind}/{name}") });
+    json!({
+        "url": format!("https://ca.example/authz/{name}"),
+        "identifier": name,
+        "wildcard": false,
+        "initialState": "pending",
+        "challenges": [challenge("dns-01"), challenge("http-01")],
+    })
+}
+
+/// An Order whose status is this, and an issuer with these solvers.
+fn seen(status: &Value, solvers: &Value) -> Observation {
+    let acme = json!({ "server": "https://ca.example/dir", "privateKeySecretRef": { "name": "a" }, "solvers": solvers });
+    let order = Order {
+        metadata: ObjectMeta {
+            name: Some("app-1-7".into()),
+            namespace: Some("shop".into()),
+            uid: Some("uid-of-order".into()),
+            resource_version: Some("7".into()),
+            creation_timestamp: Some(Time(START)),
+            ..ObjectMeta::default()
+        },
+        spec: OrderSpec {
+            dns_names: Some(vec!["b.example.com".into(), "a.example.com".into()]),
+            ..OrderSpec::default()
+        },
+        status: serde_json::from_value(status.clone()).unwrap(),
+    };
+    Observation {
+        order: order.into(),
+        issuer: Some(
+            issuer(
+                json!({ "acme": acme }),
+                Some((true, "ACMEAccountRegistered")),
+            )
+            .into(),
+        ),
+        thumbprint: Some(THUMBPRINT.into()),
+        challenges: vec![],
+    }
+}
+
+/// An Order that the CA has, with the authorizations of these names.
+fn pending(names: &[&str], solvers: &Value) -> Observation {
+    let authorizations: Vec<Value> = names.iter().map(|n| authorization(n)).collect();
+    let status = json!({ "url": URL, "finalizeURL": "https://ca.example/f", "state": "pending", "authorizations": authorizations });
+    seen(&status, solvers)
+}
+
+fn edit(seen: &mut Observation, status: &Value) {
+    let mut order = Order::clone(&seen.order);
+    let mut whole = json!(order.status.unwrap_or_default());
+    json_patch::merge(&mut whole, status);
+    order.status = serde_json::from_value(whole).unwrap();
+    seen.order = order.into();
+}
+
+/// The Challenges that a plan creates; it does nothing else.
+fn created(plan: &Plan<Effect>) -> Vec<Challenge> {
+    let challenge = |action: &Action| match action {
+        Action::Ensure(object) => match &**object {
+            Object::Challenge(challenge) => challenge.clone(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    plan.actions.iter().map(challenge).collect()
+}
+
+/// The Challenges that the Order needs, as the API server would have them, in these states.
+fn with_challenges(mut seen: Observation, states: &[Option<&str>]) -> Observation {
+    let made = created(&plan(&seen, later()));
+    assert_eq!(made.len(), states.len());
+    let stored = made
+        .into_iter()
+        .zip(states)
+        .enumerate()
+        .map(|(n, (mut challenge, state))| {
+            challenge.metadata.uid = Some(format!("uid-{n}"));
+            challenge.status = serde_json::from_value(
+                json!({ "state": state, "reason": state.map(|s| format!("it is {s}")) }),
+            )
+            .unwrap();
+            Arc::new(challenge)
+        });
+    seen.challenges = stored.collect();
+    seen
+}
+
+fn status(action: &Action) -> &Value {
+    let Action::PatchStatus {
+        key,
+        version,
+        status,
+    } = action
+    else {
+        panic!("{action:?}")
+    };
+    assert_eq!(
+        (key, version.as_str()),
+        (&Key::new(Kind::Order, "shop", "app-1-7"), "7")
+    );
+    status
+}
+
+fn deletes(actions: &[Action], challenges: &[Arc<Challenge>]) {
+    let wanted: Vec<_> = challenges
+        .iter()
+        .map(|c| Action::Delete(Target::Challenge, Identity::of(&c.metadata)))
+        .collect();
+    assert_eq!(actions, wanted);
+}
+
+#[test]
+fn an_order_begins_at_the_ca_with_its_names_sorted() {
+    let mut seen = seen(&Value::Null, &http01());
+    let mut order = Order::clone(&seen.order);
+    order.spec.common_name = Some("c.example.com".into());
+    order.spec.ip_addresses = Some(vec!["192.0.2.7".into()]);
+    order.spec.duration = Some("24h".into());
+    order.spec.profile = Some("short".into());
+    seen.order = order.clone().into();
+    let names =
+        ["a.example.com", "b.example.com", "c.example.com"].map(|n| Identifier::dns(n.to_owned()));
+    let ip = Identifier::ip("192.0.2.7".parse().unwrap());
+    let wanted = Effect::Create {
+        identifiers: names.into_iter().chain([ip]).collect(),
+        duration: Some(Duration::from_hours(24)),
+        profile: Some("short".into()),
+    };
+    assert_eq!(
+        plan(&seen, START),
+        Plan {
+            effect: Some(wanted),
+            ..Plan::idle()
+        }
+    );
+
+    // A common name that is another name already, or an address, is no further one.
+    for common_name in ["a.example.com", "192.0.2.7"] {
+        order.spec.common_name = Some(common_name.into());
+        seen.order = order.clone().into();
+        let Some(Effect::Create { identifiers, .. }) = plan(&seen, START).effect else {
+            panic!()
+        };
+        assert_eq!(identifiers.len(), 3, "{common_name}");
+    }
+}
+
+#[test]
+fn an_order_that_is_not_wholly_known_is_read() {
+    for status in [
+        json!({ "url": URL }),
+        json!({ "url": URL, "finalizeURL": "f" }),
+        json!({ "url": URL, "finalizeURL": "f", "authorizations": [] }),
+        json!({ "url": URL, "finalizeURL": "f", "authorizations": [{ "url": "a" }] }),
+        json!({ "url": URL, "authorizations": [authorization("a")] }),
+    ] {
+        assert_eq!(
+            plan(&seen(&status, &http01()), START).effect,
+            Some(Effect::Read),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn what_the_ca_says_is_stored_and_the_challenges_made_at_once() {
+    let before = seen(&Value::Null, &http01());
+    let authorizations = [
+        authorization("a.example.com"),
+        authorization("b.example.com"),
+    ];
+    let outcome = Outcome::Read {
+        url: URL.into(),
+        finalize_url: "https://ca.example/f".into(),
+        state: "pending".into(),
+        authorizations: serde_json::from_value(json!(authorizations)).unwrap(),
+    };
+    let plan = absorb(&before, outcome, START);
+    let written = json!({
+        "url": URL,
+        "finalizeURL": "https://ca.example/f",
+        "state": "pending",
+        "authorizations": authorizations,
+        "reason": null,
+    });
+    assert_eq!(status(&plan.actions[0]), &written);
+    let rest = Plan {
+        actions: plan.actions[1..].to_vec(),
+        ..Plan::idle()
+    };
+    assert_eq!(
+        created(&rest),
+        created(&super::plan(
+            &pending(&["a.example.com", "b.example.com"], &http01()),
+            START
+        ))
+    );
+}
+
+#[test]
+fn a_challenge_says_what_is_to_be_shown() {
+    let mut seen = pending(&["a.example.com"], &http01());
+    let made = created(&plan(&seen, START)).remove(0);
+    let spec = &made.spec;
+    assert_eq!(
+        (spec.type_.as_str(), spec.dns_name.as_str(), spec.wildcard),
+        ("HTTP-01", "a.example.com", None)
+    );
+    assert_eq!(
+        (spec.token.as_str(), spec.key.as_str()),
+        ("token-a.example.com", "token-a.example.com.thumbprint")
+    );
+    assert_eq!(
+        (spec.url.as_str(), spec.authorization_url.as_str()),
+        (
+            "https://ca.example/http-01/a.example.com",
+            "https://ca.example/authz/a.example.com"
+        )
+    );
+    let meta = &made.metadata;
+    assert_eq!(meta.name, names::challenge_name("app-1-7", spec).ok());
+    assert_eq!(
+        meta.finalizers.as_deref(),
+        Some(&["acme.cert-manager.io/finalizer".to_owned()][..])
+    );
+    assert_eq!((&meta.labels, &meta.annotations), (&None, &None));
+    let owner = &meta.owner_references.as_ref().unwrap()[0];
+    assert_eq!(
+        (owner.kind.as_str(), owner.uid.as_str(), owner.controller),
+        ("Order", "uid-of-order", Some(true))
+    );
+
+    // What the Certificate overrides comes with the Order's annotations.
+    let mut order = Order::clone(&seen.order);
+    order.metadata.annotations = Some(map(&[(
+        "acme.cert-manager.io/http01-override-ingress-name",
+        "web",
+    )]));
+    seen.order = order.into();
+    let made = created(&plan(&seen, START)).remove(0);
+    let ingress = made.spec.solver.http01.unwrap().ingress.unwrap();
+    assert_eq!(
+        (ingress.name.as_deref(), ingress.ingress_class_name),
+        (Some("web"), None)
+    );
+}
+
+#[test]
+fn a_wildcard_is_solved_by_dns() {
+    let mut seen = pending(
+        &["a.example.com"],
+        &json!([{ "dns01": { "webhook": { "groupName": "a", "solverName": "b" } } }]),
+    );
+    edit(
+        &mut seen,
+        &json!({ "authorizations": [{
+        "url": "u", "identifier": "a.example.com", "wildcard": true, "initialState": "pending",
+        "challenges": [{ "type": "dns-01", "token": "t", "url": "c" }],
+    }] }),
+    );
+    let spec = created(&plan(&seen, START)).remove(0).spec;
+    assert_eq!((spec.type_.as_str(), spec.wildcard), ("DNS-01", Some(true)));
+    assert_eq!(spec.key, dns01_value("t.thumbprint"));
+}
+
+#[test]
+fn only_what_is_open_is_solved() {
+    let mut half = pending(&["a.example.com", "b.example.com"], &http01());
+    let mut valid = authorization("a.example.com");
+    valid["initialState"] = json!("valid");
+    edit(
+        &mut half,
+        &json!({ "authorizations": [valid, authorization("b.example.com")] }),
+    );
+    let names: Vec<_> = created(&plan(&half, START))
+        .into_iter()
+        .map(|c| c.spec.dns_name)
+        .collect();
+    assert_eq!(names, ["b.example.com"]);
+    edit(&mut half, &json!({ "authorizations": [valid] }));
+    assert_eq!(
+        plan(&half, START),
+        Plan {
+            effect: Some(Effect::Complete),
+            ..Plan::idle()
+        },
+        "nothing to prove"
+    );
+}
+
+#[test]
+fn missing_challenges_are_made_and_others_deleted() {
+    let mut seen = with_challenges(
+        pending(&["a.example.com", "b.example.com"], &http01()),
+        &[None, None],
+    );
+    assert_eq!(plan(&seen, START), Plan::idle(), "both are under way");
+    let lost = seen.challenges.pop().unwrap();
+    let mut stray = Challenge::clone(&lost);
+    stray.metadata.name = Some("stray".into());
+    seen.challenges.push(stray.into());
+    let acted = plan(&seen, START);
+    deletes(&acted.actions[..1], &seen.challenges[1..]);
+    assert_eq!(
+        created(&Plan {
+            actions: acted.actions[1..].to_vec(),
+            ..Plan::idle()
+        })[0]
+            .metadata
+            .name,
+        lost.metadata.name
+    );
+}
+
+#[test]
+fn the_ca_is_asked_when_all_is_done_or_something_failed() {
+    let order = || pending(&["a.example.com", "b.example.com"], &http01());
+    for (states, completes) in [
+        ([Some("valid"), Some("valid")], true),
+        ([Some("valid"), Some("pending")], false),
+        ([Some("valid"), None], false),
+        ([Some("pending"), Some("processing")], false),
+        ([Some("invalid"), None], true),
+        ([Some("pending"), Some("expired")], true),
+        ([Some("errored"), Some("valid")], true),
+    ] {
+        let plan = plan(&with_challenges(order(), &states), START);
+        assert_eq!(
+            plan.effect == Some(Effect::Complete),
+            completes,
+            "{states:?}"
+        );
+        assert_eq!(plan.actions, [], "{states:?}");
+    }
+}
+
+#[test]
+fn an_order_that_the_ca_holds_for_ready_is_completed_whatever_the_solvers_are_now() {
+    for state in ["ready", "processing", "valid"] {
+        for solvers in [http01(), json!([])] {
+            let mut seen = pending(&["a.example.com"], &solvers);
+            edit(&mut seen, &json!({ "state": state }));
+            assert_eq!(
+                plan(&seen, START).effect,
+                Some(Effect::Complete),
+                "{state} {solvers}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_order_that_has_ended_rests() {
+    for state in ["invalid", "expired", "errored"] {
+        let mut seen = with_challenges(pending(&["a.example.com"], &http01()), &[Some("invalid")]);
+        edit(&mut seen, &json!({ "state": state }));
+        assert_eq!(plan(&seen, START), Plan::idle(), "its Challenges say why");
+    }
+    let mut seen = with_challenges(pending(&["a.example.com"], &http01()), &[Some("valid")]);
+    edit(
+        &mut seen,
+        &json!({ "state": "valid", "certificate": ByteString(b"pem".to_vec()) }),
+    );
+    deletes(&plan(&seen, START).actions, &seen.challenges);
+    seen.challenges.clear();
+    assert_eq!(plan(&seen, START), Plan::idle());
+    let mut order = Order::clone(&pending(&["a"], &http01()).order);
+    order.metadata.deletion_timestamp = Some(Time(START));
+    seen.order = order.into();
+    assert_eq!(plan(&seen, START), Plan::idle());
+}
+
+#[test]
+fn without_its_issuer_it_waits() {
+    let mut seen = with_challenges(pending(&["a.example.com"], &http01()), &[Some("pending")]);
+    seen.thumbprint = None;
+    assert_eq!(
+        plan(&seen, START),
+        Plan::idle(),
+        "the account is not loaded"
+    );
+    seen.thumbprint = Some(THUMBPRINT.into());
+    let mut fact = (**seen.issuer.as_ref().unwrap()).clone();
+    fact.status.conditions = None;
+    seen.issuer = Some(fact.into());
+    assert_eq!(plan(&seen, START), Plan::idle(), "not ready");
+    seen.issuer = None;
+    deletes(&plan(&seen, START).actions, &seen.challenges);
+}
+
+#[test]
+fn no_solver_is_said_once_and_forgotten_when_there_is_one() {
+    for solvers in [
+        json!([]),
+        json!([{ "dns01": { "webhook": { "groupName": "a", "solverName": "b" } }, "selector": { "dnsNames": ["x"] } }]),
+    ] {
+        let mut seen = pending(&["a.example.com"], &solvers);
+        let first = plan(&seen, START);
+        let reason = status(&first.actions[0])["reason"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert!(!reason.is_empty());
+        assert_eq!(
+            (first.events[0].reason.as_str(), first.events[0].warning),
+            ("Solver", true)
+        );
+        edit(&mut seen, &json!({ "reason": reason }));
+        assert_eq!(plan(&seen, START), Plan::idle());
+
+        let mut mended = pending(&["a.example.com"], &http01());
+        edit(&mut mended, &json!({ "reason": reason }));
+        let plan = plan(&mended, START);
+        assert_eq!(status(&plan.actions[0]), &json!({ "reason": null }));
+        assert_eq!(plan.actions.len(), 2);
+    }
+    // Two overrides at once: none is chosen.
+    let mut seen = pending(&["a.example.com"], &http01());
+    let mut order = Order::clone(&seen.order);
+    order.metadata.annotations = Some(map(&[
+        ("acme.cert-manager.io/http01-override-ingress-name", "web"),
+        (
+            "acme.cert-manager.io/http01-override-ingress-class",
+            "traefik",
+        ),
+    ]));
+    seen.order = order.into();
+    assert_eq!(plan(&seen, START).events[0].reason, "Solver");
+}
+
+#[test]
+fn the_certificate_is_stored_and_the_challenges_go() {
+    let seen = with_challenges(pending(&["a.example.com"], &http01()), &[Some("valid")]);
+    let plan = absorb(&seen, Outcome::Issued(b"chain".to_vec()), START);
+    let written =
+        json!({ "state": "valid", "certificate": ByteString(b"chain".to_vec()), "reason": null });
+    assert_eq!(status(&plan.actions[0]), &written);
+    deletes(&plan.actions[1..], &seen.challenges);
+}
+
+#[test]
+fn passing_states_are_written_only_when_they_last() {
+    let seen = pending(&["a.example.com"], &http01());
+    let outcome = |state: &str| Outcome::NotYet {
+        state: state.into(),
+        retry: Duration::from_secs(3),
+    };
+    let early = absorb(&seen, outcome("processing"), START);
+    assert_eq!(
+        (early.actions, early.wake),
+        (vec![], Some(Duration::from_secs(3)))
+    );
+    let late = absorb(&seen, outcome("processing"), later());
+    assert_eq!(status(&late.actions[0]), &json!({ "state": "processing" }));
+    assert_eq!(
+        absorb(&seen, outcome("pending"), later()).actions,
+        [],
+        "no news"
+    );
+}
+
+#[test]
+fn a_ca_that_cannot_be_reached_is_asked_again() {
+    let mut seen = pending(&["a.example.com"], &http01());
+    let outcome = |retry| Outcome::Unavailable {
+        reason: "no route".into(),
+        retry,
+    };
+    let plan = absorb(&seen, outcome(None), START);
+    assert_eq!(
+        (status(&plan.actions[0]), plan.wake),
+        (
+            &json!({ "reason": "no route" }),
+            Some(Duration::from_secs(10))
+        )
+    );
+    edit(&mut seen, &json!({ "reason": "no route" }));
+    let again = absorb(&seen, outcome(Some(Duration::from_mins(1))), START);
+    assert_eq!(
+        (again.actions, again.wake),
+        (vec![], Some(Duration::from_mins(1))),
+        "said once"
+    );
+    // It is forgotten when the CA answers again.
+    let answer = Outcome::NotYet {
+        state: "pending".into(),
+        retry: Duration::from_secs(1),
+    };
+    let plan = absorb(&seen, answer, START);
+    assert_eq!(status(&plan.actions[0]), &json!({ "reason": null }));
+}
+
+#[test]
+fn a_failure_says_the_deepest_cause() {
+    let failed = |states: &[Option<&str>]| {
+        let seen = with_challenges(
+            pending(&["a.example.com", "b.example.com"], &http01()),
+            states,
+        );
+        let outcome = Outcome::Ended {
+            state: "invalid".into(),
+            reason: "the CA's word".into(),
+        };
+        let plan = absorb(&seen, outcome, START);
+        let written = status(&plan.actions[0]).clone();
+        assert_eq!(
+            (&written["state"], &written["failureTime"]),
+            (&json!("invalid"), &json!(Time(START)))
+        );
+        assert_eq!(plan.actions.len(), 1);
+        written["reason"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(failed(&[Some("valid"), Some("valid")]), "the CA's word");
+    assert_eq!(
+        failed(&[Some("valid"), Some("invalid")]),
+        "challenge for \"b.example.com\" failed: it is invalid"
+    );
+    assert_eq!(failed(&[Some("pending"), None]), "the CA's word");
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics_and_what_has_ended_stays_so(
+        state in prop::option::of("(valid|ready|pending|processing|invalid|expired|errored|x)"),
+        known in prop::collection::vec(prop::option::of("[a-z.]{0,8}"), 0..3),
+        challenges in prop::collection::vec(prop::option::of("(valid|invalid|pending|x)"), 0..3),
+        solvers in prop::sample::select(vec![json!(null), json!([]), json!([{}]), http01()]),
+        duration in prop::option::of(".{0,8}"),
+        url in prop::option::of(Just(URL)),
+    ) {
+        let authorizations: Vec<Value> = known.iter().map(|name| match name {
+            Some(name) => authorization(name),
+            None => json!({ "url": "u" }),
+        }).collect();
+        let status = json!({ "url": url, "finalizeURL": url, "state": state, "authorizations": authorizations });
+        let mut seen = seen(&status, &solvers);
+        let mut order = Order::clone(&seen.order);
+        order.spec.duration = duration;
+        seen.order = order.into();
+        let stray = |(n, state): (usize, Option<String>)| {
+            let mut challenge = Challenge::default();
+            challenge.metadata.name = Some(format!("stray-{n}"));
+            challenge.status = serde_json::from_value(json!({ "state": state })).unwrap();
+            Arc::new(challenge)
+        };
+        seen.challenges = challenges.into_iter().enumerate().map(stray).collect();
+        let acted = plan(&seen, START);
+        if let Some("invalid" | "expired" | "errored") = state.as_deref() {
+            prop_assert_eq!(acted, Plan::idle());
+        }
+        for outcome in [
+            Outcome::Issued(vec![]),
+            Outcome::Ended { state: "x".into(), reason: String::new() },
+            Outcome::NotYet { state: "x".into(), retry: Duration::MAX },
+            Outcome::Unavailable { reason: "x".into(), retry: None },
+        ] {
+            prop_assert_eq!(absorb(&seen, outcome, START).effect, None);
+        }
+    }
+}
+
+/// Events of an Order come from its own controller.
+#[test]
+fn the_source_of_events_is_the_contracts() {
+    let plan = plan(&pending(&["a.example.com"], &json!([])), START);
+    let [Event { component, .. }] = plan.events.as_slice() else {
+        panic!()
+    };
+    assert_eq!(*component, "cert-manager-orders");
+}

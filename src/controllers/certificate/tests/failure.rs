@@ -1,0 +1,230 @@
+//! How long a failed issuance waits, and what ends the wait (contract §4.2).
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde_json::json;
+
+use super::authority::Answer;
+use super::world::World;
+use crate::controllers::certificate::renewal::{failure_delay, fresh_delay};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A world whose issuance has just failed.
+fn failed(answer: Answer) -> World {
+    let mut world = World::new(&json!({}));
+    world.answer = answer;
+    assert!(world.run(12), "{:?}", world.writes);
+    assert_eq!(world.issuing().0, "False");
+    world.forget_records();
+    world
+}
+
+fn attempts(world: &World) -> Option<i64> {
+    world.status().failed_issuance_attempts
+}
+
+#[test]
+fn the_delay_doubles_up_to_the_longest() {
+    let day = Duration::from_hours(32);
+    for (attempts, hours) in [
+        (-1, 1),
+        (0, 1),
+        (1, 1),
+        (2, 2),
+        (3, 4),
+        (4, 8),
+        (5, 16),
+        (6, 32),
+        (7, 32),
+        (i64::MAX, 32),
+    ] {
+        assert_eq!(
+            failure_delay(attempts, HOUR, day),
+            HOUR * hours,
+            "{attempts}"
+        );
+    }
+    assert_eq!(failure_delay(1, HOUR, HOUR / 2), HOUR / 2);
+    assert_eq!(
+        failure_delay(40, Duration::from_secs(u64::MAX), Duration::MAX),
+        Duration::MAX
+    );
+}
+
+#[test]
+fn each_failure_is_waited_out_and_retried_whatever_it_was() {
+    for answer in [
+        Answer::Fail,
+        Answer::Deny,
+        Answer::Invalid,
+        Answer::WrongKey,
+        Answer::Expired,
+        Answer::Garbage,
+        Answer::Empty,
+    ] {
+        let mut world = failed(answer);
+        let name = world.requests[0].metadata.uid.clone();
+        for (n, hours) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
+            assert_eq!(attempts(&world), Some(n), "{answer:?}");
+            let until =
+                world.status().last_failure_time.unwrap().0 + SignedDuration::from_hours(hours);
+            world.now = until - SignedDuration::from_secs(1);
+            world.step();
+            assert_eq!(
+                (world.issuing().0, world.wake),
+                ("False", Some(Duration::from_secs(1))),
+                "{answer:?} {n}"
+            );
+            let next = format!("Next attempt at {until}, or as soon as the cause has changed.");
+            assert!(
+                world.message("Ready").ends_with(&next),
+                "{}",
+                world.message("Ready")
+            );
+            world.now = until;
+            assert!(world.run(12), "{answer:?}: {:?}", world.writes);
+        }
+        assert_ne!(
+            world.requests[0].metadata.uid, name,
+            "{answer:?}: a new request each time"
+        );
+        world.answer = Answer::Sign;
+        world.pass(SignedDuration::from_hours(32));
+        world.run(12);
+        assert_eq!(
+            (world.ready(), attempts(&world)),
+            (("True", "Ready"), None),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
+fn a_waiting_certificate_writes_nothing() {
+    let mut world = failed(Answer::Fail);
+    world.step();
+    world.forget_records();
+    world.pass(SignedDuration::from_mins(30));
+    assert!(world.run(3));
+    assert_eq!(world.writes, [""; 0]);
+}
+
+/// Whether a change 5 minutes after the failure starts a new attempt, which succeeds.
+fn ends_the_wait(change: fn(&mut World)) -> bool {
+    let mut world = failed(Answer::Fail);
+    world.pass(SignedDuration::from_mins(5));
+    world.answer = Answer::Sign;
+    change(&mut world);
+    world.run(12);
+    assert_eq!(world.ready().0 == "True", attempts(&world).is_none());
+    world.ready().0 == "True"
+}
+
+#[test]
+fn the_wait_ends_with_its_cause() {
+    let waiting = |change| assert!(!ends_the_wait(change));
+    let ended = |change| assert!(ends_the_wait(change));
+    waiting(|_| {});
+    ended(|w| w.edit(&json!({ "dnsNames": ["b.example.com"] })));
+    ended(|w| w.edit(&json!({ "issuerRef": { "name": "other" } })));
+    waiting(|w| w.edit(&json!({ "renewBefore": "24h" })));
+    ended(|w| w.requests[0].spec.request.0.clear());
+    ended(|w| w.issuer_changed = Some(w.now));
+    waiting(|w| w.issuer_changed = Some(w.now - SignedDuration::from_hours(1)));
+    ended(|w| w.recovered = Some(w.now));
+    ended(World::renew_by_hand);
+    ended(|w| w.settings.min_backoff = Duration::ZERO);
+}
+
+#[test]
+fn an_edit_of_the_issuer_does_not_end_the_wait_after_the_next_attempt() {
+    let mut world = failed(Answer::Fail);
+    world.pass(SignedDuration::from_mins(5));
+    world.issuer_changed = Some(world.now);
+    world.run(12);
+    assert_eq!((attempts(&world), world.issuing().0), (Some(2), "False"));
+    world.pass(SignedDuration::from_mins(119));
+    world.run(3);
+    assert_eq!(attempts(&world), Some(2));
+}
+
+#[test]
+fn a_cause_that_comes_and_goes_does_not_use_up_the_limits_of_the_ca() {
+    let mut world = failed(Answer::Fail);
+    // Each attempt finds its cause gone, and fails.
+    for (n, seconds) in [
+        (1, 1),
+        (2, 5),
+        (3, 25),
+        (4, 125),
+        (5, 625),
+        (6, 3125),
+        (7, 15_625),
+    ] {
+        assert_eq!(attempts(&world), Some(n));
+        world.recovered = Some(world.now);
+        let failed = world.status().last_failure_time.unwrap().0;
+        let until = failed + SignedDuration::from_secs(seconds);
+        if seconds > 1 {
+            world.now = until - SignedDuration::from_secs(1);
+            world.step();
+            assert_eq!((attempts(&world), world.issuing().0), (Some(n), "False"));
+        }
+        world.now = until;
+        while world.issuing().0 == "False" {
+            world.step();
+        }
+        // What was seen is of a challenge of the old request.
+        world.recovered = None;
+        world.run(12);
+    }
+    assert_eq!(fresh_delay(i64::MAX), fresh_delay(9));
+}
+
+#[test]
+fn a_certificate_that_fails_to_renew_is_ready_until_it_expires() {
+    let mut world = World::issued(&json!({}));
+    let status = world.status();
+    world.answer = Answer::Fail;
+    world.now = status.renewal_time.unwrap().0;
+    world.run(12);
+    assert_eq!(
+        (world.issuing(), world.ready()),
+        (("False", "Failed"), ("True", "Ready"))
+    );
+    let end = status.not_after.unwrap().0;
+    world.now = end - SignedDuration::from_mins(10);
+    world.run(12);
+    assert_eq!(world.ready(), ("True", "Ready"));
+    // Whatever else it waits for, it looks again when the certificate has expired.
+    assert!(
+        world.wake.unwrap() <= Duration::from_mins(10),
+        "{:?}",
+        world.wake
+    );
+    world.now = end + SignedDuration::from_secs(1);
+    world.run(12);
+    assert_eq!(world.ready(), ("False", "Expired"));
+}
+
+#[test]
+fn a_request_that_cannot_be_built_is_a_failure_like_any_other() {
+    let mut world = World::new(&json!({}));
+    world.unbuildable = Some("the library failed".into());
+    assert!(world.run(12), "{:?}", world.writes);
+    assert_eq!(
+        (world.issuing(), attempts(&world)),
+        (("False", "RequestFailed"), Some(1))
+    );
+    assert!(
+        world
+            .message("Issuing")
+            .ends_with("Failed to build the certificate request: the library failed")
+    );
+    world.unbuildable = None;
+    world.pass(SignedDuration::from_hours(1));
+    world.run(12);
+    assert_eq!((world.ready(), attempts(&world)), (("True", "Ready"), None));
+}

@@ -1,0 +1,147 @@
+//! When a certificate is due (contract §4.2): the contract's examples, and the edges of its table.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::authority::Answer;
+use super::world::{START, World};
+use crate::api::CertificateSpec;
+use crate::controllers::certificate::renewal::renewal_time;
+
+/// Seconds from the start of a certificate's life until it is due.
+fn due(spec: &Value, lifetime: SignedDuration) -> Option<i64> {
+    let mut whole = json!({ "secretName": "a", "issuerRef": { "name": "a" } });
+    json_patch::merge(&mut whole, spec);
+    let spec: CertificateSpec = serde_json::from_value(whole).unwrap();
+    let time = renewal_time(&spec, START, START + lifetime)?;
+    assert_eq!(time.subsec_nanosecond(), 0);
+    Some(time.duration_since(START).as_secs())
+}
+
+#[test]
+fn the_examples_of_the_contract() {
+    const HOUR: i64 = 3600;
+    let hours = SignedDuration::from_hours;
+    for (spec, lifetime, wanted) in [
+        (json!({}), hours(90 * 24), 60 * 24 * HOUR),
+        (json!({}), hours(144), 96 * HOUR),
+        // Day 31.33.
+        (json!({}), hours(47 * 24), 752 * HOUR),
+        (json!({ "renewBeforePercentage": 25 }), hours(1), 45 * 60),
+    ] {
+        assert_eq!(due(&spec, lifetime), Some(wanted), "{spec}");
+    }
+}
+
+#[test]
+fn each_row_of_the_table() {
+    let life = SignedDuration::from_secs(3000);
+    for (spec, wanted) in [
+        (json!({ "renewBefore": "10m" }), Some(2400)),
+        (
+            json!({ "renewBefore": "10m", "renewBeforePercentage": 50 }),
+            Some(2400),
+        ),
+        (json!({ "renewBefore": "2999s" }), Some(1)),
+        (json!({ "renewBefore": "50m" }), Some(2000)),
+        (
+            json!({ "renewBefore": "1h", "renewBeforePercentage": 50 }),
+            Some(1500),
+        ),
+        (json!({ "renewBefore": "0s" }), Some(2000)),
+        (json!({ "renewBefore": "-5m" }), Some(2000)),
+        (json!({ "renewBefore": "soon" }), Some(2000)),
+        (json!({ "renewBeforePercentage": 1 }), Some(2970)),
+        (json!({ "renewBeforePercentage": 99 }), Some(30)),
+        (json!({ "renewBeforePercentage": 0 }), Some(2000)),
+        (json!({ "renewBeforePercentage": 100 }), Some(2000)),
+        (json!({ "renewBeforePercentage": -7 }), Some(2000)),
+        (
+            json!({ "renewal": { "policy": "RenewBefore" } }),
+            Some(2000),
+        ),
+        (json!({ "renewal": { "policy": "Disabled" } }), None),
+        // The lifetime is that of the certificate, not the one asked for.
+        (json!({ "duration": "9000h" }), Some(2000)),
+    ] {
+        assert_eq!(due(&spec, life), wanted, "{spec}");
+    }
+    assert_eq!(
+        due(&json!({}), SignedDuration::from_millis(100_000)),
+        Some(66),
+        "whole seconds"
+    );
+}
+
+#[test]
+fn no_lifetime_is_too_strange() {
+    let spec = CertificateSpec {
+        renew_before_percentage: Some(99),
+        ..CertificateSpec::default()
+    };
+    for (from, to) in [
+        (Timestamp::MIN, Timestamp::MAX),
+        (Timestamp::MAX, Timestamp::MIN),
+        (START, START),
+    ] {
+        let _ = renewal_time(&spec, from, to);
+        let _ = renewal_time(&CertificateSpec::default(), from, to);
+    }
+}
+
+#[test]
+fn it_is_woken_when_it_is_due_and_renewed() {
+    let mut world = World::issued(&json!({}));
+    world.step();
+    let due = world.status().renewal_time.unwrap().0;
+    assert_eq!(
+        SignedDuration::try_from(world.wake.unwrap()).unwrap(),
+        due.duration_since(world.now)
+    );
+    world.now = due;
+    world.run(12);
+    assert_eq!(
+        (world.ready(), world.status().revision),
+        (("True", "Ready"), Some(2))
+    );
+    assert!(world.status().renewal_time.unwrap().0 > due);
+}
+
+#[test]
+fn an_edit_of_renew_before_moves_the_time_and_nothing_else() {
+    let mut world = World::issued(&json!({}));
+    world.edit(&json!({ "renewBefore": "24h" }));
+    world.run(3);
+    assert_eq!(world.writes, ["status"]);
+    let status = world.status();
+    assert_eq!(
+        status
+            .not_after
+            .unwrap()
+            .0
+            .duration_since(status.renewal_time.unwrap().0),
+        SignedDuration::from_hours(24)
+    );
+    assert_eq!(status.revision, Some(1));
+}
+
+#[test]
+fn without_renewal_it_expires_and_says_so() {
+    let mut world = World::issued(&json!({ "renewal": { "policy": "Disabled" } }));
+    assert_eq!(world.status().renewal_time, None);
+    world.step();
+    let end = world.status().not_after.unwrap().0;
+    let wake = world.wake.expect("it has to be looked at when it expires");
+    world.pass(wake.try_into().unwrap());
+    assert!(world.now > end);
+    world.answer = Answer::Nothing;
+    world.run(3);
+    assert_eq!(
+        (world.ready(), world.issuing()),
+        (("False", "Expired"), ("", ""))
+    );
+    assert_eq!(
+        world.message("Ready"),
+        "Certificate expired on Wed, 01 Apr 2026 00:00:00 UTC"
+    );
+}

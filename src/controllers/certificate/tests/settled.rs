@@ -1,0 +1,189 @@
+//! A Certificate with nothing under way: history, rivals, and the labels and annotations of its Secret.
+
+use serde_json::json;
+
+use super::authority::{Answer, pair};
+use super::world::{START, World};
+use crate::controllers::certificate::IssuerState;
+
+fn names(world: &World) -> Vec<&str> {
+    world
+        .requests
+        .iter()
+        .filter_map(|r| r.metadata.name.as_deref())
+        .collect()
+}
+
+#[test]
+fn it_writes_nothing() {
+    let mut world = World::issued(&json!({}));
+    assert!(world.run(3));
+    assert_eq!(world.writes, [""; 0]);
+    assert_eq!(world.events, []);
+}
+
+#[test]
+fn the_newest_requests_are_kept() {
+    for (limit, kept) in [
+        (None, &["app-4"][..]),
+        (Some(1), &["app-4"]),
+        (Some(3), &["app-2", "app-3", "app-4"]),
+        (Some(9), &["app-1", "app-2", "app-3", "app-4"]),
+    ] {
+        let mut world = World::issued(&json!({ "revisionHistoryLimit": limit }));
+        for _ in 0..3 {
+            world.renew_by_hand();
+            world.run(12);
+        }
+        assert_eq!(names(&world), kept, "{limit:?}");
+    }
+}
+
+#[test]
+fn history_is_kept_while_it_is_not_ready() {
+    let mut world = World::issued(&json!({ "revisionHistoryLimit": 2 }));
+    world.renew_by_hand();
+    world.run(12);
+    world.edit(&json!({ "revisionHistoryLimit": 1, "dnsNames": ["b.example.com"] }));
+    world.answer = Answer::Fail;
+    world.run(12);
+    assert_eq!(names(&world), ["app-1", "app-2", "app-3"]);
+    world.renew_by_hand();
+    world.answer = Answer::Sign;
+    world.run(12);
+    assert_eq!((world.ready().0, names(&world)), ("True", vec!["app-3"]));
+}
+
+#[test]
+fn a_rival_keeps_the_secret_and_is_named() {
+    let mut world = World::new(&json!({}));
+    world.rival = Some("older".into());
+    assert!(world.run(6));
+    assert_eq!(world.writes, ["status"], "nothing but why");
+    assert_eq!(
+        (world.ready(), world.issuing()),
+        (("False", "DoesNotExist"), ("", ""))
+    );
+    assert_eq!(
+        world.message("Ready"),
+        "Issuing certificate as Secret does not exist. Certificate \"older\" has spec.secretName \"app-tls\" too \
+         and keeps it; give this one a Secret of its own."
+    );
+    // Its Secret may even be good for both.
+    let mut world = World::issued(&json!({}));
+    world.rival = Some("older".into());
+    world.run(6);
+    assert_eq!(world.ready(), ("False", "IncorrectCertificate"));
+    world.rival = None;
+    world.run(6);
+    assert_eq!(world.ready(), ("True", "Ready"));
+    assert_eq!(world.status().revision, Some(1));
+}
+
+#[test]
+fn labels_and_annotations_of_the_secret_are_put_back() {
+    let spec = json!({ "secretTemplate": { "annotations": { "note": "x" }, "labels": { "team": "shop" } } });
+    let world = World::issued(&spec);
+    let whole = world.secret.clone();
+    for (what, change) in [
+        (
+            "fao",
+            (|w| {
+                _ = w
+                    .secret
+                    .as_mut()
+                    .unwrap()
+                    .metadata
+                    .labels
+                    .as_mut()
+                    .unwrap()
+                    .remove("controller.cert-manager.io/fao")
+            }) as fn(&mut World),
+        ),
+        ("label", |w| {
+            _ = w
+                .secret
+                .as_mut()
+                .unwrap()
+                .metadata
+                .labels
+                .as_mut()
+                .unwrap()
+                .insert("team".into(), "other".into())
+        }),
+        ("annotation", |w| _ = w.annotations().remove("note")),
+    ] {
+        let mut world = world.clone();
+        change(&mut world);
+        assert!(world.run(4));
+        assert_eq!(
+            (world.writes.as_slice(), &world.secret),
+            (&["apply secret".to_owned()][..], &whole),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_new_template_reaches_the_secret_without_a_new_certificate() {
+    let mut world = World::issued(&json!({}));
+    let before = world.entry("tls.crt").clone();
+    world.edit(&json!({ "secretTemplate": { "labels": { "team": "shop" } } }));
+    assert!(world.run(4));
+    assert_eq!(world.writes, ["status", "apply secret"]);
+    assert_eq!(
+        world
+            .secret
+            .as_ref()
+            .unwrap()
+            .metadata
+            .labels
+            .as_ref()
+            .unwrap()["team"],
+        "shop"
+    );
+    assert_eq!(
+        (world.entry("tls.crt").clone(), world.status().revision),
+        (before, Some(1))
+    );
+}
+
+#[test]
+fn a_template_that_contradicts_the_contract_does_not_repair_for_ever() {
+    let labels = json!({ "controller.cert-manager.io/fao": "false", "team": "shop" });
+    let mut world = World::issued(&json!({ "secretTemplate": { "labels": labels } }));
+    assert!(world.run(4));
+    assert_eq!(world.writes, [""; 0]);
+}
+
+#[test]
+fn a_pair_that_a_user_brings_is_taken_over() {
+    let mut world = World::issued(&json!({}));
+    let (key, certificate) = pair(&["app.example.com"], START, world.lifetime);
+    let secret = world.secret.as_mut().unwrap();
+    (secret.metadata.labels, secret.metadata.annotations) = (None, None);
+    *world.entry("tls.key") = key.clone();
+    *world.entry("tls.crt") = certificate;
+    world.requests.clear();
+    world.certificate.status = None;
+    world.answer = Answer::Nothing;
+    assert!(world.run(4));
+    assert_eq!(world.ready(), ("True", "Ready"));
+    assert_eq!(world.writes, ["status", "apply secret"]);
+    assert_eq!(*world.entry("tls.key"), key);
+    assert_eq!(
+        world.annotations()["cert-manager.io/certificate-name"],
+        "app"
+    );
+}
+
+#[test]
+fn the_loss_of_the_issuer_does_not_matter() {
+    for issuer in [IssuerState::Missing, IssuerState::NotReady] {
+        let mut world = World::issued(&json!({}));
+        world.issuer = issuer;
+        world.cause = Some("Issuer \"ca\" does not exist.".into());
+        assert!(world.run(2));
+        assert_eq!(world.writes, [""; 0]);
+    }
+}

@@ -1,0 +1,495 @@
+//! A tiny API server with one Certificate, and an issuer that answers as it is told to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde_json::{Value, json};
+
+use super::authority::{Answer, new_key, pem, read_key, respond};
+use crate::api::meta::Condition;
+use crate::api::{Certificate, CertificateRequest, CertificateStatus};
+use crate::controllers::action::{Action, Event, Object, Plan, Target};
+use crate::controllers::certificate::request::key_secret_name;
+use crate::controllers::certificate::{
+    Effect, IssuerState, KeySource, Observation, Outcome, SecretData, Settings, absorb, plan,
+};
+use crate::controllers::facts::{KeyFact, RequestFact, SecretFact};
+use crate::controllers::status::{condition, find, set_condition};
+use crate::pki::{KeyEncoding, PrivateKey, build_request};
+
+/// 2026-01-01, midnight.
+pub(super) const START: Timestamp = Timestamp::constant(1_767_225_600, 0);
+
+/// Everything there is. The steps are those of the controller: observe, plan, write, effect, absorb.
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) now: Timestamp,
+    pub(super) settings: Settings,
+    pub(super) certificate: Certificate,
+    pub(super) secret: Option<Secret>,
+    pub(super) requests: Vec<CertificateRequest>,
+    pub(super) next_keys: Vec<Secret>,
+    /// The keys that the process remembers.
+    pub(super) memory: HashMap<String, Arc<PrivateKey>>,
+    pub(super) issuer: IssuerState,
+    pub(super) issuer_changed: Option<Timestamp>,
+    pub(super) recovered: Option<Timestamp>,
+    pub(super) cause: Option<String>,
+    pub(super) rival: Option<String>,
+    pub(super) answer: Answer,
+    /// Why no CSR can be built, if none can.
+    pub(super) unbuildable: Option<String>,
+    /// Validity of what the issuer signs.
+    pub(super) lifetime: SignedDuration,
+    /// What was written, in order.
+    pub(super) writes: Vec<String>,
+    pub(super) events: Vec<Event>,
+    pub(super) wake: Option<Duration>,
+    versions: u64,
+}
+
+impl World {
+    /// A Certificate that was just created. `spec` is merged over an ECDSA key, one name and an Issuer.
+    pub(super) fn new(spec: &Value) -> Self {
+        let mut whole = json!({
+            "secretName": "app-tls",
+            "issuerRef": { "name": "ca" },
+            "dnsNames": ["app.example.com"],
+            "privateKey": { "algorithm": "ECDSA" },
+        });
+        json_patch::merge(&mut whole, spec);
+        let certificate = Certificate {
+            metadata: ObjectMeta {
+                name: Some("app".into()),
+                namespace: Some("shop".into()),
+                uid: Some("uid-of-app".into()),
+                resource_version: Some("1".into()),
+                generation: Some(1),
+                creation_timestamp: Some(Time(START)),
+                ..ObjectMeta::default()
+            },
+            spec: serde_json::from_value(whole).unwrap(),
+            status: None,
+        };
+        Self {
+            now: START,
+            settings: Settings {
+                min_backoff: Duration::from_hours(1),
+                max_backoff: Duration::from_hours(32),
+                enable_certificate_owner_ref: false,
+                copied_annotation_prefixes: vec!["*".into()],
+                verbose_events: false,
+            },
+            certificate,
+            secret: None,
+            requests: vec![],
+            next_keys: vec![],
+            memory: HashMap::new(),
+            issuer: IssuerState::Ready { in_process: false },
+            issuer_changed: None,
+            recovered: None,
+            cause: None,
+            rival: None,
+            answer: Answer::Sign,
+            unbuildable: None,
+            lifetime: SignedDuration::from_hours(2160),
+            writes: vec![],
+            events: vec![],
+            wake: None,
+            versions: 1,
+        }
+    }
+
+    /// A Certificate that was issued once, and is settled.
+    pub(super) fn issued(spec: &Value) -> Self {
+        let mut world = Self::new(spec);
+        world.run(12);
+        assert_eq!(world.ready(), ("True", "Ready"), "{:?}", world.conditions());
+        world.forget_records();
+        world
+    }
+
+    pub(super) fn forget_records(&mut self) {
+        self.writes.clear();
+        self.events.clear();
+    }
+
+    /// Change the spec, as a user would.
+    pub(super) fn edit(&mut self, spec: &Value) {
+        let mut whole = json!(self.certificate.spec);
+        json_patch::merge(&mut whole, spec);
+        self.certificate.spec = serde_json::from_value(whole).unwrap();
+        let generation = self.certificate.metadata.generation.unwrap_or_default() + 1;
+        self.certificate.metadata.generation = Some(generation);
+        self.touch();
+    }
+
+    pub(super) fn pass(&mut self, time: SignedDuration) {
+        self.now += time;
+    }
+
+    /// Reconcile and let the issuer answer until nothing is written any more; whether that came to pass.
+    pub(super) fn run(&mut self, steps: usize) -> bool {
+        for _ in 0..steps {
+            let before = self.writes.len();
+            self.step();
+            let answered = self.answer_requests();
+            self.pass(SignedDuration::from_secs(1));
+            if before == self.writes.len() && !answered {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// One reconcile; whether each write was accepted.
+    pub(super) fn step(&mut self) -> bool {
+        let seen = self.observe();
+        let mut plan = plan(&seen, &self.settings, self.now);
+        self.wake = plan.wake;
+        let effect = plan.effect.take();
+        if !self.carry_out(plan) {
+            return false;
+        }
+        let Some(effect) = effect else { return true };
+        let outcome = self.perform(effect);
+        let consumed = matches!(outcome, Outcome::Loaded(_));
+        let plan = absorb(&seen, &self.settings, outcome, self.now);
+        assert_eq!(plan.effect, None, "one effect a reconcile");
+        if !self.carry_out(plan) {
+            return false;
+        }
+        if consumed {
+            // Its key is in the target Secret now.
+            self.memory.clear();
+        }
+        true
+    }
+
+    pub(super) fn observe(&self) -> Observation {
+        let requests: Vec<_> = self
+            .requests
+            .iter()
+            .cloned()
+            .map(RequestFact::of)
+            .map(Arc::new)
+            .collect();
+        let mut seen = Observation {
+            certificate: self.certificate.clone().into(),
+            secret: self.secret.as_ref().map(SecretFact::of).map(Arc::new),
+            requests,
+            next_keys: self
+                .next_keys
+                .iter()
+                .map(SecretFact::of)
+                .map(Arc::new)
+                .collect(),
+            staged: None,
+            rival: self.rival.clone(),
+            issuer: self.issuer,
+            issuer_changed: self.issuer_changed,
+            cause: self.cause.clone(),
+            recovered: self.recovered,
+        };
+        let next = seen.next_revision();
+        let names = seen
+            .requests
+            .iter()
+            .filter(|r| r.revision == Some(next))
+            .filter_map(|r| r.key_secret.clone());
+        let names = names.chain([key_secret_name(&self.certificate, next)]);
+        seen.staged = names
+            .filter_map(|n| self.memory.get(&n))
+            .map(|k| KeyFact::of(k))
+            .next();
+        seen
+    }
+
+    fn carry_out(&mut self, plan: Plan<Effect>) -> bool {
+        let created = plan.actions.iter().filter_map(created_request);
+        let created: Vec<_> = created.collect();
+        let deletes = |name: &String| {
+            plan.actions.iter().any(|a| matches!(a, Action::Delete(Target::CertificateRequest, id) if *id.name == **name))
+        };
+        assert!(
+            !created.iter().any(deletes),
+            "a request is created and deleted: {:?}",
+            plan.actions
+        );
+        for action in plan.actions {
+            if !self.write(action) {
+                return false;
+            }
+        }
+        self.events.extend(plan.events);
+        true
+    }
+
+    fn write(&mut self, action: Action) -> bool {
+        self.writes.push(name_of(&action));
+        match action {
+            Action::PatchStatus {
+                version, status, ..
+            } => {
+                if Some(version) != self.certificate.metadata.resource_version {
+                    return false;
+                }
+                let mut whole = json!(self.certificate.status.clone().unwrap_or_default());
+                json_patch::merge(&mut whole, &status);
+                let new: CertificateStatus = serde_json::from_value(whole).unwrap();
+                if self.certificate.status.as_ref() != Some(&new) {
+                    self.certificate.status = Some(new);
+                    self.touch();
+                }
+                true
+            }
+            Action::Create(object) => self.create(*object, false),
+            Action::Ensure(object) => self.create(*object, true),
+            Action::ApplySecret(secret) => {
+                let mut secret = secret.0;
+                secret.metadata.uid = Some("uid-of-secret".into());
+                self.secret = Some(secret);
+                true
+            }
+            Action::Delete(Target::CertificateRequest, id) => {
+                self.requests
+                    .retain(|r| r.metadata.uid.as_deref() != Some(&id.uid));
+                true
+            }
+            Action::Delete(Target::Secret, id) => {
+                self.next_keys
+                    .retain(|s| s.metadata.uid.as_deref() != Some(&id.uid));
+                true
+            }
+            other => panic!("no business of this controller: {other:?}"),
+        }
+    }
+
+    fn create(&mut self, object: Object, ensure: bool) -> bool {
+        self.versions += 1;
+        let identify = |meta: &mut ObjectMeta, now, versions| {
+            meta.uid = Some(format!("uid-{versions}"));
+            meta.resource_version = Some(format!("{versions}"));
+            meta.creation_timestamp = Some(Time(now));
+        };
+        match object {
+            Object::CertificateRequest(mut request) => {
+                if self
+                    .requests
+                    .iter()
+                    .any(|r| r.metadata.name == request.metadata.name)
+                {
+                    return ensure;
+                }
+                identify(&mut request.metadata, self.now, self.versions);
+                self.requests.push(request);
+            }
+            Object::Secret(secret) => {
+                let mut secret = secret.0;
+                if self
+                    .next_keys
+                    .iter()
+                    .any(|s| s.metadata.name == secret.metadata.name)
+                {
+                    return ensure;
+                }
+                identify(&mut secret.metadata, self.now, self.versions);
+                self.next_keys.push(secret);
+            }
+            other => panic!("no business of this controller: {other:?}"),
+        }
+        true
+    }
+
+    fn perform(&mut self, effect: Effect) -> Outcome {
+        match effect {
+            Effect::Prepare {
+                source,
+                durable,
+                key_secret,
+                params,
+            } => {
+                let stored = matches!(source, KeySource::Next(_));
+                let Some(key) = self.key(&key_secret, source) else {
+                    return Outcome::KeyLost;
+                };
+                if let Some(problem) = &self.unbuildable {
+                    return Outcome::Unbuildable(problem.clone());
+                }
+                let csr = match build_request(&params, &key) {
+                    Ok(csr) => csr,
+                    Err(problem) => return Outcome::Unbuildable(problem.to_string()),
+                };
+                self.memory.insert(key_secret, key.clone());
+                Outcome::Prepared {
+                    csr,
+                    key: (durable && !stored).then(|| pem(&key, KeyEncoding::Pkcs8)),
+                }
+            }
+            Effect::LoadKey {
+                name,
+                encoding,
+                public,
+            } => {
+                let is_asked = |key: &Arc<PrivateKey>| KeyFact::of(key).public == public;
+                let key = self.memory.get(&name).cloned().filter(is_asked);
+                let key = key.or_else(|| self.stored(&name).filter(is_asked));
+                key.map_or(Outcome::KeyLost, |key| Outcome::Loaded(pem(&key, encoding)))
+            }
+            Effect::Repair(_) => {
+                let data = self.secret.clone().and_then(|s| s.data).unwrap_or_default();
+                let entry = |name: &str| data.get(name).map(|b| b.0.clone());
+                Outcome::Repaired(SecretData {
+                    key: entry("tls.key").unwrap_or_default(),
+                    certificate: entry("tls.crt").unwrap_or_default(),
+                    ca: entry("ca.crt"),
+                })
+            }
+        }
+    }
+
+    fn key(&self, name: &str, source: KeySource) -> Option<Arc<PrivateKey>> {
+        match source {
+            KeySource::Generate(algorithm) => Some(new_key(algorithm)),
+            KeySource::Staged => self.memory.get(name).cloned(),
+            KeySource::Next(name) => self.stored(&name),
+            KeySource::Target(_) => read_key(self.secret.as_ref()?),
+        }
+    }
+
+    fn stored(&self, name: &str) -> Option<Arc<PrivateKey>> {
+        read_key(
+            self.next_keys
+                .iter()
+                .find(|s| s.metadata.name.as_deref() == Some(name))?,
+        )
+    }
+
+    /// The issuer's turn; whether it did anything.
+    pub(super) fn answer_requests(&mut self) -> bool {
+        if !matches!(
+            self.issuer,
+            IssuerState::Ready { .. } | IssuerState::External
+        ) || self.answer == Answer::Nothing
+        {
+            return false;
+        }
+        let (answer, now, lifetime) = (self.answer, self.now, self.lifetime);
+        let open = |r: &&mut CertificateRequest| {
+            r.status
+                .as_ref()
+                .and_then(|s| s.conditions.as_ref())
+                .is_none()
+        };
+        let mut any = false;
+        for request in self.requests.iter_mut().filter(open) {
+            respond(request, answer, now, lifetime);
+            any = true;
+        }
+        any
+    }
+
+    pub(super) fn conditions(&self) -> &[Condition] {
+        self.certificate
+            .status
+            .as_ref()
+            .and_then(|s| s.conditions.as_deref())
+            .unwrap_or_default()
+    }
+
+    fn condition(&self, kind: &str) -> (&str, &str) {
+        find(self.conditions(), kind).map_or(("", ""), |c| {
+            (c.status.as_str(), c.reason.as_deref().unwrap_or_default())
+        })
+    }
+
+    /// Status and reason.
+    pub(super) fn ready(&self) -> (&str, &str) {
+        self.condition("Ready")
+    }
+
+    /// Status and reason; both empty when there is no such condition.
+    pub(super) fn issuing(&self) -> (&str, &str) {
+        self.condition("Issuing")
+    }
+
+    pub(super) fn message(&self, kind: &str) -> &str {
+        find(self.conditions(), kind)
+            .and_then(|c| c.message.as_deref())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn status(&self) -> CertificateStatus {
+        self.certificate.status.clone().unwrap_or_default()
+    }
+
+    pub(super) fn event_reasons(&self) -> Vec<&str> {
+        self.events.iter().map(|e| e.reason.as_str()).collect()
+    }
+
+    /// An entry of the target Secret, to be changed.
+    pub(super) fn entry(&mut self, name: &str) -> &mut Vec<u8> {
+        let data = self.secret.as_mut().unwrap().data.get_or_insert_default();
+        &mut data.entry(name.to_owned()).or_default().0
+    }
+
+    /// The annotations of the target Secret, to be changed.
+    pub(super) fn annotations(&mut self) -> &mut std::collections::BTreeMap<String, String> {
+        self.secret
+            .as_mut()
+            .unwrap()
+            .metadata
+            .annotations
+            .get_or_insert_default()
+    }
+
+    /// `cmctl renew`.
+    pub(super) fn renew_by_hand(&mut self) {
+        let mut conditions = self.conditions().to_vec();
+        let generation = self.certificate.metadata.generation;
+        let new = condition(
+            "Issuing",
+            true,
+            "ManuallyTriggered",
+            "Certificate re-issuance manually triggered",
+            generation,
+        );
+        set_condition(&mut conditions, new, self.now);
+        self.certificate.status.get_or_insert_default().conditions = Some(conditions);
+        self.touch();
+    }
+
+    fn touch(&mut self) {
+        self.versions += 1;
+        self.certificate.metadata.resource_version = Some(self.versions.to_string());
+    }
+}
+
+fn created_request(action: &Action) -> Option<String> {
+    let (Action::Create(object) | Action::Ensure(object)) = action else {
+        return None;
+    };
+    match &**object {
+        Object::CertificateRequest(request) => request.metadata.name.clone(),
+        _ => None,
+    }
+}
+
+/// A write in a few words.
+fn name_of(action: &Action) -> String {
+    match action {
+        Action::PatchStatus { .. } => "status".into(),
+        Action::Create(object) | Action::Ensure(object) => match &**object {
+            Object::CertificateRequest(_) => "create request".into(),
+            Object::Secret(_) => "create key".into(),
+            other => format!("create {other:?}"),
+        },
+        Action::ApplySecret(_) => "apply secret".into(),
+        Action::Delete(target, _) => format!("delete {target:?}"),
+        other => format!("{other:?}"),
+    }
+}
