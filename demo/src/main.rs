@@ -9,6 +9,7 @@ mod operator;
 mod say;
 mod site;
 mod story;
+mod subject;
 mod watch;
 
 use std::env;

@@ -12,8 +12,14 @@ use crate::say::Say;
 const IMAGE: &str = concat!("localhost/everleaf:", env!("CARGO_PKG_VERSION"));
 
 /// The top of the repository.
-pub fn repository() -> PathBuf {
+fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// One of `demo/manifests`.
+pub fn manifest(name: &str) -> Result<String> {
+    let file = repository().join(format!("demo/manifests/{name}.yaml"));
+    std::fs::read_to_string(&file).with_context(|| file.display().to_string())
 }
 
 /// Loads the image that `make image` built, and installs the chart with it.
@@ -61,8 +67,12 @@ pub fn run(lab: &Lab, say: &Say) -> Result<Process> {
     Ok(process)
 }
 
-/// What the operator's Pod and log say, for when it goes wrong.
+/// The end of what the operator has logged, and what happened to its Pod, for when something goes wrong.
 pub fn diagnosis(lab: &Lab) -> String {
+    let mut tail = lab.command("tail");
+    if let Ok(log) = output(tail.args(["-n", "20"]).arg(lab.dir().join("log/everleaf"))) {
+        return log;
+    }
     let see = |arguments: &[&str]| {
         let all = [&["--namespace", "everleaf"], arguments].concat();
         lab.kubectl(&all)

@@ -59,6 +59,15 @@ pub fn look(lab: &Lab, host: &str, root: &Path) -> Result<Served> {
     })
 }
 
+/// What a visitor reads who trusts the CA's root alone.
+pub fn fetch(lab: &Lab, url: &str, root: &Path) -> Result<String> {
+    let mut curl = lab.command("curl");
+    curl.args(["-sS", "--fail", "--max-time", "5", "--cacert"])
+        .arg(root)
+        .arg(url);
+    output(&mut curl)
+}
+
 /// Answers every request at `address` with `body`, for ever.
 pub fn serve(address: &str, body: &str) -> Result<()> {
     for stream in TcpListener::bind(address)?.incoming() {

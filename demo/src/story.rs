@@ -1,66 +1,38 @@
 //! What the demo shows, in order.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
+use jiff::Timestamp;
 use lab::{Lab, Options, Process, Tier};
 use serde_json::Value;
 
-use crate::operator;
+use crate::operator::{self, manifest};
 use crate::say::{Say, chapter, command, seconds};
-use crate::site::{self, Served};
-use crate::watch::{Event, Watch};
+use crate::site;
+use crate::subject::{Seen, Subject, belongs};
+use crate::watch::Watch;
 
+/// These are long for machines with much else to do.
 const ISSUANCE: Duration = Duration::from_mins(1);
-/// The certificates live for a minute, and the demo's CA may take a while under load.
+const SERVED: Duration = Duration::from_secs(15);
 const RENEWAL: Duration = Duration::from_secs(75);
+/// What the operator promises.
 const CLEANUP: Duration = Duration::from_secs(10);
+
 /// How long nothing may be said.
 const QUIET: Duration = Duration::from_secs(5);
-
-/// A certificate to be had, and what was seen of it.
-struct Subject {
-    /// Of the Certificate, its Secret and its Ingress.
-    name: &'static str,
-    title: &'static str,
-    host: &'static str,
-    said: String,
-    /// From apply to Ready.
-    ready: Option<Duration>,
-    served: Vec<Served>,
-    handshakes: usize,
-}
-
-impl Subject {
-    fn new(name: &'static str, title: &'static str, host: &'static str) -> Self {
-        Self {
-            name,
-            title,
-            host,
-            said: "not seen by the operator yet".to_owned(),
-            ready: None,
-            served: Vec::new(),
-            handshakes: 0,
-        }
-    }
-}
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
 
 struct Story<'a> {
     say: &'a Say,
     lab: &'a Lab,
     watch: Watch,
-    subjects: [Subject; 2],
-    applied: Instant,
-    /// When each solver object that is there appeared, by kind and name.
-    solvers: BTreeMap<(&'static str, String), Instant>,
-    /// Kinds of solver objects that came and went.
-    gone: BTreeSet<&'static str>,
-    /// The name that each Challenge proves.
-    challenges: BTreeMap<String, String>,
+    seen: Seen,
     /// The CA's root certificate.
     root: PathBuf,
 }
@@ -79,18 +51,21 @@ pub fn tell(say: &Say, tier: Tier) -> Result<()> {
     };
     let lab = Lab::start(tier, &options)?;
     say.line(match tier {
-        Tier::Node => "ready: Kubernetes with a node, an ACME CA (Pebble), DNS, an ingress controller (Traefik)",
-        Tier::Control => "ready: Kubernetes without a node, an ACME CA (Pebble), DNS, an ingress controller (Traefik)",
+        Tier::Node => {
+            "ready: Kubernetes, a node, an ACME CA (Pebble), DNS, an ingress controller (Traefik)"
+        }
+        Tier::Control => {
+            "ready: Kubernetes, an ACME CA (Pebble), DNS, an ingress controller (Traefik); no node"
+        }
     });
     let told = show(say, &lab, tier);
     if keep {
-        enter(&lab);
+        stays(&lab, tier);
     }
     told
 }
 
 fn show(say: &Say, lab: &Lab, tier: Tier) -> Result<()> {
-    chapter("Everleaf: installed as its README says");
     // They run until the end.
     let _processes = install(say, lab, tier)?;
     let root = lab.dir().join("acme-root.pem");
@@ -99,14 +74,7 @@ fn show(say: &Say, lab: &Lab, tier: Tier) -> Result<()> {
         say,
         lab,
         watch: Watch::start(lab)?,
-        subjects: [
-            Subject::new("shop", "Certificate shop", "shop.example.com"),
-            Subject::new("www", "Ingress www", "www.example.com"),
-        ],
-        applied: Instant::now(),
-        solvers: BTreeMap::new(),
-        gone: BTreeSet::new(),
-        challenges: BTreeMap::new(),
+        seen: Seen::new(),
         root,
     };
     story.issue()?;
@@ -119,16 +87,18 @@ fn show(say: &Say, lab: &Lab, tier: Tier) -> Result<()> {
     Ok(())
 }
 
-/// The operator and the web server.
+/// The operator, an issuer, and a web server.
 fn install(say: &Say, lab: &Lab, tier: Tier) -> Result<Vec<Process>> {
     lab.apply(&manifest("site")?)?;
     let processes = match tier {
         Tier::Node => {
+            chapter("Everleaf: installed by its chart");
             lab.apply(&manifest("site-pod")?)?;
             operator::install(lab, say)?;
             Vec::new()
         }
         Tier::Control => {
+            chapter("Everleaf: as a process, since Pods need a node");
             lab.apply(&manifest("site-process")?)?;
             let mut serve = lab.command(env::current_exe()?);
             serve.args(["serve", "10.244.0.1:8080", "Hello over TLS."]);
@@ -140,11 +110,9 @@ fn install(say: &Say, lab: &Lab, tier: Tier) -> Result<Vec<Process>> {
         .replace("${ACME_DIRECTORY}", &lab.acme_directory())
         .replace("${ACME_CA}", &ca);
     lab.apply(&issuer)?;
-    let wait = "--namespace demo wait issuer/acme --for=condition=Ready --timeout=30s";
-    lab.kubectl(&wait.split(' ').collect::<Vec<_>>())?;
-    let uri = "--namespace demo get issuer/acme -o jsonpath={.status.acme.uri}";
-    let uri = lab.kubectl(&uri.split(' ').collect::<Vec<_>>())?;
-    say.line(&format!("Issuer acme is Ready: account {uri}"));
+    kubectl(lab, "wait issuer/acme --for=condition=Ready --timeout=30s")?;
+    let account = kubectl(lab, "get issuer/acme -o jsonpath={.status.acme.uri}")?;
+    say.line(&format!("Issuer acme is Ready: account {account}"));
     Ok(processes)
 }
 
@@ -154,16 +122,23 @@ impl Story<'_> {
         chapter(
             "Two certificates: one asked for by a Certificate, one by an annotation of an Ingress",
         );
-        self.applied = Instant::now();
         let asked = format!("{}---\n{}", manifest("certificate")?, manifest("ingress")?);
+        self.seen.applied = Instant::now();
         self.lab.apply(&asked)?;
-        self.say
-            .line("applied demo/manifests/certificate.yaml and demo/manifests/ingress.yaml");
-        self.follow(ISSUANCE, "certificates", |story| {
-            Ok(story.subjects.iter().all(|subject| subject.ready.is_some()))
+        self.say.line(
+            "kubectl apply -f demo/manifests/certificate.yaml -f demo/manifests/ingress.yaml",
+        );
+        self.follow(ISSUANCE, |story| {
+            let waits = |subject: &&Subject| subject.ready.is_none();
+            let waiting = story.seen.subjects.iter().filter(waits);
+            let waiting: Vec<_> = waiting
+                .map(|subject| format!("{}: {}", subject.title, subject.said))
+                .collect();
+            Ok((!waiting.is_empty()).then(|| waiting.join("; ")))
         })?;
-        let gone = |story: &mut Self| Ok(story.solvers.is_empty());
-        self.follow(CLEANUP, "the end of the solvers", gone)
+        self.follow(CLEANUP, |story| {
+            Ok((!story.seen.solvers.is_empty()).then(|| "the end of the solvers".to_owned()))
+        })
     }
 
     /// Fetches both sites as a visitor would.
@@ -171,29 +146,38 @@ impl Story<'_> {
         chapter(
             "Served: both sites fetched over TLS through Traefik, trusting the CA's root alone",
         );
-        self.follow(Duration::from_secs(15), "Traefik", |story| {
-            story.shake_hands();
-            Ok(story
+        self.follow(SERVED, |story| {
+            for subject in story
+                .seen
+                .subjects
+                .iter_mut()
+                .filter(|subject| subject.served.is_empty())
+            {
+                // None is fine before Traefik has read the Secret.
+                let served = site::look(story.lab, subject.host, &story.root).ok();
+                subject
+                    .served
+                    .extend(served.map(|served| (served, Instant::now())));
+            }
+            let missing = story
+                .seen
                 .subjects
                 .iter()
-                .all(|subject| !subject.served.is_empty()))
+                .find(|subject| subject.served.is_empty());
+            Ok(missing.map(|subject| format!("Traefik to serve {}", subject.host)))
         })?;
-        for subject in &self.subjects {
+        for subject in &self.seen.subjects {
             let url = format!("https://{}/", subject.host);
-            let mut curl = self.lab.command("curl");
-            curl.args(["-sS", "--fail", "--max-time", "5", "--cacert"])
-                .arg(&self.root)
-                .arg(&url);
-            let body = lab::output(&mut curl)?;
-            let served = subject.served.first().context("a handshake")?;
+            let body = site::fetch(self.lab, &url, &self.root)?;
+            let (served, _) = subject.served.first().context("a handshake")?;
             self.say.line(&format!("{url} says {body:?}"));
-            self.say.line(&format!(
-                "  serial {}, until {}",
-                served.serial, served.ends
-            ));
             self.say.line(&format!(
                 "  name and chain verified; signed by {}",
                 served.issuer
+            ));
+            self.say.line(&format!(
+                "  serial {}, until {}",
+                served.serial, served.ends
             ));
         }
         Ok(())
@@ -203,17 +187,13 @@ impl Story<'_> {
     fn list(&self) -> Result<()> {
         chapter("What was made");
         for get in [
-            "get issuers,certificates,certificaterequests,orders",
+            "get issuers,certificates,certificaterequests,orders,ingresses",
             "get secrets --field-selector type=kubernetes.io/tls",
         ] {
-            let listed = self.lab.kubectl(
-                &[
-                    &["--namespace", "demo"],
-                    get.split(' ').collect::<Vec<_>>().as_slice(),
-                ]
-                .concat(),
-            )?;
-            command(&format!("kubectl --namespace demo {get}"), &listed);
+            command(
+                &format!("kubectl --namespace demo {get}"),
+                &kubectl(self.lab, get)?,
+            );
         }
         Ok(())
     }
@@ -221,28 +201,36 @@ impl Story<'_> {
     /// Looks at both sites all the time, until each serves another certificate.
     fn renew(&mut self) -> Result<()> {
         chapter(
-            "A renewal: the CA's profile gives them a minute, and they are renewed after two thirds of it",
+            "A renewal: this CA gives them a minute, and they are renewed after two thirds of it",
         );
         self.say
-            .line("both sites are looked at all the time: each handshake must succeed");
-        self.follow(RENEWAL, "renewal", |story| {
-            for subject in &mut story.subjects {
+            .line("both sites are looked at all the time; each handshake must succeed");
+        self.follow(RENEWAL, |story| {
+            for subject in &mut story.seen.subjects {
                 let served = site::look(story.lab, subject.host, &story.root)
                     .context("while a certificate was renewed")?;
                 subject.handshakes += 1;
-                if subject.served.last() != Some(&served) {
-                    let after = format!(
-                        "{}: serial {} is served now, until {}",
-                        subject.title, served.serial, served.ends
-                    );
-                    story.say.line(&after);
-                    subject.served.push(served);
+                if subject
+                    .served
+                    .last()
+                    .is_none_or(|(last, _)| *last != served)
+                {
+                    let (serial, ends) = (&served.serial, &served.ends);
+                    story.say.line(&format!(
+                        "{}: now serial {serial}, until {ends}",
+                        subject.host
+                    ));
+                    subject.served.push((served, Instant::now()));
                 }
             }
-            Ok(story
+            let mut old = story
+                .seen
                 .subjects
                 .iter()
-                .all(|subject| subject.served.len() > 1))
+                .filter(|subject| subject.served.len() < 2);
+            Ok(old
+                .next()
+                .map(|subject| format!("renewal of {}{}", subject.host, due(subject))))
         })
     }
 
@@ -250,52 +238,46 @@ impl Story<'_> {
     fn leftovers(&mut self) -> Result<Vec<String>> {
         let end = Instant::now() + CLEANUP;
         loop {
-            let mut left = temporary(self.lab)?;
+            let left = temporary(self.lab)?;
             if left.is_empty() || Instant::now() >= end {
-                left.sort();
                 return Ok(left);
             }
-            self.listen(Duration::from_millis(200));
+            self.listen();
         }
     }
 
     /// The table at the end. Fails unless everything was shown.
     fn sum_up(&self, tier: Tier, leftovers: &[String]) -> Result<()> {
         chapter("Shown");
-        let [shop, www] = &self.subjects;
+        let [shop, www] = &self.seen.subjects;
         let row = |what: &str, of: &dyn Fn(&Subject) -> String| {
-            println!("  {what:16} {:34} {:34}", of(shop), of(www));
+            println!("  {what:15} {:34} {}", of(shop), of(www));
+        };
+        let serial = |subject: &Subject, number: usize| {
+            let served = subject.served.get(number);
+            served.map_or_else(|| "none".to_owned(), |(served, _)| served.serial.clone())
         };
         row("", &|subject| subject.title.to_owned());
         row("apply to Ready", &|subject| {
-            subject.ready.map(seconds).unwrap_or_default()
+            subject.ready.map_or_else(|| "never".to_owned(), seconds)
         });
-        row("served serial", &|subject| {
-            subject
-                .served
-                .first()
-                .map(|served| served.serial.clone())
-                .unwrap_or_default()
-        });
+        row("served serial", &|subject| serial(subject, 0));
         row("chain verified", &|subject| {
-            format!("yes, and the name {}", subject.host)
+            format!("yes, for {}", subject.host)
         });
         row("renewal seen", &|subject| {
-            subject
-                .served
-                .last()
-                .map(|served| format!("to {}", served.serial))
-                .unwrap_or_default()
+            format!("yes, to {}", serial(subject, 1))
         });
         row("handshakes", &|subject| {
             format!("{} meanwhile, 0 failed", subject.handshakes)
         });
         row("leftovers", &|subject| {
-            leftovers
-                .iter()
-                .filter(|left| left.contains(subject.name))
-                .count()
-                .to_string()
+            let of = |left: &&String| {
+                left.rsplit(' ')
+                    .next()
+                    .is_some_and(|owner| belongs(owner, subject.name))
+            };
+            leftovers.iter().filter(of).count().to_string()
         });
         ensure!(
             leftovers.is_empty(),
@@ -303,183 +285,75 @@ impl Story<'_> {
             seconds(CLEANUP),
             leftovers.join(", ")
         );
-        let wanted: &[&str] = match tier {
-            Tier::Node => &["Ingress", "Pod", "Service"],
-            Tier::Control => &["EndpointSlice", "Ingress", "Service"],
+        let answering = if tier == Tier::Node {
+            "Pod"
+        } else {
+            "EndpointSlice"
         };
-        for kind in wanted {
+        for kind in [answering, "Service", "Ingress"] {
             ensure!(
-                self.gone.contains(kind),
+                self.seen.gone.contains(kind),
                 "no temporary {kind} was seen to come and go"
             );
         }
         Ok(())
     }
 
-    /// One handshake a site; none is fine before Traefik has read the Secret.
-    fn shake_hands(&mut self) {
-        for subject in &mut self.subjects {
-            if let (true, Ok(served)) = (
-                subject.served.is_empty(),
-                site::look(self.lab, subject.host, &self.root),
-            ) {
-                subject.served.push(served);
-            }
-        }
-    }
-
-    /// Tells events until `done`; breaks a silence by what is waited for.
+    /// Tells events until `waits_for` is nothing any more; breaks a silence by saying what it is.
     fn follow(
         &mut self,
         patience: Duration,
-        what: &str,
-        mut done: impl FnMut(&mut Self) -> Result<bool>,
+        mut waits_for: impl FnMut(&mut Self) -> Result<Option<String>>,
     ) -> Result<()> {
         let begin = Instant::now();
         let mut spoken = begin;
-        while !done(self)? {
-            if self.listen(Duration::from_millis(200)) {
-                spoken = Instant::now();
-            }
+        while let Some(what) = waits_for(self)? {
+            let waiting = format!("waiting for {}: {what}", seconds(begin.elapsed()));
             if begin.elapsed() > patience {
-                bail!(
-                    "{}\n{}",
-                    self.waiting(what, begin),
-                    operator::diagnosis(self.lab)
-                );
+                bail!("{waiting}\n{}", operator::diagnosis(self.lab));
             }
             if spoken.elapsed() > QUIET {
-                self.say.line(&self.waiting(what, begin));
+                self.say.line(&waiting);
+                spoken = Instant::now();
+            }
+            if self.listen() {
                 spoken = Instant::now();
             }
         }
         Ok(())
     }
 
-    fn waiting(&self, what: &str, since: Instant) -> String {
-        let mut text = format!("waiting for {what} for {}", seconds(since.elapsed()));
-        for subject in self
-            .subjects
-            .iter()
-            .filter(|subject| subject.ready.is_none())
-        {
-            text += &["; ", subject.title, ": ", &subject.said].concat();
-        }
-        text
-    }
-
-    /// Takes events for this long; whether there was something to tell.
-    fn listen(&mut self, patience: Duration) -> bool {
-        let end = Instant::now() + patience;
+    /// Takes events for a moment; whether there was something to tell.
+    fn listen(&mut self) -> bool {
+        let end = Instant::now() + PAUSE;
         let mut told = false;
         while let Some(event) = self
             .watch
             .next(end.saturating_duration_since(Instant::now()))
         {
-            told |= match event.kind {
-                "Certificate" => self.certificate(&event),
-                "Challenge" => self.challenge(&event),
-                kind => self.solver(kind, &event),
-            };
+            told |= self.seen.note(&event, self.say);
         }
         told
     }
+}
 
-    fn certificate(&mut self, event: &Event) -> bool {
-        let name = &event.object["metadata"]["name"];
-        let Some(subject) = self
-            .subjects
-            .iter_mut()
-            .find(|subject| name == subject.name)
-        else {
-            return false;
-        };
-        let none = Vec::new();
-        let conditions = event.object["status"]["conditions"]
-            .as_array()
-            .unwrap_or(&none);
-        let Some(ready) = conditions
-            .iter()
-            .find(|condition| condition["type"] == "Ready")
-        else {
-            return false;
-        };
-        let said = ready["message"].as_str().unwrap_or_default();
-        if subject.said == said {
-            return false;
-        }
-        said.clone_into(&mut subject.said);
-        if ready["status"] != "True" {
-            self.say.line(&format!("{}: {said}", subject.title));
-            return true;
-        }
-        let after = event.at - self.applied;
-        if subject.ready.is_none() {
-            subject.ready = Some(after);
-            self.say.line(&format!(
-                "{}: Ready, {} after apply. {said}",
-                subject.title,
-                seconds(after)
-            ));
-        }
-        true
-    }
-
-    fn challenge(&mut self, event: &Event) -> bool {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let challenge = text(&event.object["metadata"]["name"]);
-        self.challenges
-            .insert(challenge, text(&event.object["spec"]["dnsName"]));
-        false
-    }
-
-    /// A Pod, Service, Ingress or EndpointSlice of a solver came or went.
-    fn solver(&mut self, kind: &'static str, event: &Event) -> bool {
-        let metadata = &event.object["metadata"];
-        let owner = &metadata["ownerReferences"][0];
-        // Kubernetes makes EndpointSlices for Services, and copies their labels.
-        if owner["kind"] != "Challenge" {
-            return false;
-        }
-        let name = metadata["name"].as_str().unwrap_or_default().to_owned();
-        let challenge = owner["name"].as_str().unwrap_or_default();
-        let host = self
-            .challenges
-            .get(challenge)
-            .map_or(challenge, String::as_str);
-        let key = (kind, name);
-        if event.gone {
-            let Some(since) = self.solvers.remove(&key) else {
-                return false;
-            };
-            self.gone.insert(kind);
-            self.say.line(&format!(
-                "solver for {host}: {kind} {} is gone, after {}",
-                key.1,
-                seconds(event.at - since)
-            ));
-            return true;
-        }
-        if self.solvers.contains_key(&key) {
-            return false;
-        }
-        self.say
-            .line(&format!("solver for {host}: {kind} {} appeared", key.1));
-        self.solvers.insert(key, event.at);
-        true
-    }
+fn due(subject: &Subject) -> String {
+    let left = subject
+        .due
+        .map(|due| due.as_second() - Timestamp::now().as_second());
+    left.filter(|seconds| *seconds > 0)
+        .map_or_else(String::new, |seconds| format!(", due in {seconds} s"))
 }
 
 /// Solver objects, Challenges and Secrets of keys to come, each as `kind/name of owner`.
 fn temporary(lab: &Lab) -> Result<Vec<String>> {
-    let solvers =
-        "pods,services,ingresses,endpointslices -l acme.cert-manager.io/http01-solver=true";
-    let keys = "secrets -l cert-manager.io/next-private-key=true";
     let mut left = Vec::new();
-    for what in [solvers, keys, "challenges"] {
-        let mut get = vec!["--namespace", "demo", "get", "-o", "json"];
-        get.extend(what.split(' '));
-        let list: Value = serde_json::from_str(&lab.kubectl(&get)?)?;
+    for what in [
+        "pods,services,ingresses,endpointslices -l acme.cert-manager.io/http01-solver=true",
+        "secrets -l cert-manager.io/next-private-key=true",
+        "challenges",
+    ] {
+        let list: Value = serde_json::from_str(&kubectl(lab, &format!("get -o json {what}"))?)?;
         for object in list["items"].as_array().into_iter().flatten() {
             let text = |pointer| {
                 object
@@ -498,23 +372,33 @@ fn temporary(lab: &Lab) -> Result<Vec<String>> {
     Ok(left)
 }
 
-fn manifest(name: &str) -> Result<String> {
-    let file = operator::repository().join(format!("demo/manifests/{name}.yaml"));
-    std::fs::read_to_string(&file).with_context(|| file.display().to_string())
+/// kubectl in the demo's namespace; `line` is its arguments, separated by spaces.
+fn kubectl(lab: &Lab, line: &str) -> Result<String> {
+    let mut arguments = vec!["--namespace", "demo"];
+    arguments.extend(line.split(' '));
+    lab.kubectl(&arguments)
 }
 
 fn next() {
     chapter("Next");
-    println!("  KEEP=1 make demo   the same, and the cluster stays up for you");
-    println!("  README.md          how to install Everleaf into a cluster of yours");
-    println!("  demo/manifests/    what was applied");
+    println!("  KEEP=1 make demo    the same, and the cluster stays up for you");
+    println!("  README.md           how to install Everleaf into a cluster of yours");
+    println!("  demo/manifests      what was applied here");
 }
 
 /// How to get into the cluster that stays up.
-fn enter(lab: &Lab) {
-    println!("\nThe cluster stays up. It has a network of its own: enter it, and look around.\n");
-    println!("    cargo run -p lab -- shell");
-    println!("    export KUBECONFIG={}", lab.kubeconfig().display());
-    println!("    kubectl --namespace demo get certificates --watch\n");
-    println!("make lab-down ends it.");
+fn stays(lab: &Lab, tier: Tier) {
+    let dir = lab.dir().display();
+    chapter("The cluster stays up, in a network of its own. Enter it, and look around:");
+    match tier {
+        Tier::Node => println!("  cargo run -q -p lab -- shell"),
+        // It has a user namespace too, which `lab shell` knows nothing of.
+        Tier::Control => {
+            println!("  nsenter --target $(cat {dir}/init) --user --preserve-credentials \\");
+            println!("    --net --mount --pid env PATH=$(cat {dir}/path) bash");
+        }
+    }
+    println!("  export KUBECONFIG={}", lab.kubeconfig().display());
+    println!("  kubectl --namespace demo get certificates --watch\n");
+    println!("`make lab-down` ends it.");
 }

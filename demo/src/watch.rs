@@ -11,25 +11,16 @@ use lab::Lab;
 use serde_json::Value;
 
 /// Kind and path of what is watched; of Pods, Services and the like only those of HTTP-01 solvers.
-const WATCHED: [(&str, &str); 6] = [
-    (
-        "Certificate",
-        "/apis/cert-manager.io/v1/namespaces/demo/certificates",
-    ),
-    (
-        "Challenge",
-        "/apis/acme.cert-manager.io/v1/namespaces/demo/challenges",
-    ),
-    ("Pod", "/api/v1/namespaces/demo/pods"),
-    ("Service", "/api/v1/namespaces/demo/services"),
+const WATCHED: [(&str, &str, &str); 5] = [
+    ("Certificate", "/apis/cert-manager.io/v1", "certificates"),
+    ("Pod", "/api/v1", "pods"),
+    ("Service", "/api/v1", "services"),
     (
         "EndpointSlice",
-        "/apis/discovery.k8s.io/v1/namespaces/demo/endpointslices",
+        "/apis/discovery.k8s.io/v1",
+        "endpointslices",
     ),
-    (
-        "Ingress",
-        "/apis/networking.k8s.io/v1/namespaces/demo/ingresses",
-    ),
+    ("Ingress", "/apis/networking.k8s.io/v1", "ingresses"),
 ];
 const SOLVERS: &str = "&labelSelector=acme.cert-manager.io/http01-solver%3Dtrue";
 
@@ -56,19 +47,13 @@ impl Watch {
             watchers: Vec::new(),
             events,
         };
-        for (kind, path) in WATCHED {
-            let selector = if path.contains("cert-manager.io") {
-                ""
-            } else {
-                SOLVERS
-            };
+        for (kind, api, plural) in WATCHED {
+            let selector = if kind == "Certificate" { "" } else { SOLVERS };
+            let path =
+                format!("{api}/namespaces/demo/{plural}?watch=1&timeoutSeconds=3600{selector}");
             let mut watcher = lab
                 .command("kubectl")
-                .args([
-                    "get",
-                    "--raw",
-                    &format!("{path}?watch=1&timeoutSeconds=3600{selector}"),
-                ])
+                .args(["get", "--raw", &path])
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
