@@ -513,10 +513,10 @@ fn a_ca_that_cannot_be_reached_is_asked_again() {
         )
     );
     edit(&mut seen, &json!({ "reason": "no route" }));
-    let again = absorb(&seen, outcome(Some(Duration::from_secs(60))), START);
+    let again = absorb(&seen, outcome(Some(Duration::from_mins(1))), START);
     assert_eq!(
         (again.actions, again.wake),
-        (vec![], Some(Duration::from_secs(60))),
+        (vec![], Some(Duration::from_mins(1))),
         "said once"
     );
     // It is forgotten when the CA answers again.
