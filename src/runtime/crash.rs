@@ -2,7 +2,8 @@
 //! or call to the CA. Without it, nothing of this is compiled in.
 //!
 //! `EVERLEAF_CRASH=N:STAGE` ends it at the N-th of them (counted from 1). `EVERLEAF_CRASH_LOG=FILE`
-//! gets a line for each, so that a test can find out how many there are.
+//! gets a line for each, so that a test can find out how many there are. Events, reads and the Lease
+//! do not count: nothing that is to be finished depends on them.
 
 /// Where in a write or call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +12,7 @@ pub enum Stage {
     Before,
     /// It has been carried out; nobody has seen the answer.
     Committed,
-    /// The answer has been used.
+    /// The answer has been used: its reconcile makes the next call, or has ended.
     After,
 }
 
@@ -25,10 +26,12 @@ pub use armed::point;
 
 #[cfg(feature = "crash-points")]
 mod armed {
+    use std::collections::HashMap;
     use std::io::Write;
     use std::sync::LazyLock;
 
     use parking_lot::Mutex;
+    use tokio::task::Id;
 
     use super::Stage;
 
@@ -36,6 +39,8 @@ mod armed {
         count: u64,
         at: Option<(u64, Stage)>,
         log: Option<std::fs::File>,
+        /// The number of each task's newest call. A task makes one after the other.
+        newest: HashMap<Option<Id>, u64>,
     }
 
     static ARMED: LazyLock<Mutex<Armed>> = LazyLock::new(|| {
@@ -44,7 +49,8 @@ mod armed {
             let stage = match stage {
                 "before" => Stage::Before,
                 "committed" => Stage::Committed,
-                _ => Stage::After,
+                "after" => Stage::After,
+                _ => return None,
             };
             Some((number.parse().ok()?, stage))
         });
@@ -55,24 +61,44 @@ mod armed {
                 .open(path)
                 .ok()
         });
-        Mutex::new(Armed { count: 0, at, log })
+        Mutex::new(Armed {
+            count: 0,
+            at,
+            log,
+            newest: HashMap::new(),
+        })
     });
 
-    /// A write or call reaches this stage.
+    /// A write or call of this task reaches this stage.
     pub fn point(stage: Stage, what: &str) {
+        let task = tokio::task::try_id();
         let mut armed = ARMED.lock();
-        if stage == Stage::Before {
-            armed.count += 1;
+        match stage {
+            Stage::Before => {
+                armed.reached(task, Stage::After);
+                armed.count += 1;
+                let number = armed.count;
+                armed.newest.insert(task, number);
+                if let Some(log) = &mut armed.log {
+                    // A test reads the file; a failed write shows as a missing line there.
+                    drop(writeln!(log, "{number} {what}"));
+                }
+                armed.reached(task, Stage::Before);
+            }
+            Stage::Committed => armed.reached(task, Stage::Committed),
+            Stage::After => {
+                armed.reached(task, Stage::After);
+                armed.newest.remove(&task);
+            }
         }
-        let number = armed.count;
-        if let Some(log) = &mut armed.log
-            && stage == Stage::Before
-        {
-            // A test reads the file; a failed write shows as a missing line there.
-            drop(writeln!(log, "{number} {what}"));
-        }
-        if armed.at == Some((number, stage)) {
-            std::process::abort();
+    }
+
+    impl Armed {
+        fn reached(&self, task: Option<Id>, stage: Stage) {
+            let number = self.newest.get(&task).copied();
+            if self.at.is_some() && self.at == number.map(|number| (number, stage)) {
+                std::process::abort();
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accounts::AccountsInUse;
 use super::clock::{monotonic, now};
+use super::crash::{Stage, point};
 use super::effects::{EffectError, Effects};
 use super::events::Events;
 use super::queue::{Done, Queue};
@@ -124,6 +125,7 @@ impl Driver {
             }
         };
         self.queue.done(key, &done, seen);
+        point(Stage::After, "");
     }
 
     fn failed(&self, key: &Key, failure: &Failure) -> Done {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, pin_mut};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
@@ -22,7 +22,7 @@ use super::queue::Queue;
 use crate::api::issuer::{ClusterIssuer, Issuer};
 use crate::api::{Certificate, CertificateRequest, Challenge, Order, labels};
 use crate::controllers::facts::{
-    Identity, IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, certificate,
+    Identity, IngressFact, IssuerFact, PodView, RequestFact, SecretFact, SolverFact, certificate,
     changed_at, digest,
 };
 use crate::controllers::key::Kind;
@@ -115,12 +115,15 @@ impl Informers {
         ));
         let solver = format!("{}={}", labels::HTTP01_SOLVER_LABEL, labels::TRUE);
         let solvers = all().labels(&solver);
-        run!(SolverPods, Pod, solvers.clone(), |o: Pod| Change::Pod(
-            SolverFact::of_pod(&o)
-        ));
-        run!(SolverServices, Service, solvers, |o: Service| {
-            Change::Service(SolverFact::of(&o.metadata))
+        run!(SolverPods, PodView, solvers.clone(), |o: PodView| {
+            Change::Pod(SolverFact::of_pod(&o))
         });
+        run!(
+            SolverServices,
+            PartialObjectMeta<Service>,
+            solvers,
+            |o: PartialObjectMeta<Service>| Change::Service(SolverFact::of(&o.metadata))
+        );
         self.start_cluster_wide(&mut tasks, client, namespace.is_none());
         tasks
     }

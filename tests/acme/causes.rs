@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::support::{Namespace, certificate};
+use crate::support::{Ca, Namespace, certificate};
 use crate::{SAID, TEMPORARY, TRAEFIK, cluster};
 
 #[test]
@@ -43,8 +43,10 @@ fn a_name_that_the_ca_refuses() -> Result<()> {
         "Next attempt at",
     ];
     namespace.says("site", &words, SAID)?;
-    let (_ca, directory) = cluster.second_ca()?;
-    namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &directory))?;
+    let liberal = Ca::start(&cluster.lab, &[], |config| {
+        config.replace("blocked.example.com", "blocked.invalid")
+    })?;
+    namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &liberal.directory))?;
     recovers(&namespace)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::support::{Namespace, certificate};
-use crate::{FLAGS, SAID, TEMPORARY, cluster};
+use crate::{FLAGS, SAID, TEMPORARY, TRAEFIK, cluster};
 
 const GONE: Duration = Duration::from_mins(1);
 
@@ -121,4 +121,23 @@ fn a_namespace_while_the_operator_is_down() -> Result<()> {
     };
     let namespace = cluster.alone("delete-namespace-down")?;
     namespace_deleted(&namespace, "delete-namespace-down.example.com", true)
+}
+
+#[test]
+fn a_certificate_that_returns_at_once() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("delete-return")?;
+    in_the_middle(&namespace, "delete-return.example.com")?;
+    delete(&namespace, &["certificate/site"], false)?;
+    namespace.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
+    namespace.apply(&certificate(
+        "site",
+        "pebble",
+        "delete-return.example.com",
+        "",
+    ))?;
+    namespace.ready("site", SAID)?;
+    namespace.none_left(&TEMPORARY, GONE)
 }

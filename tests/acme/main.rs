@@ -12,6 +12,10 @@ mod support;
 
 mod causes;
 mod deletion;
+mod layout;
+mod renewal;
+mod robustness;
+mod solvers;
 
 use std::sync::OnceLock;
 use std::time::Duration;

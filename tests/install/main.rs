@@ -102,14 +102,12 @@ fn by_helm() -> Result<()> {
         &format!("{upgrade} replicaCount=2,global.logLevel=4,logFormat=json"),
     )?;
     rolled_out(lab)?;
-    assert_eq!(operator_pods(&cluster)?.len(), 2);
+    pods(&cluster, 2)?;
     namespace.ready("try", DEADLINE)?;
     assert_eq!(issuance(&namespace)?, issued, "not issued again");
 
     helm(lab, "uninstall everleaf --namespace everleaf --wait")?;
-    lab.wait(DEADLINE, "the operator's end", || {
-        Ok(operator_pods(&cluster)?.is_empty().then_some(()))
-    })?;
+    pods(&cluster, 0)?;
     assert_eq!(crds(&cluster)?.len(), CRDS, "the CRDs stay");
     assert_eq!(
         issuance(&namespace)?,
@@ -132,6 +130,14 @@ fn by_helm() -> Result<()> {
     namespace.until(DEADLINE, "secret", "try-tls", "made again", |_| true)?;
     namespace.ready("try", DEADLINE)?;
     Ok(())
+}
+
+/// Wait until the operator has so many Pods, those that are ending included.
+fn pods(cluster: &Cluster, count: usize) -> Result<()> {
+    let what = format!("{count} Pods of the operator");
+    cluster.lab.wait(DEADLINE, &what, || {
+        Ok((operator_pods(cluster)?.len() == count).then_some(()))
+    })
 }
 
 /// What tells one issuance from another: revision and end.

@@ -1,5 +1,9 @@
 //! A lab with the CRDs and the operator in it. One a test binary: tests take a namespace each.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of it"
+)]
 #![allow(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
@@ -10,10 +14,12 @@
 )]
 
 mod api;
+mod audit;
+mod ca;
 pub mod install;
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -22,6 +28,9 @@ use lab::{Lab, Options, Process, Tier};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::Value;
 
+pub use audit::requests;
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
+pub use ca::Ca;
 pub use watch::Watch;
 
 /// Long enough for a loaded machine; a test that waits this long has failed.
@@ -152,15 +161,6 @@ impl Cluster {
         self.namespace_in_turn(name, Turn::Alone(self.turn.write()))
     }
 
-    /// A namespace that is there already.
-    pub fn existing(&self, name: &str) -> Namespace<'_> {
-        Namespace {
-            cluster: self,
-            name: name.to_owned(),
-            _turn: Turn::Together(self.turn.read_recursive()),
-        }
-    }
-
     fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {
         self.lab.kubectl(&["create", "namespace", name])?;
         Ok(Namespace {
@@ -170,28 +170,35 @@ impl Cluster {
         })
     }
 
-    /// Another ACME CA, which refuses no name, at ports 14001 and 15001; its directory.
-    pub fn second_ca(&self) -> Result<(Process, String)> {
-        let etc = self.lab.dir().join("etc");
-        let config = std::fs::read_to_string(etc.join("pebble.json"))?
-            .replace(":14000", ":14001")
-            .replace(":15000", ":15001")
-            .replace("blocked.example.com", "blocked.invalid");
-        let file = etc.join("second-pebble.json");
-        std::fs::write(&file, config)?;
-        let mut command = self.lab.command("pebble");
-        command
-            .arg("-config")
-            .arg(&file)
-            .arg("-dnsserver")
-            .arg(format!("{}:53", lab::ADDRESS))
-            .env("PEBBLE_VA_NOSLEEP", "1");
-        let process = self.lab.spawn("second-pebble", command)?;
-        let directory = self.lab.acme_directory().replace(":14000", ":14001");
-        self.lab.wait(DEADLINE, "the second CA", || {
-            self.lab.get(&directory).map(Some)
-        })?;
-        Ok((process, directory))
+    /// Wait until the operator has asked the API server for nothing but its watches and its Lease for
+    /// three seconds.
+    pub fn quiet(&self) -> Result<()> {
+        let end = Instant::now() + DEADLINE;
+        let busy = || -> Result<usize> {
+            let all = requests(&self.lab)?;
+            Ok(all
+                .iter()
+                .filter(|r| r.verb != "watch" && r.resource != "leases")
+                .count())
+        };
+        let (mut count, mut since) = (busy()?, Instant::now());
+        while since.elapsed() < Duration::from_secs(3) {
+            if Instant::now() > end {
+                bail!("the operator does not come to rest");
+            }
+            std::thread::sleep(POLL);
+            let now = busy()?;
+            if now != count {
+                (count, since) = (now, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// The operator's metrics.
+    pub fn metrics(&self) -> Result<String> {
+        self.lab
+            .get(&format!("http://{}:9402/metrics", lab::ADDRESS))
     }
 
     /// Change a zone of the lab that takes updates; `change` is a line as nsupdate reads it.
@@ -204,6 +211,29 @@ impl Cluster {
             .arg(format!("hmac-sha256:lab:{}", lab::TSIG_SECRET))
             .arg(&file);
         lab::output(&mut nsupdate)?;
+        Ok(())
+    }
+
+    /// Run openssl on `input`.
+    pub fn openssl(&self, arguments: &[&str], input: &[u8]) -> Result<String> {
+        let file = self.lab.dir().join(format!("openssl-{}", unique()));
+        std::fs::write(&file, input)?;
+        let mut openssl = self.lab.command("openssl");
+        openssl.args(arguments).arg("-in").arg(&file);
+        let said = lab::output(&mut openssl)?;
+        std::fs::remove_file(file)?;
+        Ok(said)
+    }
+
+    /// Check that key and certificate of a Secret belong together.
+    pub fn is_pair(&self, secret: &Value) -> Result<()> {
+        let key = self.openssl(&["pkey", "-pubout"], &entry(secret, "tls.key")?)?;
+        let certificate =
+            self.openssl(&["x509", "-noout", "-pubkey"], &entry(secret, "tls.crt")?)?;
+        if key != certificate {
+            let name = &secret["metadata"]["name"];
+            bail!("Secret {name}: the key is not the certificate's");
+        }
         Ok(())
     }
 
@@ -326,6 +356,29 @@ impl Namespace<'_> {
         }
     }
 
+    /// Wait until the objects of a kind satisfy `holds`.
+    pub fn until_list(
+        &self,
+        kind: &str,
+        what: &str,
+        holds: impl Fn(&[Value]) -> bool,
+    ) -> Result<Vec<Value>> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let all = self.list(kind)?;
+            if holds(&all) {
+                return Ok(all);
+            }
+            if Instant::now() > end {
+                bail!(
+                    "{kind} in {}: no {what} after {DEADLINE:?}: {all:?}",
+                    self.name
+                );
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// Wait until a Certificate is Ready for its current generation and nothing is under way.
     pub fn ready(&self, name: &str, deadline: Duration) -> Result<Value> {
         self.until(deadline, "certificate", name, "Ready", is_ready)
@@ -375,37 +428,30 @@ impl Namespace<'_> {
     }
 
     /// One entry of a Secret, decoded.
-    pub fn secret_entry(&self, name: &str, entry: &str) -> Result<Vec<u8>> {
-        use base64::Engine as _;
-        let secret = self.get("secret", name)?;
-        let text = secret["data"][entry]
-            .as_str()
-            .with_context(|| format!("no {entry} in Secret {name}"))?;
-        Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
+    pub fn secret_entry(&self, name: &str, part: &str) -> Result<Vec<u8>> {
+        entry(&self.get("secret", name)?, part)
     }
 
-    /// Check with openssl that key and certificate of a Secret belong together.
+    /// Check that key and certificate of a Secret belong together.
     pub fn pair_matches(&self, secret: &str) -> Result<()> {
-        let directory = self.cluster.lab.dir();
-        let key = directory.join(format!("{}-{secret}.key", self.name));
-        let certificate = directory.join(format!("{}-{secret}.crt", self.name));
-        std::fs::write(&key, self.secret_entry(secret, "tls.key")?)?;
-        std::fs::write(&certificate, self.secret_entry(secret, "tls.crt")?)?;
-        let public = |command: &[&str], file: &Path| -> Result<String> {
-            let mut openssl = self.cluster.lab.command("openssl");
-            openssl.args(command).arg("-in").arg(file);
-            lab::output(&mut openssl)
-        };
-        let of_key = public(&["pkey", "-pubout"], &key)?;
-        let of_certificate = public(&["x509", "-noout", "-pubkey"], &certificate)?;
-        if of_key != of_certificate {
-            bail!(
-                "Secret {}/{secret}: the key is not the certificate's",
-                self.name
-            );
-        }
-        Ok(())
+        self.cluster.is_pair(&self.get("secret", secret)?)
     }
+
+    /// What openssl says about a certificate of this namespace, with these options of `openssl x509`.
+    pub fn x509(&self, secret: &str, options: &[&str]) -> Result<String> {
+        let certificate = self.secret_entry(secret, "tls.crt")?;
+        self.cluster
+            .openssl(&[&["x509", "-noout"], options].concat(), &certificate)
+    }
+}
+
+/// One entry of a Secret, decoded.
+pub fn entry(secret: &Value, name: &str) -> Result<Vec<u8>> {
+    use base64::Engine as _;
+    let text = secret["data"][name]
+        .as_str()
+        .with_context(|| format!("no {name} in Secret {}", secret["metadata"]["name"]))?;
+    Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
 }
 
 /// The Ready condition; null without one.

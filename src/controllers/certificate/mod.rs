@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 pub use observe::observe;
 pub use plan::{absorb, plan};
-pub use secret::SecretData;
+pub use secret::{SecretData, details};
 
 use super::facts::{KeyFact, RequestFact, SecretFact};
 use crate::api::meta::Condition;

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::request::owner;
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, labels};
-use crate::controllers::facts::{SecretFact, digest};
+use crate::controllers::facts::{SecretFact, digest, is_template_annotation, is_template_label};
 use crate::pki::ParsedCertificate;
 
 /// What goes into the target Secret.
@@ -72,7 +72,7 @@ fn issuer_annotations(issuer: &IssuerReference) -> [(String, String); 3] {
 
 /// Annotations that describe the certificate. The first four are always there, the others only when
 /// there is something to say.
-fn details(leaf: &ParsedCertificate) -> BTreeMap<String, String> {
+pub fn details(leaf: &ParsedCertificate) -> BTreeMap<String, String> {
     let sans = leaf.sans();
     let subject = leaf.subject().to_subject();
     let texts =
@@ -169,24 +169,36 @@ pub fn next_key(certificate: &Certificate, name: &str, pem: &[u8]) -> Secret {
     }
 }
 
-/// Whether the labels and annotations that the Certificate asks for are still on its Secret.
-pub fn metadata_is_intact(certificate: &Certificate, secret: &SecretFact) -> bool {
+/// Whether the labels, annotations and owner that the Certificate asks for are on its Secret, and none
+/// that it does not ask for any more (contract §4.5). What others put there is theirs.
+pub fn metadata_is_intact(certificate: &Certificate, secret: &SecretFact, owned: bool) -> bool {
     let template = certificate.spec.secret_template.as_ref();
-    let annotations = template
-        .and_then(|t| t.annotations.as_ref())
-        .into_iter()
-        .flatten();
-    let template_labels = template
-        .and_then(|t| t.labels.as_ref())
+    let annotations = template.and_then(|t| t.annotations.as_ref());
+    let annotations = annotations.into_iter().flatten();
+    let annotations = annotations
+        .filter(|(k, _)| is_template_annotation(k))
+        .map(|(k, v)| (k.clone(), v));
+    let tags = template.and_then(|t| t.labels.as_ref());
+    let tags = tags
         .into_iter()
         .flatten()
-        .filter(|(k, _)| *k != labels::FAO_LABEL);
-    let fao = (labels::FAO_LABEL.to_owned(), "true".to_owned());
-    let has = |key: &str, value: &String| secret.metadata.get(key) == Some(&digest(value));
-    annotations
-        .filter(|(k, _)| !k.starts_with("cert-manager.io/"))
-        .all(|(k, v)| has(k, v))
-        && template_labels
-            .chain(std::iter::once((&fao.0, &fao.1)))
-            .all(|(k, v)| has(&format!("label {k}"), v))
+        .filter(|(k, _)| is_template_label(k))
+        .map(|(k, v)| (format!("label {k}"), v));
+    let wanted: BTreeMap<String, &String> = annotations.chain(tags).collect();
+    let has = |key: &str, value: &str| secret.metadata.get(key) == Some(&digest(&value));
+    let is_owner = secret.owner.as_ref().map(|(uid, _)| uid) == certificate.metadata.uid.as_ref();
+    has(&format!("label {}", labels::FAO_LABEL), "true")
+        && secret.described
+        && secret.certificate_name.is_some()
+        && wanted.iter().all(|(k, v)| has(k, v))
+        && secret
+            .applied
+            .template
+            .iter()
+            .all(|k| wanted.contains_key(k))
+        && if owned {
+            is_owner
+        } else {
+            !secret.applied.owner
+        }
 }

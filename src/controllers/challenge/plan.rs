@@ -101,9 +101,11 @@ fn live(
         }
     };
     if !missing.is_empty() {
-        // Their arrival in the informers wakes this Challenge.
+        // Held until the informers show them. Not all of them wake it by themselves: the Direct mode's
+        // are nobody's, and an edited Ingress is a user's.
         return Plan {
             actions: missing,
+            wake: Some(Duration::ZERO),
             ..Plan::idle()
         };
     }

@@ -1,13 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::SolverFact;
+use super::{PodView, SolverFact};
 
 #[allow(clippy::needless_pass_by_value, reason = "it is called with literals")]
 fn problem(status: Value) -> Option<String> {
-    let pod: Pod = serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap();
+    let pod: PodView = serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap();
     SolverFact::of_pod(&pod).problem
 }
 

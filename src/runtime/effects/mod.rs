@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{Event, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -253,10 +253,14 @@ impl Effects {
                 let existing = Request::new(&path)
                     .get(name, &kube::api::GetParams::default())
                     .map_err(|e| bug(&what, &e))?;
-                let reply = self.send(&what, existing).await?;
+                let reply = self.exchange(&what, existing).await?;
                 match owner(meta, &reply.metadata) {
                     Owner::Same => Ok(seen(informer, &reply)),
-                    Owner::Former => Err(EffectError::Stale { what }),
+                    Owner::Former => {
+                        self.delete_at(&path, name, &reply.metadata.uid, None)
+                            .await?;
+                        Err(EffectError::Stale { what })
+                    }
                     Owner::Other => Err(EffectError::Foreign { what }),
                 }
             }
@@ -325,29 +329,44 @@ impl Effects {
             return Ok(vec![]);
         }
         let (path, informer) = target_place(target, &id.namespace);
-        let what = format!("delete {target:?} {}/{}", id.namespace, id.name);
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(id.uid.clone()),
-                resource_version: None,
-            }),
-            // A solver Pod has nothing to finish.
-            grace_period_seconds: (target == Target::Pod).then_some(0),
-            ..DeleteParams::background()
-        };
-        let request = Request::new(&path)
-            .delete(&id.name, &params)
-            .map_err(|e| bug(&what, &e))?;
-        let seen = match self.send(&what, request).await {
-            Ok(reply) => seen(Some(informer), &reply),
-            Err(EffectError::Stale { .. }) => vec![],
-            Err(error) => return Err(error),
+        // A solver Pod has nothing to finish.
+        let grace = (target == Target::Pod).then_some(0);
+        let seen = match self.delete_at(&path, &id.name, &id.uid, grace).await? {
+            Some(reply) => seen(Some(informer), &reply),
+            None => vec![],
         };
         let now = monotonic();
         let mut deleted = self.deleted.lock();
         deleted.retain(|_, at| now.duration_since(*at) < MOMENT);
         deleted.insert(id.uid.clone(), now);
         Ok(seen)
+    }
+
+    /// Delete the object of this uid; `None` when it is gone, or another has its name.
+    async fn delete_at(
+        &self,
+        path: &str,
+        name: &str,
+        uid: &str,
+        grace: Option<u32>,
+    ) -> Result<Option<Reply>, EffectError> {
+        let what = format!("delete {path}/{name}");
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            }),
+            grace_period_seconds: grace,
+            ..DeleteParams::background()
+        };
+        let request = Request::new(path)
+            .delete(name, &params)
+            .map_err(|e| bug(&what, &e))?;
+        match self.send(&what, request).await {
+            Ok(reply) => Ok(Some(reply)),
+            Err(EffectError::Stale { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn delete_direct(&self, namespace: &str) -> Result<Vec<Seen>, EffectError> {
@@ -374,17 +393,33 @@ impl Effects {
     }
 
     /// Post an event; the caller does not wait for more than the write.
-    pub async fn post_event(
-        &self,
-        event: &k8s_openapi::api::core::v1::Event,
-    ) -> Result<(), EffectError> {
+    pub async fn post_event(&self, event: &Event) -> Result<(), EffectError> {
         let component = event.source.as_ref().and_then(|s| s.component.as_deref());
-        self.post(event, None, component.unwrap_or("everleaf"), false)
-            .await
-            .map(|_| ())
+        let params = PostParams {
+            field_manager: Some(component.unwrap_or("everleaf").into()),
+            ..PostParams::default()
+        };
+        let what = "create Event";
+        let body = serde_json::to_vec(&typed(event)).map_err(|e| bug(what, &e))?;
+        let request = Request::new(Event::url_path(&(), event.metadata.namespace.as_deref()))
+            .create(&params, body)
+            .map_err(|e| bug(what, &e))?;
+        self.exchange(what, request).await.map(drop)
     }
 
+    /// A write that others build on.
     async fn send(
+        &self,
+        what: &str,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<Reply, EffectError> {
+        point(Stage::Before, what);
+        let answer = self.exchange(what, request).await;
+        point(Stage::Committed, what);
+        answer
+    }
+
+    async fn exchange(
         &self,
         what: &str,
         mut request: http::Request<Vec<u8>>,
@@ -393,9 +428,7 @@ impl Effects {
             .headers_mut()
             .insert(http::header::ACCEPT, http::HeaderValue::from_static(ACCEPT));
         let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
-        point(Stage::Before, what);
         let answer = tokio::time::timeout(DEADLINE, self.client.request::<Reply>(request)).await;
-        point(Stage::Committed, what);
         self.count(&verb, &path, &answer);
         let what = || what.to_owned();
         match answer {

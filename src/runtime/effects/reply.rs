@@ -18,6 +18,8 @@ pub(super) struct Reply {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ReplyMeta {
     #[serde(default)]
+    pub(super) uid: String,
+    #[serde(default)]
     pub(super) resource_version: String,
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
@@ -30,7 +32,8 @@ pub(super) struct ReplyMeta {
 pub(super) enum Owner {
     /// It is the one that was to be made.
     Same,
-    /// Its owner was replaced by one of the same name; the garbage collector takes it away.
+    /// Its owner was replaced by one of the same name: the garbage collector would take it away, but
+    /// may need half a minute.
     Former,
     /// Somebody else's.
     Other,

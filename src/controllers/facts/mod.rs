@@ -1,20 +1,26 @@
 //! What the informers keep of each object: enough to decide that there is nothing to do, without a
 //! request and without a private key in memory.
 
+mod applied;
+mod pod;
+
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::ingress::ownership;
-use super::matching::{Compared, request_fields};
-use super::status::find;
+pub use applied::{Applied, is_template_annotation, is_template_label};
+pub use pod::PodView;
+
 use crate::api::meta::{Condition, IssuerReference};
 use crate::api::{Certificate, CertificateRequest, IssuerSpec, IssuerStatus, labels};
+use crate::controllers::ingress::ownership;
+use crate::controllers::matching::{Compared, request_fields};
+use crate::controllers::status::find;
 use crate::pki::{KeyAlgorithm, PrivateKey, parse_chain};
 
 /// Identity and version of an object.
@@ -190,6 +196,11 @@ pub struct SecretFact {
     pub certificate: Option<Result<LeafFact, String>>,
     /// Digest of each label and annotation, to notice that ours were edited.
     pub metadata: BTreeMap<String, u64>,
+    /// Whether the annotations that describe the certificate do so.
+    pub described: bool,
+    /// What this operator wrote beside the contract's own labels and annotations: labels and
+    /// annotations of a template, as in `metadata`, and perhaps an owner.
+    pub applied: Applied,
 }
 
 /// What is known of a private key.
@@ -234,7 +245,7 @@ impl LeafFact {
             not_before: leaf.not_before(),
             not_after: leaf.not_after(),
             public: digest(&leaf.public_key_der()),
-            names: super::matching::leaf_names(leaf),
+            names: crate::controllers::matching::leaf_names(leaf),
         })
     }
 }
@@ -280,6 +291,8 @@ impl SecretFact {
             metadata: pairs
                 .chain(annotations.map(|(k, v)| (k.clone(), digest(v))))
                 .collect(),
+            described: data("tls.crt").is_none_or(|pem| applied::is_described(pem, meta)),
+            applied: Applied::of(meta),
         }
     }
 }
@@ -382,33 +395,12 @@ impl SolverFact {
     }
 
     /// Reduce a Pod.
-    pub fn of_pod(pod: &Pod) -> Self {
+    pub fn of_pod(pod: &PodView) -> Self {
         Self {
-            problem: pod_problem(pod),
+            problem: pod.problem(),
             ..Self::of(&pod.metadata)
         }
     }
-}
-
-/// A Pod that runs may still not answer; that is the self-check's to say.
-fn pod_problem(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let phase = status
-        .phase
-        .as_deref()
-        .filter(|phase| *phase != "Running")?;
-    let mut conditions = status.conditions.iter().flatten();
-    if let Some(unscheduled) = conditions.find(|c| c.type_ == "PodScheduled" && c.status == "False")
-    {
-        let message = unscheduled.message.as_deref().unwrap_or_default();
-        return Some(format!("cannot be scheduled: {message}"));
-    }
-    let mut containers = status.container_statuses.iter().flatten();
-    let waiting = containers.find_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
-    Some(waiting.map_or_else(
-        || format!("is {phase}"),
-        |reason| format!("is waiting: {reason}"),
-    ))
 }
 
 /// Drop what nobody reads: managed fields (most of an object's memory) and kubectl's copy of it.

@@ -1,0 +1,272 @@
+//! An issuance under way: the request, its answer, and the write of the target Secret.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{ISSUING, REQUESTS, Step};
+use crate::api::meta::IssuerReference;
+use crate::controllers::action::{Action, Event, Object, SecretObject, Target};
+use crate::controllers::certificate::policy::{self};
+use crate::controllers::certificate::renewal::renewal_time;
+use crate::controllers::certificate::request::{Wanted, certificate_request};
+use crate::controllers::certificate::secret::{SecretData, next_key, target};
+use crate::controllers::certificate::{Effect, IssuerState, PATIENCE};
+use crate::controllers::facts::{KeyFact, RequestFact};
+use crate::controllers::status::{condition, find, remove_condition, seconds};
+use crate::pki::parse_chain;
+
+impl Step<'_> {
+    /// Issuing: private key, then request, then its answer.
+    pub(super) fn proceed(&mut self, wanted: &Wanted) {
+        let due = policy::readiness(self.o, self.now);
+        self.ready(due.as_ref(), None);
+        self.settle_times();
+        self.forget_strays();
+        let Some(request) = self.next_request().cloned() else {
+            return self.prepare(wanted);
+        };
+        let stored = self.stored_key().map(|s| s.id.name.to_string());
+        if stored.is_some() {
+            self.discard_keys(stored.as_deref());
+        }
+        let key = self.current_key();
+        if self.is_useless(&request, key.as_ref()) {
+            self.after.push(Action::Delete(
+                Target::CertificateRequest,
+                request.id.clone(),
+            ));
+            return;
+        }
+        if let Some(refusal) = request.denied.as_ref().or(request.invalid.as_ref()) {
+            return self.fail(
+                refusal.reason.as_deref().unwrap_or("Failed"),
+                refusal.message.as_deref(),
+            );
+        }
+        match request.ready_reason() {
+            "Failed" | "Denied" => {
+                let ready = request.ready.as_ref();
+                let reason = ready.and_then(|c| c.reason.as_deref()).unwrap_or("Failed");
+                self.fail(reason, ready.and_then(|c| c.message.as_deref()));
+            }
+            "Issued" => self.answer(&request, wanted),
+            _ if !request.approved || self.o.issuer == IssuerState::External => {
+                let since = self.now.duration_since(request.id.created);
+                if since < PATIENCE {
+                    self.plan
+                        .sooner(Duration::try_from(PATIENCE - since).unwrap_or_default());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A request of another spec, another key, or an earlier failure.
+    pub(super) fn is_useless(&self, request: &RequestFact, key: Option<&KeyFact>) -> bool {
+        let Ok(compared) = &request.compared else {
+            return true;
+        };
+        let known = key.is_some_and(|k| k.public == compared.public);
+        // The key of a failed or denied request may be gone already: its answer still counts.
+        let refused =
+            request.denied.is_some() || (request.is_final() && request.ready_reason() != "Issued");
+        if !policy::request_differences(self.o, request).is_empty() || !(known || refused) {
+            return true;
+        }
+        let since = find(&self.conditions, "Issuing").and_then(|c| c.last_transition_time.as_ref());
+        // Not every answer that is of no use comes with a failure time. A refusal has the time of its
+        // condition; what this Certificate found fault with, the time when it counted that.
+        let refusal = request.denied.as_ref().or(request.invalid.as_ref());
+        let refused = refusal.and_then(|c| c.last_transition_time.as_ref().map(|t| t.0));
+        let counted = self.o.status().last_failure_time.as_ref().map(|t| t.0);
+        let counted = counted.filter(|counted| request.id.created <= *counted);
+        let failed = request.failure_time.or(refused).or(counted);
+        matches!((failed, since), (Some(failed), Some(since)) if failed < since.0)
+    }
+
+    /// The key is there: store it, if an outside CA will be asked, and create the request.
+    pub(super) fn request(&mut self, csr: &str, key: Option<&[u8]>) {
+        let revision = self.o.next_revision();
+        let name = self.key_name();
+        let certificate = &self.o.certificate;
+        if let Some(key) = key {
+            let secret = next_key(certificate, &name, key);
+            self.after
+                .push(Action::Ensure(Box::new(Object::Secret(SecretObject(
+                    secret,
+                )))));
+        }
+        let prefixes = &self.settings.copied_annotation_prefixes;
+        let request = certificate_request(certificate, revision, &name, csr, prefixes);
+        if self.settings.verbose_events {
+            let created = request.metadata.name.clone().unwrap_or_default();
+            let message = format!("Created new CertificateRequest resource \"{created}\"");
+            self.plan
+                .events
+                .push(Event::normal(REQUESTS, "Requested", message));
+        }
+        self.after
+            .push(Action::Ensure(Box::new(Object::CertificateRequest(
+                request,
+            ))));
+    }
+
+    /// The request is answered: check the certificate, then fetch the private key.
+    pub(super) fn answer(&mut self, request: &RequestFact, wanted: &Wanted) {
+        let Some(body) = &request.body else {
+            // The answer was dropped from memory although nobody used it: read it again.
+            return;
+        };
+        let chain = body.status.as_ref().and_then(|s| s.certificate.as_ref());
+        let problem = match chain.map(|c| parse_chain(&c.0)) {
+            None => Some("the issuer returned no certificate".to_owned()),
+            Some(Err(e)) => Some(format!(
+                "the issuer returned a certificate that cannot be read: {e}"
+            )),
+            Some(Ok(chain)) => chain.first().and_then(|leaf| {
+                let public = crate::controllers::facts::digest(&leaf.public_key_der());
+                let asked = request.compared.as_ref().map(|c| c.public);
+                if asked != Ok(public) {
+                    Some("the issuer returned a certificate for another public key".to_owned())
+                } else if leaf.not_after() <= self.now {
+                    Some(format!(
+                        "the issuer returned a certificate that expired at {}",
+                        leaf.not_after()
+                    ))
+                } else {
+                    None
+                }
+            }),
+        };
+        if let Some(problem) = problem {
+            return self.fail("InvalidCertificate", Some(&problem));
+        }
+        let Ok(asked) = &request.compared else { return };
+        self.plan.effect = Some(Effect::LoadKey {
+            name: self.key_name(),
+            encoding: wanted.encoding,
+            public: asked.public,
+        });
+    }
+
+    /// Write the target Secret in one piece, then the status, then clean up.
+    pub(super) fn issue(&mut self, key: &[u8]) {
+        let Some(request) = self.next_request().cloned() else {
+            return;
+        };
+        let Some(status) = request.body.as_ref().and_then(|b| b.status.as_ref()) else {
+            return;
+        };
+        let certificate = status
+            .certificate
+            .as_ref()
+            .map(|c| c.0.clone())
+            .unwrap_or_default();
+        let Ok(chain) = parse_chain(&certificate) else {
+            return;
+        };
+        let Some(leaf) = chain.first() else { return };
+        let data = SecretData {
+            key: key.to_vec(),
+            certificate,
+            ca: status
+                .ca
+                .as_ref()
+                .map(|ca| ca.0.clone())
+                .filter(|ca| !ca.is_empty()),
+        };
+        self.apply(Some(&request.issuer), leaf, data);
+        let generation = self.o.certificate.metadata.generation;
+        let message = "Certificate is up to date and has not expired";
+        self.set(condition("Ready", true, "Ready", message, generation));
+        remove_condition(&mut self.conditions, "Issuing");
+        self.put("revision", json!(self.o.next_revision()));
+        self.put("notBefore", json!(seconds(leaf.not_before())));
+        self.put("notAfter", json!(seconds(leaf.not_after())));
+        let due = renewal_time(
+            &self.o.certificate.spec,
+            leaf.not_before(),
+            leaf.not_after(),
+        );
+        self.put(
+            "renewalTime",
+            due.map_or(Value::Null, |t| json!(seconds(t))),
+        );
+        self.clear([
+            "lastFailureTime",
+            "failedIssuanceAttempts",
+            "nextPrivateKeySecretName",
+        ]);
+        self.discard_keys(None);
+        let message = "The certificate has been successfully issued";
+        self.plan
+            .events
+            .push(Event::normal(ISSUING, "Issuing", message));
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        issuer: Option<&IssuerReference>,
+        leaf: &crate::pki::ParsedCertificate,
+        data: SecretData,
+    ) {
+        let kind = self.o.secret.as_ref().map(|s| s.kind.as_str());
+        let owned = self.settings.enable_certificate_owner_ref;
+        let secret = target(&self.o.certificate, issuer, leaf, data, kind, owned);
+        self.plan
+            .actions
+            .push(Action::ApplySecret(Box::new(SecretObject(secret))));
+    }
+
+    /// The Secret lost labels or annotations that the Certificate asks for: put them back.
+    pub(super) fn repair(&mut self, data: SecretData) {
+        let Ok(chain) = parse_chain(&data.certificate) else {
+            return;
+        };
+        let Some(leaf) = chain.first() else { return };
+        if data.key.is_empty() {
+            // It vanished since: a Secret without its key is a matter of the trigger chain.
+            return;
+        }
+        let found = self.o.secret.as_ref().map(|s| s.issuer.clone());
+        let [name, kind, group] = found.unwrap_or_default();
+        // A pair that a user brought says no issuer, and must not name an empty one.
+        let issuer = name.map(|name| IssuerReference { group, kind, name });
+        self.apply(issuer.as_ref(), leaf, data);
+    }
+
+    /// The private key of the request is nowhere: the request is of no use.
+    pub(super) fn start_over(&mut self) {
+        if let Some(request) = self.next_request() {
+            self.after.push(Action::Delete(
+                Target::CertificateRequest,
+                request.id.clone(),
+            ));
+        }
+    }
+
+    /// The library refuses what the check of the spec has let through.
+    pub(super) fn unbuildable(&mut self, problem: &str) {
+        let message = format!("Failed to build the certificate request: {problem}");
+        self.fail("RequestFailed", Some(&message));
+    }
+
+    pub(super) fn fail(&mut self, reason: &str, message: Option<&str>) {
+        let attempts = self.o.status().failed_issuance_attempts.unwrap_or_default();
+        let attempts = attempts.saturating_add(1);
+        let message = message.unwrap_or_default();
+        let message = format!(
+            "The certificate request has failed to complete and will be retried: {message}"
+        );
+        let generation = self.o.certificate.metadata.generation;
+        self.plan
+            .events
+            .push(Event::warning(ISSUING, reason, &message));
+        self.set(condition("Issuing", false, reason, message, generation));
+        self.put("lastFailureTime", json!(seconds(self.now)));
+        self.put("failedIssuanceAttempts", json!(attempts));
+        self.clear(["nextPrivateKeySecretName"]);
+        self.discard_keys(None);
+    }
+}

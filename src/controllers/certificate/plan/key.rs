@@ -1,0 +1,126 @@
+//! The next private key (contract §4.3): which one, and whether there has to be a new one.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{KEYS, Step};
+use crate::controllers::action::Event;
+use crate::controllers::certificate::policy::{self, Violation};
+use crate::controllers::certificate::request::{Wanted, key_secret_name};
+use crate::controllers::certificate::{Effect, IssuerState, KeySource};
+use crate::controllers::facts::{KeyFact, SecretFact};
+
+impl Step<'_> {
+    /// The private key of the issuance under way.
+    pub(super) fn current_key(&self) -> Option<KeyFact> {
+        let stored = self
+            .stored_key()
+            .and_then(|s| s.key.as_ref()?.as_ref().ok());
+        stored.copied().or(self.o.staged)
+    }
+
+    /// The next private key that counts: of those that fit, the one that the status names, else the
+    /// first (contract §4.3).
+    pub(super) fn stored_key(&self) -> Option<&Arc<SecretFact>> {
+        let named = self.o.status().next_private_key_secret_name.as_deref();
+        let fits = |s: &&Arc<SecretFact>| {
+            let key = s.key.as_ref().and_then(|k| k.as_ref().ok());
+            key.is_some_and(|k| policy::key_differences(self.o, k).is_empty())
+        };
+        let fitting = || self.o.next_keys.iter().filter(fits);
+        let is_named = |s: &&Arc<SecretFact>| Some(s.id.name.as_ref()) == named;
+        fitting().find(is_named).or_else(|| fitting().next())
+    }
+
+    /// Make the private key, or take the one that is there, and build the CSR.
+    pub(super) fn prepare(&mut self, wanted: &Wanted) {
+        let source = match self.key_source(wanted) {
+            Ok(source) => source,
+            Err(problem) => {
+                let why = Violation {
+                    reason: "CannotRegenerateKey",
+                    message: problem.clone(),
+                };
+                self.plan
+                    .events
+                    .push(Event::warning(KEYS, "CannotRegenerateKey", problem));
+                self.ready(Some(&why), None);
+                return;
+            }
+        };
+        let durable = !matches!(self.o.issuer, IssuerState::Ready { in_process: true });
+        let name = self.key_name();
+        if durable && self.o.status().next_private_key_secret_name.as_deref() != Some(name.as_str())
+        {
+            self.put("nextPrivateKeySecretName", json!(name));
+        }
+        if matches!(source, KeySource::Target(_)) {
+            let secret = &self.o.certificate.spec.secret_name;
+            let message =
+                format!("Reusing private key stored in existing Secret resource \"{secret}\"");
+            self.plan
+                .events
+                .push(Event::normal(KEYS, "Reused", message));
+        }
+        self.plan.effect = Some(Effect::Prepare {
+            source,
+            durable,
+            key_secret: name,
+            params: Box::new(wanted.params.clone()),
+        });
+    }
+
+    pub(super) fn key_name(&self) -> String {
+        let stored = self.stored_key().map(|s| s.id.name.to_string());
+        stored.unwrap_or_else(|| key_secret_name(&self.o.certificate, self.o.next_revision()))
+    }
+
+    /// Contract §4.3: an existing next key that fits, the target's key with rotation policy Never, else
+    /// a new one. An error says why the policy forbids a new one.
+    pub(super) fn key_source(&mut self, wanted: &Wanted) -> Result<KeySource, String> {
+        let stored = self.stored_key().map(|s| s.id.name.to_string());
+        self.discard_keys(stored.as_deref());
+        if let Some(name) = stored {
+            return Ok(KeySource::Next(name));
+        }
+        if let Some(key) = &self.o.staged
+            && policy::key_differences(self.o, key).is_empty()
+        {
+            return Ok(KeySource::Staged);
+        }
+        let policy = self
+            .o
+            .certificate
+            .spec
+            .private_key
+            .as_ref()
+            .and_then(|k| k.rotation_policy.as_deref());
+        let existing = self.o.secret.as_ref().and_then(|s| s.key.as_ref());
+        match (policy, existing) {
+            (Some("Never"), Some(Ok(key))) => {
+                let fields = policy::key_differences(self.o, key);
+                if fields.is_empty() {
+                    return Ok(KeySource::Target(
+                        self.o.certificate.spec.secret_name.clone(),
+                    ));
+                }
+                Err(format!(
+                    "the private key in the Secret does not match {}, and spec.privateKey.rotationPolicy \
+                     Never forbids a new one: set it to Always, or delete the Secret",
+                    fields.join(", ")
+                ))
+            }
+            (Some("Never"), Some(Err(problem))) => {
+                let message = format!(
+                    "Existing private key cannot be read ({problem}); generating a new one"
+                );
+                self.plan
+                    .events
+                    .push(Event::warning(KEYS, "DecodeFailed", message));
+                Ok(KeySource::Generate(wanted.key))
+            }
+            _ => Ok(KeySource::Generate(wanted.key)),
+        }
+    }
+}

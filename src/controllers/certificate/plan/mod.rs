@@ -1,0 +1,267 @@
+//! One plan for one Certificate: trigger, private key, request, issuance, readiness and history
+//! (contract §4.2 to §4.7).
+
+mod issue;
+mod key;
+mod settle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::policy::{self, Violation};
+use super::renewal::{failure_delay, fresh_delay};
+use super::request::{Invalid, Wanted};
+use super::{Effect, Observation, Outcome, Settings};
+use crate::api::meta::Condition;
+use crate::controllers::action::{Action, Event, Plan, patch_status};
+use crate::controllers::facts::{Identity, RequestFact};
+use crate::controllers::key::Kind;
+use crate::controllers::status::{condition, find, remove_condition, set_condition};
+
+const TRIGGER: &str = "cert-manager-certificates-trigger";
+const KEYS: &str = "cert-manager-certificates-key-manager";
+const REQUESTS: &str = "cert-manager-certificates-request-manager";
+const ISSUING: &str = "cert-manager-certificates-issuing";
+
+/// Plan the next step of a Certificate.
+pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
+    let mut step = Step::new(o, settings, now);
+    if o.certificate.metadata.deletion_timestamp.is_some() {
+        return Plan::idle();
+    }
+    step.decide();
+    step.finish()
+}
+
+/// Plan what follows from an effect.
+pub fn absorb(
+    o: &Observation,
+    settings: &Settings,
+    outcome: Outcome,
+    now: Timestamp,
+) -> Plan<Effect> {
+    let mut step = Step::new(o, settings, now);
+    match outcome {
+        Outcome::Prepared { csr, key } => step.request(&csr, key.as_ref().map(|k| k.as_slice())),
+        Outcome::Loaded(key) => step.issue(&key),
+        Outcome::Repaired(data) => step.repair(data),
+        Outcome::KeyLost => step.start_over(),
+        Outcome::Unbuildable(problem) => step.unbuildable(&problem),
+    }
+    step.finish()
+}
+
+/// A plan in the making, and the status as it will be.
+struct Step<'a> {
+    o: &'a Observation,
+    settings: &'a Settings,
+    now: Timestamp,
+    id: Identity,
+    plan: Plan<Effect>,
+    /// Writes that follow the status.
+    after: Vec<Action>,
+    conditions: Vec<Condition>,
+    status: Map<String, Value>,
+}
+
+impl<'a> Step<'a> {
+    fn new(o: &'a Observation, settings: &'a Settings, now: Timestamp) -> Self {
+        Self {
+            o,
+            settings,
+            now,
+            id: Identity::of(&o.certificate.metadata),
+            plan: Plan::idle(),
+            after: vec![],
+            conditions: o.conditions().to_vec(),
+            status: Map::new(),
+        }
+    }
+
+    fn decide(&mut self) {
+        if let Some(rival) = &self.o.rival {
+            self.yield_to(rival);
+            return;
+        }
+        let wanted = match Wanted::try_from(&self.o.certificate.spec) {
+            Ok(wanted) => wanted,
+            Err(invalid) => return self.refuse(&invalid),
+        };
+        let issuing = find(&self.conditions, "Issuing").is_some_and(|c| c.status == "True");
+        if issuing {
+            self.proceed(&wanted);
+        } else if let Some(violation) = policy::trigger(self.o, self.now) {
+            self.trigger(&violation, &wanted);
+        } else {
+            self.settle();
+        }
+    }
+
+    /// Another Certificate has the Secret: write nothing but why.
+    fn yield_to(&mut self, rival: &str) {
+        let secret = &self.o.certificate.spec.secret_name;
+        let mut why = policy::readiness(self.o, self.now).unwrap_or(Violation {
+            reason: "IncorrectCertificate",
+            message: format!("Secret \"{secret}\" belongs to Certificate \"{rival}\""),
+        });
+        let note = format!(
+            "Certificate \"{rival}\" has spec.secretName \"{secret}\" too and keeps it; give this one a \
+             Secret of its own."
+        );
+        why.message = joined(&why.message, &note);
+        self.ready(Some(&why), None);
+    }
+
+    /// Something is wrong with the Secret, and no issuance is under way.
+    fn trigger(&mut self, violation: &Violation, wanted: &Wanted) {
+        if let Some(until) = self.backoff_end()
+            && until > self.now
+        {
+            self.ready(policy::readiness(self.o, self.now).as_ref(), Some(until));
+            self.settle_times();
+            self.discard_keys(None);
+            self.plan.sooner(between(self.now, until));
+            return;
+        }
+        let generation = self.o.certificate.metadata.generation;
+        let issuing = condition(
+            "Issuing",
+            true,
+            violation.reason,
+            &violation.message,
+            generation,
+        );
+        self.set(issuing);
+        if violation.reason != "DoesNotExist" {
+            self.plan
+                .events
+                .push(Event::normal(TRIGGER, "Issuing", &violation.message));
+        }
+        self.proceed(wanted);
+    }
+
+    /// The spec cannot be met: say which field, and keep what is there. Also when what is there is good
+    /// still: it will not be renewed, and that must not be found out when it has expired.
+    fn refuse(&mut self, invalid: &Invalid) {
+        let found = policy::readiness(self.o, self.now).map_or_else(
+            || "The certificate in the Secret stays as it is, and is not renewed".into(),
+            |found| found.message,
+        );
+        let unmet = Violation {
+            reason: invalid.reason,
+            message: joined(&format!("{}: {}", invalid.field, invalid.problem), &found),
+        };
+        remove_condition(&mut self.conditions, "Issuing");
+        self.ready(Some(&unmet), None);
+        self.settle_times();
+        self.clear(["nextPrivateKeySecretName"]);
+        self.discard_keys(None);
+    }
+
+    /// When the next attempt may start; `None` at once. A back-off ends when its cause ends.
+    fn backoff_end(&self) -> Option<Timestamp> {
+        let status = self.o.status();
+        let failed = status.last_failure_time.as_ref()?.0;
+        let request = self.next_request();
+        let changed = request.is_some_and(|r| {
+            r.compared.is_err() || !policy::request_differences(self.o, r).is_empty()
+        });
+        if changed || self.settings.min_backoff.is_zero() {
+            return None;
+        }
+        let attempts = status.failed_issuance_attempts.unwrap_or_default();
+        let began = request.map_or(failed, |r| r.id.created);
+        let delay = failure_delay(
+            attempts,
+            self.settings.min_backoff,
+            self.settings.max_backoff,
+        );
+        let delay = if self.o.cause_ended(began) {
+            delay.min(fresh_delay(attempts))
+        } else {
+            delay
+        };
+        failed.checked_add(delay).ok()
+    }
+
+    fn next_request(&self) -> Option<&Arc<RequestFact>> {
+        let next = self.o.next_revision();
+        self.o
+            .requests
+            .iter()
+            .find(|r| r.revision == Some(next) && !r.id.deleting)
+    }
+
+    /// The Ready condition: the contract's text, then the deepest cause that is known, then the next
+    /// attempt.
+    fn ready(&mut self, violation: Option<&Violation>, next: Option<Timestamp>) {
+        let generation = self.o.certificate.metadata.generation;
+        let new = match violation {
+            None => condition(
+                "Ready",
+                true,
+                "Ready",
+                "Certificate is up to date and has not expired",
+                generation,
+            ),
+            Some(violation) => {
+                let mut message = violation.message.clone();
+                if let Some(cause) = &self.o.cause {
+                    message = joined(&message, cause);
+                }
+                if let Some(next) = next {
+                    let note =
+                        format!("Next attempt at {next:.0}, or as soon as the cause has changed.");
+                    message = joined(&message, &note);
+                }
+                condition("Ready", false, violation.reason, message, generation)
+            }
+        };
+        self.set(new);
+    }
+
+    fn set(&mut self, new: Condition) {
+        set_condition(&mut self.conditions, new, self.now);
+    }
+
+    fn put(&mut self, field: &str, value: Value) {
+        self.status.insert(field.into(), value);
+    }
+
+    /// Null the fields that have a value.
+    fn clear<const N: usize>(&mut self, fields: [&str; N]) {
+        let present = serde_json::to_value(self.o.status()).unwrap_or_default();
+        for field in fields {
+            if present.get(field).is_some() || self.status.contains_key(field) {
+                self.status.insert(field.into(), Value::Null);
+            }
+        }
+    }
+
+    /// The status write comes before the children, and after the Secret.
+    fn finish(mut self) -> Plan<Effect> {
+        if self.conditions != self.o.conditions() {
+            self.status
+                .insert("conditions".into(), json!(self.conditions));
+        }
+        if !self.status.is_empty() {
+            let patch = patch_status(Kind::Certificate, &self.id, Value::Object(self.status));
+            self.plan.actions.push(patch);
+        }
+        self.plan.actions.append(&mut self.after);
+        self.plan
+    }
+}
+
+/// Two sentences.
+fn joined(first: &str, second: &str) -> String {
+    let stop = if first.ends_with('.') { "" } else { "." };
+    format!("{first}{stop} {second}")
+}
+
+fn between(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
+}

@@ -1,0 +1,128 @@
+//! Nothing to issue: times, history, leftovers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Step, between};
+use crate::controllers::action::{Action, Target};
+use crate::controllers::certificate::Effect;
+use crate::controllers::certificate::policy::{self};
+use crate::controllers::certificate::renewal::renewal_time;
+use crate::controllers::certificate::secret::metadata_is_intact;
+use crate::controllers::facts::RequestFact;
+use crate::controllers::status::{find, seconds};
+
+impl Step<'_> {
+    /// Nothing is wrong: readiness, history, and when to look again.
+    pub(super) fn settle(&mut self) {
+        self.ready(policy::readiness(self.o, self.now).as_ref(), None);
+        let due = self.settle_times();
+        if let Some(due) = due {
+            self.plan.sooner(between(self.now, due));
+        }
+        self.clear(["nextPrivateKeySecretName"]);
+        self.discard_keys(None);
+        self.forget_history();
+        if let Some(secret) = &self.o.secret
+            && !metadata_is_intact(
+                &self.o.certificate,
+                secret,
+                self.settings.enable_certificate_owner_ref,
+            )
+        {
+            self.plan.effect = Some(Effect::Repair(secret.id.name.to_string()));
+        }
+    }
+
+    /// Validity and renewal time as the Secret's certificate says; returns the latter.
+    pub(super) fn settle_times(&mut self) -> Option<Timestamp> {
+        let leaf = self
+            .o
+            .secret
+            .as_ref()
+            .and_then(|s| s.certificate.as_ref()?.as_ref().ok());
+        let Some(leaf) = leaf else {
+            self.clear(["notBefore", "notAfter", "renewalTime"]);
+            return None;
+        };
+        if leaf.not_after >= self.now {
+            // Whatever happens until then: that it has expired must be said.
+            self.plan
+                .sooner(between(self.now, leaf.not_after) + Duration::from_secs(1));
+        }
+        let due = renewal_time(&self.o.certificate.spec, leaf.not_before, leaf.not_after);
+        let status = self.o.status();
+        let as_json = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
+            time.as_ref().map_or(Value::Null, |t| json!(t))
+        };
+        let fields = [
+            (
+                "notBefore",
+                json!(seconds(leaf.not_before)),
+                as_json(&status.not_before),
+            ),
+            (
+                "notAfter",
+                json!(seconds(leaf.not_after)),
+                as_json(&status.not_after),
+            ),
+            (
+                "renewalTime",
+                due.map_or(Value::Null, |t| json!(seconds(t))),
+                as_json(&status.renewal_time),
+            ),
+        ];
+        for (name, new, old) in fields {
+            if new != old {
+                self.put(name, new);
+            }
+        }
+        due
+    }
+
+    /// Keep the newest `revisionHistoryLimit` requests, once Ready.
+    pub(super) fn forget_history(&mut self) {
+        let ready = find(&self.conditions, "Ready").is_some_and(|c| c.status == "True");
+        if !ready {
+            return;
+        }
+        let limit = self
+            .o
+            .certificate
+            .spec
+            .revision_history_limit
+            .filter(|l| *l >= 1)
+            .unwrap_or(1);
+        let mut requests: Vec<&Arc<RequestFact>> = self.o.requests.iter().collect();
+        requests.sort_by_key(|r| std::cmp::Reverse(r.revision));
+        let keep = usize::try_from(limit).unwrap_or(1);
+        let old = requests.into_iter().skip(keep).filter(|r| !r.id.deleting);
+        self.after
+            .extend(old.map(|r| Action::Delete(Target::CertificateRequest, r.id.clone())));
+    }
+
+    /// Delete requests that do not say which issuance they belong to (contract §4.4).
+    pub(super) fn forget_strays(&mut self) {
+        let strays = self
+            .o
+            .requests
+            .iter()
+            .filter(|r| r.revision.is_none() && !r.id.deleting);
+        self.after
+            .extend(strays.map(|r| Action::Delete(Target::CertificateRequest, r.id.clone())));
+    }
+
+    /// Delete next private keys, except the one named.
+    pub(super) fn discard_keys(&mut self, keep: Option<&str>) {
+        let leftover = self
+            .o
+            .next_keys
+            .iter()
+            .filter(|s| Some(s.id.name.as_ref()) != keep && !s.id.deleting);
+        self.after
+            .extend(leftover.map(|s| Action::Delete(Target::Secret, s.id.clone())));
+    }
+}

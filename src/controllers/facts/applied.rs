@@ -1,0 +1,73 @@
+//! What this operator has written into the metadata of a target Secret, and what it would write.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use crate::api::labels;
+use crate::controllers::certificate::details;
+use crate::pki::parse_chain;
+
+/// What the managed fields say that this operator applied to a Secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Labels (behind the word `label`) and annotations that come from a template.
+    pub template: BTreeSet<String>,
+    /// An owner reference.
+    pub owner: bool,
+}
+
+impl Applied {
+    /// Read from the managed fields.
+    pub(super) fn of(meta: &ObjectMeta) -> Self {
+        let ours = meta.managed_fields.iter().flatten().find(|f| {
+            f.manager.as_deref() == Some(labels::MANAGER_CERTIFICATES_ISSUING)
+                && f.operation.as_deref() == Some("Apply")
+        });
+        let Some(fields) = ours.and_then(|f| f.fields_v1.as_ref()) else {
+            return Self::default();
+        };
+        let part = |field: &str| fields.0.get("f:metadata").and_then(|m| m.get(field));
+        let keys = |field: &str| {
+            let map = part(field).and_then(Value::as_object);
+            let map = map.into_iter().flatten();
+            map.filter_map(|(key, _)| key.strip_prefix("f:").map(ToOwned::to_owned))
+                .collect::<Vec<_>>()
+        };
+        let labels = keys("f:labels")
+            .into_iter()
+            .filter(|k| is_template_label(k))
+            .map(|k| format!("label {k}"));
+        let annotations = keys("f:annotations")
+            .into_iter()
+            .filter(|k| is_template_annotation(k));
+        Self {
+            template: labels.chain(annotations).collect(),
+            owner: part("f:ownerReferences").is_some(),
+        }
+    }
+}
+
+/// Whether a label of the target Secret can come from a template.
+pub fn is_template_label(key: &str) -> bool {
+    key != labels::FAO_LABEL
+}
+
+/// Whether an annotation of the target Secret can come from a template (contract §1.3).
+pub fn is_template_annotation(key: &str) -> bool {
+    !key.starts_with("cert-manager.io/") || key == labels::ALLOW_DIRECT_INJECTION_ANNOTATION
+}
+
+/// Whether the annotations describe the first certificate of a PEM chain. One that cannot be read
+/// cannot be described.
+pub(super) fn is_described(pem: &[u8], meta: &ObjectMeta) -> bool {
+    let chain = parse_chain(pem).unwrap_or_default();
+    let Some(leaf) = chain.first() else {
+        return true;
+    };
+    let annotations = meta.annotations.clone().unwrap_or_default();
+    details(leaf)
+        .iter()
+        .all(|(key, value)| annotations.get(key) == Some(value))
+}

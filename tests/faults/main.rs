@@ -1,0 +1,140 @@
+//! The operator dies at every write to the API server and every call to the CA, in three ways each; started again,
+//! it brings the issuance to its end. `make crash` runs it whole; `EVERLEAF_CRASH_SAMPLE=N` takes about N of the plans.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests wait by the wall clock and fail by panicking; JSON without an entry is null"
+)]
+
+mod run;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use lab::Options;
+
+use run::{Crash, Ended, STAGES, Scenario, kind_of, namespace_of};
+use support::Cluster;
+
+/// Plans at once: each has an operator and a namespace of its own, and waits for most of its time.
+const AT_ONCE: usize = 3;
+
+#[test]
+fn a_crash_at_any_write_or_call_loses_nothing() -> Result<()> {
+    if lab::skipped("a_crash_at_any_write_or_call_loses_nothing") {
+        return Ok(());
+    }
+    let cluster = Cluster::start(&Options::default())?;
+    let sample = std::env::var("EVERLEAF_CRASH_SAMPLE")
+        .ok()
+        .map(|text| text.parse::<usize>())
+        .transpose()
+        .context("EVERLEAF_CRASH_SAMPLE")?;
+    let mut plans = 0;
+    let mut failures = Vec::new();
+    for scenario in [Scenario::First, Scenario::Renewal] {
+        let swept = sweep(&cluster, scenario, sample.map(|n| n.div_ceil(2)))?;
+        plans += swept.0;
+        failures.extend(swept.1);
+    }
+    for failure in &failures {
+        println!("FAILED {failure}");
+    }
+    println!("crash sweep: {plans} plans, {} failures", failures.len());
+    ensure!(failures.is_empty(), "{} plans failed", failures.len());
+    Ok(())
+}
+
+/// All plans of a scenario: their number, and what went wrong.
+fn sweep(
+    cluster: &Cluster,
+    scenario: Scenario,
+    sample: Option<usize>,
+) -> Result<(usize, Vec<String>)> {
+    let began = Instant::now();
+    let rehearsal = namespace_of(0);
+    if scenario == Scenario::First {
+        run::prepare(cluster, std::slice::from_ref(&rehearsal))?;
+    }
+    let calls = run::rehearse(cluster, scenario, &rehearsal)?;
+    let all: Vec<Crash> = (1..=calls.len())
+        .flat_map(|number| STAGES.map(|stage| Crash { number, stage }))
+        .collect();
+    let step = sample.map_or(1, |sample| all.len().div_ceil(sample.max(1)));
+    let chosen: Vec<&Crash> = all.iter().step_by(step).collect();
+    println!(
+        "{scenario:?}: {} writes and calls, {} plans",
+        calls.len(),
+        chosen.len()
+    );
+    let namespaces: Vec<_> = (1..=chosen.len()).map(namespace_of).collect();
+    let missing: Vec<_> = namespaces
+        .iter()
+        .filter(|name| scenario == Scenario::First || !run::has_certificate(cluster, name))
+        .cloned()
+        .collect();
+    run::prepare(cluster, &missing)?;
+    if scenario == Scenario::Renewal {
+        for name in &missing {
+            run::rehearse(cluster, Scenario::First, name)?;
+        }
+    }
+
+    let failures = Mutex::new(Vec::new());
+    let met = Mutex::new(BTreeSet::new());
+    let unreached = AtomicUsize::new(0);
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for slot in 0..AT_ONCE {
+            let (failures, met, unreached, next) = (&failures, &met, &unreached, &next);
+            let (chosen, namespaces) = (&chosen, &namespaces);
+            scope.spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let (Some(crash), Some(name)) = (chosen.get(index), namespaces.get(index))
+                    else {
+                        return;
+                    };
+                    match run::plan(cluster, scenario, slot, name, crash) {
+                        Ok(Ended::Crashed(call)) => {
+                            met.lock().unwrap().insert((kind_of(&call), crash.stage));
+                        }
+                        Ok(Ended::Unreached) => {
+                            unreached.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(error) => {
+                            let failure = format!("{scenario:?} {crash} in {name}: {error:#}");
+                            println!("{failure}");
+                            failures.lock().unwrap().push(failure);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    println!(
+        "{scenario:?}: {:.0} s; {} plans ended before their crash",
+        began.elapsed().as_secs_f64(),
+        unreached.into_inner()
+    );
+    let met = met.into_inner().unwrap();
+    let mut failures = failures.into_inner().unwrap();
+    if step == 1 && failures.is_empty() {
+        // Calls of one plan may come in another order than at the rehearsal; each kind must have met each stage.
+        let kinds: BTreeSet<_> = calls.iter().map(|call| kind_of(call)).collect();
+        for kind in kinds {
+            for stage in STAGES {
+                if !met.contains(&(kind.clone(), stage)) {
+                    failures.push(format!("{scenario:?}: no plan crashed at {kind}, {stage}"));
+                }
+            }
+        }
+    }
+    Ok((chosen.len(), failures))
+}

@@ -1,0 +1,401 @@
+//! One plan: an operator that is to die, another that is to bring the rest to its end, and what must hold then.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::Process;
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, DEADLINE, Namespace, certificate, everleaf, is_ready};
+
+/// A crash costs its restart, not a back-off.
+const RECOVERY: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
+
+/// What is made for a challenge.
+const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
+/// Objects of somebody else, which share the namespace, and names where they can.
+const FOREIGN: [&str; 3] = ["secret", "ingress", "service"];
+
+pub const STAGES: [&str; 3] = ["before", "committed", "after"];
+
+/// What is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scenario {
+    First,
+    Renewal,
+}
+
+/// Where the operator dies.
+#[derive(Clone, Debug)]
+pub struct Crash {
+    pub number: usize,
+    pub stage: &'static str,
+}
+
+impl fmt::Display for Crash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.number, self.stage)
+    }
+}
+
+/// How far the first operator came.
+pub enum Ended {
+    /// It died at this call.
+    Crashed(String),
+    /// It had fewer calls to make than the rehearsal.
+    Unreached,
+}
+
+impl Scenario {
+    /// The revision that the Certificate has at the end.
+    fn revision(self) -> u64 {
+        match self {
+            Self::First => 1,
+            Self::Renewal => 2,
+        }
+    }
+}
+
+/// The namespace of a plan: the second scenario goes on where the first has ended.
+pub fn namespace_of(plan: usize) -> String {
+    format!("crash-{plan}")
+}
+
+/// A call without the names in it.
+pub fn kind_of(call: &str) -> String {
+    let kind = call.split("crash-").next().unwrap_or(call);
+    kind.trim_end_matches([' ', '/']).to_owned()
+}
+
+/// Namespaces with a registered ACME Issuer each, all of one account, and what is not ours. The Certificates are there,
+/// and no operator runs.
+pub fn prepare(cluster: &Cluster, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let issuer = cluster.acme_issuer("pebble", "default", "{ingressClassName: traefik}")?;
+    let mut manifests = Vec::new();
+    for name in names {
+        manifests.push(format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"
+        ));
+        manifests.extend(foreign(name));
+        manifests.push(issuer.replacen(
+            "metadata: {",
+            &format!("metadata: {{namespace: {name}, "),
+            1,
+        ));
+    }
+    cluster.lab.apply(&manifests.join("\n---\n"))?;
+    let operator = Operator::start(cluster, "prepare", 0, None, None)?;
+    for name in names {
+        let wait = [
+            "wait",
+            "--for=condition=Ready",
+            "issuer/pebble",
+            "--timeout=60s",
+        ];
+        cluster
+            .lab
+            .kubectl(&[&["--namespace", name], &wait[..]].concat())?;
+    }
+    operator.stop()?;
+    let certificates = names.iter().map(|name| {
+        certificate("site", "pebble", &format!("{name}.example.com"), "").replacen(
+            "metadata: {",
+            &format!("metadata: {{namespace: {name}, "),
+            1,
+        )
+    });
+    let certificates: Vec<_> = certificates.collect();
+    cluster.lab.apply(&certificates.join("\n---\n"))?;
+    Ok(())
+}
+
+/// Objects that nobody may touch: no controller of the lab does.
+fn foreign(namespace: &str) -> [String; 3] {
+    let meta = format!("metadata: {{name: foreign, namespace: {namespace}}}");
+    let backend = "{service: {name: foreign, port: {number: 80}}}";
+    [
+        format!("{{apiVersion: v1, kind: Secret, {meta}, stringData: {{a: b}}}}"),
+        format!("{{apiVersion: v1, kind: Service, {meta}, spec: {{ports: [{{port: 80}}]}}}}"),
+        format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: Ingress, {meta}, spec: {{ingressClassName: nobody, \
+             rules: [{{host: {namespace}.example.com, http: {{paths: [{{path: /, pathType: Prefix, backend: {backend}}}]}}}}]}}}}"
+        ),
+    ]
+}
+
+pub fn has_certificate(cluster: &Cluster, name: &str) -> bool {
+    let namespace = cluster.existing(name);
+    namespace
+        .get("certificate", "site")
+        .is_ok_and(|c| is_ready(&c))
+}
+
+/// A run without a crash: the writes and calls that it makes.
+pub fn rehearse(cluster: &Cluster, scenario: Scenario, name: &str) -> Result<Vec<String>> {
+    let namespace = cluster.existing(name);
+    let before = Foreign::of(&namespace)?;
+    begin(&namespace, scenario)?;
+    let log = log_path(cluster, name, scenario, "rehearsal");
+    let operator = Operator::start(cluster, name, 0, None, Some(&log))?;
+    let end = finished(&namespace, scenario, &before, DEADLINE);
+    operator.stop()?;
+    end?;
+    calls(&log)
+}
+
+/// Crash there, start again, and see that all is well.
+pub fn plan(
+    cluster: &Cluster,
+    scenario: Scenario,
+    slot: usize,
+    name: &str,
+    crash: &Crash,
+) -> Result<Ended> {
+    let namespace = cluster.existing(name);
+    let before = Foreign::of(&namespace)?;
+    begin(&namespace, scenario)?;
+    let log = log_path(cluster, name, scenario, "crash");
+    let doomed = Operator::start(cluster, name, slot, Some(crash), Some(&log))?;
+    let died = doomed.dies(&namespace, scenario)?;
+    doomed.kill()?;
+    let stored = order_urls(&namespace)?;
+    let made = calls(&log)?;
+
+    let log = log_path(cluster, name, scenario, "rest");
+    let operator = Operator::start(cluster, name, slot, None, Some(&log))?;
+    let end = finished(&namespace, scenario, &before, RECOVERY);
+    operator.stop()?;
+    end.with_context(|| {
+        format!(
+            "crashed at {}; then {:?}",
+            made.last().map_or("nothing", String::as_str),
+            calls(&log).unwrap_or_default()
+        )
+    })?;
+    let now = order_urls(&namespace)?;
+    for (uid, url) in &stored {
+        let kept = now.get(uid).is_none_or(|now| now == url);
+        ensure!(
+            kept,
+            "Order {uid} had the URL {url}, then {:?}",
+            now.get(uid)
+        );
+    }
+    if !stored.is_empty() {
+        let again = calls(&log)?.iter().any(|call| call == "authorize_order");
+        ensure!(
+            !again,
+            "a second order was made though {stored:?} was stored"
+        );
+    }
+    Ok(match made.get(crash.number - 1) {
+        Some(call) if died => Ended::Crashed(call.clone()),
+        _ => Ended::Unreached,
+    })
+}
+
+/// Give cause for what the scenario is about.
+fn begin(namespace: &Namespace<'_>, scenario: Scenario) -> Result<()> {
+    if scenario == Scenario::First {
+        return Ok(());
+    }
+    let certificate = namespace.get("certificate", "site")?;
+    let mut conditions = certificate["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    conditions.push(json!({
+        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered",
+        "message": "Certificate re-issuance manually triggered",
+        "lastTransitionTime": certificate["metadata"]["creationTimestamp"],
+        "observedGeneration": certificate["metadata"]["generation"],
+    }));
+    let patch = json!({ "status": { "conditions": conditions } }).to_string();
+    namespace.kubectl(&[
+        "patch",
+        "certificate",
+        "site",
+        "--subresource=status",
+        "--type=merge",
+        "--patch",
+        &patch,
+    ])?;
+    Ok(())
+}
+
+/// Wait until the scenario has come to its end, and check what must hold then.
+fn finished(
+    namespace: &Namespace<'_>,
+    scenario: Scenario,
+    before: &Foreign,
+    deadline: Duration,
+) -> Result<()> {
+    namespace.until(deadline, "certificate", "site", "issued", |object| {
+        is_issued(object, scenario)
+    })?;
+    namespace.pair_matches("site")?;
+    let end = Instant::now() + deadline;
+    while let left = leftovers(namespace)?
+        && !left.is_empty()
+    {
+        ensure!(Instant::now() < end, "left after the end: {left:?}");
+        std::thread::sleep(POLL);
+    }
+    let mut orders: BTreeMap<String, usize> = BTreeMap::new();
+    for order in namespace.list("order")? {
+        let owner = order["metadata"]["ownerReferences"][0]["uid"].to_string();
+        *orders.entry(owner).or_default() += 1;
+    }
+    ensure!(
+        orders.values().all(|count| *count == 1),
+        "Orders by request: {orders:?}"
+    );
+    ensure!(
+        Foreign::of(namespace)? == *before,
+        "an object of somebody else was touched"
+    );
+    Ok(())
+}
+
+fn is_issued(object: &Value, scenario: Scenario) -> bool {
+    is_ready(object) && object["status"]["revision"] == scenario.revision()
+}
+
+/// What is there and belongs neither to the end nor to somebody else.
+fn leftovers(namespace: &Namespace<'_>) -> Result<Vec<String>> {
+    let mut left = Vec::new();
+    for kind in TEMPORARY.into_iter().chain(["secret"]) {
+        for object in namespace.list(kind)? {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let stays = name.starts_with("foreign")
+                || (kind == "secret" && ["site", "pebble-account"].contains(&name));
+            if !stays {
+                left.push(format!("{kind}/{name}"));
+            }
+        }
+    }
+    Ok(left)
+}
+
+/// The URL of each Order that has one, by uid.
+fn order_urls(namespace: &Namespace<'_>) -> Result<BTreeMap<String, String>> {
+    let mut urls = BTreeMap::new();
+    for order in namespace.list("order")? {
+        let live = order["status"]["state"] != "valid";
+        if let (true, Some(url)) = (live, order["status"]["url"].as_str()) {
+            urls.insert(order["metadata"]["uid"].to_string(), url.to_owned());
+        }
+    }
+    Ok(urls)
+}
+
+/// Versions of the objects of somebody else.
+#[derive(Debug, PartialEq)]
+struct Foreign(Vec<Value>);
+
+impl Foreign {
+    fn of(namespace: &Namespace<'_>) -> Result<Self> {
+        let version = |kind| {
+            let object = namespace.get(kind, "foreign")?;
+            Ok(object["metadata"]["resourceVersion"].clone())
+        };
+        Ok(Self(
+            FOREIGN.into_iter().map(version).collect::<Result<_>>()?,
+        ))
+    }
+}
+
+fn log_path(cluster: &Cluster, name: &str, scenario: Scenario, part: &str) -> PathBuf {
+    let file = format!("{name}-{scenario:?}-{part}.calls");
+    cluster.lab.dir().join(file)
+}
+
+/// The writes and calls in a log, in order.
+fn calls(log: &Path) -> Result<Vec<String>> {
+    let text = match std::fs::read_to_string(log) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let call = |line: &str| Some(line.split_once(' ')?.1.to_owned());
+    Ok(text.lines().filter_map(call).collect())
+}
+
+/// An operator that sees one namespace only.
+struct Operator(Process);
+
+impl Operator {
+    /// With the name `prepare`, one that sees all.
+    fn start(
+        cluster: &Cluster,
+        name: &str,
+        slot: usize,
+        crash: Option<&Crash>,
+        log: Option<&Path>,
+    ) -> Result<Self> {
+        let mut command = cluster.lab.command(everleaf());
+        command.args([
+            "controller",
+            "--v=4",
+            "--leader-elect=false",
+            "--metrics-listen-address=0",
+            "--internal-healthz-listen-address=0",
+            "--http01-mode=Direct",
+        ]);
+        command
+            .arg(format!("--http01-port={}", 8100 + slot))
+            .env("POD_IP", lab::ADDRESS);
+        if name != "prepare" {
+            command.arg(format!("--namespace={name}"));
+        }
+        if let Some(crash) = crash {
+            command.env("EVERLEAF_CRASH", crash.to_string());
+        }
+        if let Some(log) = log {
+            command.env("EVERLEAF_CRASH_LOG", log);
+        }
+        let process = cluster.lab.spawn(&format!("everleaf-{name}"), command)?;
+        Ok(Self(process))
+    }
+
+    /// Wait until it has died, or has come to the end without; whether it died.
+    fn dies(&self, namespace: &Namespace<'_>, scenario: Scenario) -> Result<bool> {
+        let end = Instant::now() + DEADLINE;
+        let mut issued = None;
+        loop {
+            if self.0.exit_status()?.is_some() {
+                return Ok(true);
+            }
+            let now = Instant::now();
+            if issued.is_none() {
+                let object = namespace.get("certificate", "site")?;
+                issued = is_issued(&object, scenario).then_some(now);
+            } else if issued.is_some_and(|at| now - at > Duration::from_secs(2))
+                && leftovers(namespace)?.is_empty()
+            {
+                return Ok(false);
+            }
+            if now > end {
+                bail!("the operator neither crashed nor came to the end");
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn stop(self) -> Result<()> {
+        self.0.signal("TERM")?;
+        self.0.wait(Duration::from_secs(15))?;
+        Ok(())
+    }
+
+    fn kill(self) -> Result<()> {
+        self.0.kill()
+    }
+}

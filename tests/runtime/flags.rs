@@ -1,0 +1,147 @@
+//! Flags, as the command line meets them.
+
+use std::process::{Command, Output};
+
+use anyhow::Result;
+
+use crate::support::everleaf;
+
+/// Run `everleaf controller` where there is no cluster: it ends, and says why.
+fn controller(arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(everleaf());
+    command.arg("controller").args(arguments);
+    command.args(["--kubeconfig", "/nowhere/kubeconfig"]);
+    Ok(command.output()?)
+}
+
+fn complaint(arguments: &[&str]) -> Result<String> {
+    let output = controller(arguments)?;
+    assert!(!output.status.success(), "{arguments:?} is accepted");
+    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn an_unknown_flag_is_named() -> Result<()> {
+    let said = complaint(&["--leader-elct=false"])?;
+    assert!(said.contains("--leader-elct"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn an_unknown_gate_is_named_with_those_that_there_are() -> Result<()> {
+    let said = complaint(&["--feature-gates=ServerSideAply=true"])?;
+    assert!(
+        said.contains("ServerSideAply") && said.contains("ServerSideApply"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_unknown_controller_is_named_with_those_that_there_are() -> Result<()> {
+    let said = complaint(&["--controllers=*,-ingress-shin"])?;
+    assert!(
+        said.contains("ingress-shin") && said.contains("ingress-shim"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_value_that_does_not_fit_is_named() -> Result<()> {
+    let said = complaint(&["--leader-election-lease-duration=soon"])?;
+    assert!(
+        said.contains("--leader-election-lease-duration") && said.contains("soon"),
+        "{said}"
+    );
+    Ok(())
+}
+
+/// All flags of cert-manager's controller (contract §7.2), with a value each.
+const CONTRACT: &[&str] = &[
+    "--kube-api-qps=20",
+    "--kube-api-burst=50",
+    "--cluster-resource-namespace=cert-manager",
+    "--namespace=",
+    "--leader-elect=true",
+    "--leader-election-namespace=kube-system",
+    "--leader-election-lease-duration=60s",
+    "--leader-election-renew-deadline=40s",
+    "--leader-election-retry-period=15s",
+    "--controllers=*",
+    "--acme-http01-solver-image=solver:1",
+    "--acme-http01-solver-resource-request-cpu=10m",
+    "--acme-http01-solver-resource-request-memory=64Mi",
+    "--acme-http01-solver-resource-limits-cpu=100m",
+    "--acme-http01-solver-resource-limits-memory=64Mi",
+    "--acme-http01-solver-run-as-non-root=true",
+    "--acme-http01-solver-nameservers=10.0.0.10:53",
+    "--acme-http01-solver-extra-labels=team=web",
+    "--acme-http01-solver-runtime-class-name=gvisor",
+    "--cluster-issuer-ambient-credentials=true",
+    "--issuer-ambient-credentials",
+    "--auto-certificate-annotations=kubernetes.io/tls-acme",
+    "--extra-certificate-annotations=team/owner",
+    "--default-issuer-name=letsencrypt",
+    "--default-issuer-kind=ClusterIssuer",
+    "--default-issuer-group=cert-manager.io",
+    "--dns01-recursive-nameservers=1.1.1.1:53",
+    "--dns01-recursive-nameservers-only",
+    "--dns01-check-retry-period=10s",
+    "--enable-certificate-owner-ref=true",
+    "--enable-gateway-api",
+    "--enable-gateway-api-listenerset=false",
+    "--gateway-api-extra-protocols=tls",
+    "--copied-annotation-prefixes=*,-kubectl.kubernetes.io/",
+    "--feature-gates=ACMEUseARI=true,ServerSideApply=false",
+    "--concurrent-workers=5",
+    "--max-concurrent-challenges=60",
+    "--metrics-listen-address=0.0.0.0:9402",
+    "--metrics-tls-cert-file=/tls.crt",
+    "--metrics-tls-private-key-file=/tls.key",
+    "--metrics-dynamic-serving-ca-secret-namespace=a",
+    "--metrics-dynamic-serving-ca-secret-name=b",
+    "--metrics-dynamic-serving-dns-names=c",
+    "--metrics-dynamic-serving-leaf-duration=168h",
+    "--metrics-tls-cipher-suites=x",
+    "--metrics-tls-min-version=VersionTLS13",
+    "--enable-profiling=false",
+    "--profiler-address=localhost:6060",
+    "--internal-healthz-listen-address=0.0.0.0:9403",
+    "--internal-healthz-leader-election-timeout=20s",
+    "--max-certificate-size=36500",
+    "--max-private-key-size=13000",
+    "--max-certificate-chain-length=95000",
+    "--max-certificate-bundle-size=330000",
+    "--certificate-request-minimum-backoff-duration=1h",
+    "--certificate-request-maximum-backoff-duration=32h",
+    "--v=2",
+    "--logging-format=text",
+    "--vmodule=x=2",
+];
+
+#[test]
+fn every_flag_of_the_contract_is_taken_and_the_idle_ones_are_named_once() -> Result<()> {
+    // What is wrong is the kubeconfig, so each flag was taken.
+    let said = complaint(CONTRACT)?;
+    assert!(said.contains("/nowhere/kubeconfig"), "{said}");
+    let warnings: Vec<_> = said
+        .lines()
+        .filter(|l| l.contains("without effect"))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{said}");
+    for flag in [
+        "--kube-api-qps",
+        "--enable-gateway-api",
+        "--issuer-ambient-credentials",
+        "--max-certificate-size",
+    ] {
+        assert!(warnings[0].contains(flag), "{flag} in {}", warnings[0]);
+    }
+    assert!(
+        !warnings[0].contains("--default-issuer-name"),
+        "{}",
+        warnings[0]
+    );
+    Ok(())
+}

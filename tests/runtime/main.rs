@@ -1,0 +1,15 @@
+//! The process: flags, ports, logs, Lease, shutdown, and an API server that goes away.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests fail by panicking and measure by the wall clock"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod flags;
+mod process;

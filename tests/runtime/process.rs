@@ -1,0 +1,208 @@
+//! A process beside a real API server.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use lab::{Lab, Options, Process};
+use serde_json::Value;
+
+use crate::support::{Cluster, DEADLINE, certificate, everleaf, requests};
+
+const SELF_SIGNED: &str = "{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: self}, spec: {selfSigned: {}}}";
+
+fn cluster() -> Result<Option<Cluster>> {
+    let test = std::thread::current();
+    if lab::skipped(test.name().unwrap_or("a test")) {
+        return Ok(None);
+    }
+    let options = Options {
+        audit: true,
+        ..Options::default()
+    };
+    Ok(Some(Cluster::start(&options)?))
+}
+
+fn metrics(lab: &Lab, port: u16) -> Result<String> {
+    lab.get(&format!("http://{}:{port}/metrics", lab::ADDRESS))
+}
+
+/// One lab for all of this: each step builds on the one before.
+#[test]
+fn ports_logs_idleness_and_an_orderly_end() -> Result<()> {
+    let Some(cluster) = cluster()? else {
+        return Ok(());
+    };
+    cluster.operator(&["--logging-format=json"])?;
+    let namespace = cluster.namespace("runtime")?;
+    namespace.apply(SELF_SIGNED)?;
+    namespace.apply(&certificate("site", "self", "site.example.com", ""))?;
+    namespace.ready("site", DEADLINE)?;
+
+    let ready = cluster
+        .lab
+        .get(&format!("http://{}:9403/readyz?verbose", lab::ADDRESS))?;
+    assert!(
+        ready.contains("[+]caches ok") && ready.contains("leader"),
+        "{ready}"
+    );
+    assert_eq!(
+        cluster
+            .lab
+            .get(&format!("http://{}:9403/livez", lab::ADDRESS))?,
+        "ok\n"
+    );
+
+    let text = metrics(&cluster.lab, 9402)?;
+    for line in [
+        "certmanager_certificate_ready_status{name=\"site\",namespace=\"runtime\",condition=\"True\",issuer_name=\"self\"",
+        "certmanager_certificate_expiration_timestamp_seconds{name=\"site\"",
+        "certmanager_certificate_renewal_timestamp_seconds{name=\"site\"",
+        "certmanager_issuer_ready_status{name=\"self\"",
+        "certmanager_controller_sync_call_count{controller=\"certificates\"}",
+        "certmanager_clock_time_seconds_gauge",
+        "everleaf_leader 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+
+    cluster.quiet()?;
+    let before = requests(&cluster.lab)?.len();
+    let began = Instant::now();
+    // The wait is what is tested: in it nothing but watches and the Lease may be asked for.
+    while began.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let all = requests(&cluster.lab)?;
+    let asked: Vec<_> = all
+        .iter()
+        .skip(before)
+        .filter(|r| r.verb != "watch" && r.resource != "leases")
+        .collect();
+    assert!(asked.is_empty(), "asked without need: {asked:?}");
+
+    let log = cluster.operator_log()?;
+    for line in log.lines() {
+        let entry: Value =
+            serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
+        assert!(
+            entry["timestamp"].is_string() && entry["level"].is_string(),
+            "{line}"
+        );
+        assert!(!line.contains("PRIVATE KEY"), "{line}");
+    }
+    assert!(log.contains("successfully issued"), "{log}");
+
+    let began = Instant::now();
+    cluster.stop_operator()?;
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "the end took {:?}",
+        began.elapsed()
+    );
+    let lease = cluster.lab.kubectl(&[
+        "get",
+        "lease",
+        "cert-manager-controller",
+        "--namespace=kube-system",
+        "--output=jsonpath={.spec.holderIdentity}",
+    ])?;
+    assert_eq!(lease, "", "the Lease is given back");
+    Ok(())
+}
+
+/// A replica with ports of its own, so that two run side by side.
+fn replica(lab: &Lab, number: u16) -> Result<Process> {
+    let mut command = lab.command(everleaf());
+    command
+        .args([
+            "controller",
+            "--http01-port=0",
+            "--leader-election-retry-period=500ms",
+        ])
+        .args([
+            "--leader-election-lease-duration=4s",
+            "--leader-election-renew-deadline=3s",
+        ])
+        .arg(format!(
+            "--metrics-listen-address=0.0.0.0:{}",
+            9500 + number
+        ))
+        .arg(format!(
+            "--internal-healthz-listen-address=0.0.0.0:{}",
+            9600 + number
+        ))
+        .env("POD_NAME", format!("replica-{number}"));
+    lab.spawn(&format!("replica-{number}"), command)
+}
+
+fn leads(lab: &Lab, number: u16) -> Result<Option<()>> {
+    Ok(metrics(lab, 9500 + number)?
+        .contains("everleaf_leader 1")
+        .then_some(()))
+}
+
+#[test]
+fn a_standby_acts_once_the_leader_is_gone_and_not_before() -> Result<()> {
+    let Some(cluster) = cluster()? else {
+        return Ok(());
+    };
+    let lab = &cluster.lab;
+    let first = replica(lab, 1)?;
+    lab.wait(DEADLINE, "the first replica leads", || leads(lab, 1))?;
+    let second = replica(lab, 2)?;
+    let caches = format!("http://{}:9602/readyz?verbose", lab::ADDRESS);
+    lab.wait(DEADLINE, "the standby knows everything", || {
+        Ok(lab.get(&caches)?.contains("role standby").then_some(()))
+    })?;
+    let namespace = cluster.namespace("replicas")?;
+    namespace.apply(SELF_SIGNED)?;
+    namespace.apply(&certificate("one", "self", "one.example.com", ""))?;
+    namespace.ready("one", DEADLINE)?;
+    assert!(
+        !second.log()?.contains("successfully issued"),
+        "the standby has acted"
+    );
+
+    first.kill()?;
+    namespace.apply(&certificate("two", "self", "two.example.com", ""))?;
+    namespace.ready("two", DEADLINE)?;
+    assert!(
+        second.log()?.contains("successfully issued"),
+        "the standby has not taken over"
+    );
+    assert_eq!(
+        namespace.list("certificaterequest")?.len(),
+        2,
+        "one request a Certificate"
+    );
+    assert!(leads(lab, 2)?.is_some());
+    Ok(())
+}
+
+#[test]
+fn an_api_server_that_goes_away_and_comes_back() -> Result<()> {
+    let Some(cluster) = cluster()? else {
+        return Ok(());
+    };
+    cluster.operator(&[])?;
+    let namespace = cluster.namespace("outage")?;
+    namespace.apply(SELF_SIGNED)?;
+    namespace.apply(&certificate("before", "self", "before.example.com", ""))?;
+    namespace.ready("before", DEADLINE)?;
+
+    cluster.lab.part("apiserver")?.restart()?;
+    cluster.lab.wait(DEADLINE, "the API server is back", || {
+        Ok(cluster
+            .lab
+            .kubectl(&["get", "--raw", "/readyz"])
+            .is_ok()
+            .then_some(()))
+    })?;
+    // What is deleted while no watch runs, or just after, is noticed all the same.
+    namespace.kubectl(&["delete", "secret", "before"])?;
+    namespace.ready("before", DEADLINE)?;
+    namespace.until(DEADLINE, "secret", "before", "there again", |_| true)?;
+    namespace.apply(&certificate("after", "self", "after.example.com", ""))?;
+    namespace.ready("after", DEADLINE)?;
+    Ok(())
+}

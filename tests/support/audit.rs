@@ -1,0 +1,57 @@
+//! What the API server was asked, from its audit log.
+
+use anyhow::Result;
+use lab::Lab;
+use serde_json::Value;
+
+/// A request of the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// `get`, `create`, `patch`, `delete`, `list`, `watch`, `update`.
+    pub verb: String,
+    /// Plural, with the subresource behind a slash.
+    pub resource: String,
+    /// Empty for all namespaces.
+    pub namespace: String,
+    /// Empty where the request names no object.
+    pub name: String,
+    /// HTTP status code.
+    pub code: u64,
+}
+
+impl Request {
+    /// It is meant to change something.
+    pub fn is_write(&self) -> bool {
+        !matches!(self.verb.as_str(), "get" | "list" | "watch")
+    }
+}
+
+/// All requests of the operator so far that have been answered, in order.
+pub fn requests(lab: &Lab) -> Result<Vec<Request>> {
+    let log = std::fs::read_to_string(lab.audit_log())?;
+    let events = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(events.filter_map(|event| request(&event)).collect())
+}
+
+fn request(event: &Value) -> Option<Request> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if event["stage"] != "ResponseComplete" || !text(&event["userAgent"]).starts_with("everleaf/") {
+        return None;
+    }
+    let object = &event["objectRef"];
+    let subresource = text(&object["subresource"]);
+    let resource = text(&object["resource"]);
+    Some(Request {
+        verb: text(&event["verb"]),
+        resource: if subresource.is_empty() {
+            resource
+        } else {
+            format!("{resource}/{subresource}")
+        },
+        namespace: text(&object["namespace"]),
+        name: text(&object["name"]),
+        code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
+    })
+}

@@ -1,0 +1,60 @@
+//! ACME CAs beside the lab's own.
+
+use anyhow::{Context, Result};
+use lab::{Lab, Process};
+
+use super::{DEADLINE, unique};
+
+/// A Pebble of one test. It ends when dropped.
+pub struct Ca {
+    process: Process,
+    /// URL of its directory.
+    pub directory: String,
+}
+
+impl Ca {
+    /// Start one that differs from the lab's in its environment, and in what `edit` replaces in its
+    /// configuration.
+    pub fn start(
+        lab: &Lab,
+        environment: &[(&str, &str)],
+        edit: impl Fn(String) -> String,
+    ) -> Result<Self> {
+        let number = unique();
+        let ports = [(":14000", 14000 + number), (":15000", 15000 + number)];
+        let etc = lab.dir().join("etc");
+        let mut config = edit(std::fs::read_to_string(etc.join("pebble.json"))?);
+        for (own, other) in ports {
+            config = config.replace(own, &format!(":{other}"));
+        }
+        let file = etc.join(format!("pebble-{number}.json"));
+        std::fs::write(&file, config)?;
+        let mut command = lab.command("pebble");
+        command
+            .arg("-config")
+            .arg(&file)
+            .arg("-dnsserver")
+            .arg(format!("{}:53", lab::ADDRESS))
+            .env("PEBBLE_VA_NOSLEEP", "1")
+            .envs(environment.iter().copied());
+        let process = lab.spawn(&format!("pebble-{number}"), command)?;
+        let directory = format!("https://{}:{}/dir", lab::ADDRESS, 14000 + number);
+        lab.wait(DEADLINE, "another CA", || lab.get(&directory).map(Some))?;
+        Ok(Self { process, directory })
+    }
+
+    /// How many accounts it has made.
+    pub fn accounts(&self) -> Result<usize> {
+        self.count("accounts in memory")
+    }
+
+    /// How many orders it has made.
+    pub fn orders(&self) -> Result<usize> {
+        self.count("Added order ")
+    }
+
+    fn count(&self, words: &str) -> Result<usize> {
+        let log = self.process.log().context("the CA's log")?;
+        Ok(log.lines().filter(|line| line.contains(words)).count())
+    }
+}
