@@ -1,1 +1,742 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+#![allow(
+    clippy::semicolon_if_nothing_returned,
+    reason = "a change is an expression"
+)]
 
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Check, Effect, Memo, Objects, Observation, Outcome, Settings, absorb, plan};
+use crate::api::Challenge;
+use crate::controllers::action::{Action, Event, Object, Plan, Target};
+use crate::controllers::facts::Identity;
+use crate::controllers::fixtures::{START, identity, map};
+use crate::controllers::key::{Key, Kind};
+use crate::solvers::http01::objects::{Mode, Presentation, SolverSettings};
+use crate::solvers::http01::service::DIRECT_NAME;
+
+const KEY: &str = "token.thumbprint";
+
+fn settings() -> Settings {
+    Settings {
+        solver: SolverSettings::default(),
+        mode: Mode::Pod,
+        address: Some("192.0.2.1:8089".parse().unwrap()),
+        max_concurrent: 60,
+        self_check_limit: Duration::from_secs(30),
+        verbose_events: false,
+    }
+}
+
+fn after(seconds: i64) -> Timestamp {
+    START + SignedDuration::from_secs(seconds)
+}
+
+/// A new Challenge of app.example.com with this solver, and its account loaded.
+fn seen(solver: &Value) -> Observation {
+    let metadata = ObjectMeta {
+        name: Some("app-1-7-9".into()),
+        namespace: Some("shop".into()),
+        uid: Some("uid-of-challenge".into()),
+        resource_version: Some("7".into()),
+        finalizers: Some(vec!["acme.cert-manager.io/finalizer".into()]),
+        ..ObjectMeta::default()
+    };
+    let mut challenge = Challenge {
+        metadata,
+        ..Challenge::default()
+    };
+    challenge.spec.type_ = "HTTP-01".into();
+    challenge.spec.dns_name = "app.example.com".into();
+    challenge.spec.token = "token".into();
+    challenge.spec.key = KEY.into();
+    challenge.spec.solver = serde_json::from_value(solver.clone()).unwrap();
+    Observation {
+        challenge: challenge.into(),
+        account: true,
+        objects: Objects::default(),
+        missing_class: None,
+        earlier: false,
+        in_flight: 0,
+        direct_users: 0,
+        memo: Memo::default(),
+    }
+}
+
+fn pod_mode() -> Observation {
+    seen(&json!({ "http01": { "ingress": { "ingressClassName": "traefik" } } }))
+}
+
+fn direct() -> Observation {
+    seen(&json!({ "http01": { "ingress": { "mode": "Direct" } } }))
+}
+
+fn edit(seen: &mut Observation, change: impl FnOnce(&mut Challenge)) {
+    let mut challenge = Challenge::clone(&seen.challenge);
+    change(&mut challenge);
+    seen.challenge = challenge.into();
+}
+
+/// With everything in place since the start, as the informers show it.
+fn presented(mut seen: Observation) -> Observation {
+    seen.objects = Objects {
+        pod: Some(identity("pod")),
+        service: Some(identity("service")),
+        ingress: Some(identity("ingress")),
+        direct_service: Some(identity("direct")),
+        ..seen.objects
+    };
+    seen.memo.presented = Some(START);
+    seen
+}
+
+fn checked(check: Check) -> Observation {
+    let mut seen = presented(pod_mode());
+    seen.memo.check = check;
+    seen
+}
+
+fn failed(at: i64) -> Check {
+    Check::Failed {
+        reason: "connection refused".into(),
+        at: after(at),
+    }
+}
+
+/// The effect alone, or nothing, with a wake.
+fn does(effect: Option<Effect>, wake: Option<Duration>) -> Plan<Effect> {
+    Plan {
+        effect,
+        wake,
+        ..Plan::idle()
+    }
+}
+
+fn kinds(actions: &[Action]) -> Vec<&'static str> {
+    let kind = |action: &Action| match action {
+        Action::Ensure(object) => match &**object {
+            Object::Pod(_) => "pod",
+            Object::Service(s) if s.metadata.name.as_deref() == Some(DIRECT_NAME) => {
+                "direct service"
+            }
+            Object::Service(_) => "service",
+            Object::Ingress(_) => "ingress",
+            Object::EndpointSlice(_) => "slice",
+            other => panic!("{other:?}"),
+        },
+        Action::Delete(Target::Pod, _) => "-pod",
+        Action::Delete(Target::Service, _) => "-service",
+        Action::Delete(Target::Ingress, _) => "-ingress",
+        Action::DeleteDirectService(namespace) if &**namespace == "shop" => "-direct",
+        Action::EditIngress(..) => "edit",
+        Action::PatchStatus { .. } => "status",
+        Action::SetFinalizers { .. } => "finalizers",
+        other => panic!("{other:?}"),
+    };
+    actions.iter().map(kind).collect()
+}
+
+fn status(action: &Action) -> &Value {
+    let Action::PatchStatus {
+        key,
+        version,
+        status,
+    } = action
+    else {
+        panic!("{action:?}")
+    };
+    assert_eq!(
+        (key, version.as_str()),
+        (&Key::new(Kind::Challenge, "shop", "app-1-7-9"), "7")
+    );
+    status
+}
+
+#[test]
+fn it_waits_for_its_turn() {
+    let turn = |change: fn(&mut Observation)| {
+        let mut seen = pod_mode();
+        change(&mut seen);
+        plan(&seen, &settings(), START)
+    };
+    assert_eq!(
+        turn(|s| s.account = false),
+        Plan::idle(),
+        "the account wakes it"
+    );
+    let second = Some(Duration::from_secs(1));
+    assert_eq!(
+        turn(|s| s.earlier = true),
+        does(None, second),
+        "one Challenge of a name at a time"
+    );
+    assert_eq!(
+        turn(|s| s.in_flight = 60),
+        does(None, second),
+        "at most 60 at a time"
+    );
+    assert!(!turn(|s| s.in_flight = 59).actions.is_empty());
+    // One that has begun goes on.
+    let mut begun = checked(Check::Passed);
+    begun.in_flight = 60;
+    assert_eq!(
+        plan(&begun, &settings(), START).effect,
+        Some(Effect::Accept)
+    );
+}
+
+#[test]
+fn what_it_shows_is_put_in_place() {
+    assert_eq!(
+        kinds(&plan(&pod_mode(), &settings(), START).actions),
+        ["pod", "service", "ingress"]
+    );
+    assert_eq!(
+        kinds(&plan(&direct(), &settings(), START).actions),
+        ["slice", "direct service", "ingress"]
+    );
+    // The flag chooses for solvers that do not say.
+    let flag = Settings {
+        mode: Mode::Direct,
+        ..settings()
+    };
+    assert_eq!(
+        kinds(&plan(&pod_mode(), &flag, START).actions),
+        ["slice", "direct service", "ingress"]
+    );
+    // Only what is missing.
+    let mut half = pod_mode();
+    half.objects.pod = Some(identity("pod"));
+    half.objects.ingress = Some(identity("ingress"));
+    assert_eq!(kinds(&plan(&half, &settings(), START).actions), ["service"]);
+}
+
+#[test]
+fn without_an_address_of_its_own_direct_says_so() {
+    let nowhere = Settings {
+        address: None,
+        ..settings()
+    };
+    let plan = plan(&direct(), &nowhere, START);
+    assert!(
+        status(&plan.actions[0])["reason"]
+            .as_str()
+            .unwrap()
+            .contains("POD_IP")
+    );
+    assert!(plan.wake.is_some());
+}
+
+/// A user's Ingress, with a rule for the name.
+fn user_ingress() -> Ingress {
+    let spec = json!({ "rules": [{ "host": "app.example.com", "http": { "paths": [
+        { "path": "/", "pathType": "Prefix", "backend": { "service": { "name": "web", "port": { "number": 80 } } } },
+    ] } }] });
+    Ingress {
+        metadata: ObjectMeta {
+            name: Some("web".into()),
+            namespace: Some("shop".into()),
+            resource_version: Some("3".into()),
+            ..ObjectMeta::default()
+        },
+        spec: serde_json::from_value(spec).unwrap(),
+        status: None,
+    }
+}
+
+#[test]
+fn a_solver_with_a_name_edits_that_ingress_and_takes_its_path_out_again() {
+    let mut seen = seen(&json!({ "http01": { "ingress": { "name": "web" } } }));
+    let missing = plan(&seen, &settings(), START);
+    let reason = status(&missing.actions[0])["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("Ingress \"web\"") && reason.contains("create it"),
+        "{reason}"
+    );
+
+    seen.objects.edited = Some(Box::new(user_ingress()));
+    let acted = plan(&seen, &settings(), START);
+    assert_eq!(kinds(&acted.actions), ["pod", "service", "edit"]);
+    let Action::EditIngress(id, patch) = &acted.actions[2] else {
+        panic!()
+    };
+    assert_eq!(id, &Identity::of(&user_ingress().metadata));
+    let mut whole = json!(user_ingress());
+    json_patch::patch(&mut whole, patch).unwrap();
+    seen.objects.edited = Some(Box::new(serde_json::from_value(whole.clone()).unwrap()));
+    seen.objects.pod = Some(identity("pod"));
+    seen.objects.service = Some(identity("service"));
+    assert_eq!(
+        plan(&seen, &settings(), START),
+        does(Some(Effect::SelfCheck), None),
+        "it is in place"
+    );
+
+    edit(&mut seen, |c| {
+        c.metadata.deletion_timestamp = Some(Time(START))
+    });
+    let gone = plan(&seen, &settings(), START);
+    let Some(Action::EditIngress(_, patch)) = gone
+        .actions
+        .iter()
+        .find(|a| matches!(a, Action::EditIngress(..)))
+    else {
+        panic!("{gone:?}")
+    };
+    json_patch::patch(&mut whole, patch).unwrap();
+    assert_eq!(whole, json!(user_ingress()), "as the user left it");
+}
+
+#[test]
+fn the_self_check_shortens_the_wait() {
+    let mut seen = pod_mode();
+    seen.objects = presented(pod_mode()).objects;
+    assert_eq!(
+        plan(&seen, &settings(), START),
+        does(Some(Effect::SelfCheck), None),
+        "everything is in place"
+    );
+    assert_eq!(
+        plan(&checked(Check::None), &settings(), START),
+        does(Some(Effect::SelfCheck), None)
+    );
+    assert_eq!(
+        plan(&checked(Check::Running), &settings(), START),
+        Plan::idle()
+    );
+    assert_eq!(
+        plan(&checked(Check::Passed), &settings(), START),
+        does(Some(Effect::Accept), None)
+    );
+}
+
+#[test]
+fn a_failing_self_check_is_repeated_and_after_a_while_said() {
+    let second = Duration::from_secs(1);
+    assert_eq!(
+        plan(&checked(failed(0)), &settings(), after(1)),
+        does(None, Some(second))
+    );
+    assert_eq!(
+        plan(&checked(failed(0)), &settings(), after(2)),
+        does(Some(Effect::SelfCheck), None)
+    );
+    let mut long = checked(failed(3));
+    let told = plan(&long, &settings(), after(4));
+    assert_eq!(told.wake, Some(second));
+    let written = json!({
+        "reason": "Waiting for HTTP-01 challenge propagation: connection refused",
+        "state": "pending",
+        "presented": true,
+        "presentedAt": Time(START),
+        "processing": true,
+    });
+    assert_eq!(status(&told.actions[0]), &written);
+    edit(&mut long, |c| {
+        c.status = serde_json::from_value(written).unwrap()
+    });
+    assert_eq!(plan(&long, &settings(), after(4)).actions, [], "said once");
+}
+
+#[test]
+fn the_ca_is_asked_all_the_same_after_a_bounded_time() {
+    let accepts =
+        |seen: &Observation, at| plan(seen, &settings(), after(at)).effect == Some(Effect::Accept);
+    assert!(!accepts(&checked(failed(29)), 29));
+    assert!(accepts(&checked(failed(29)), 30));
+    // Nobody answers without a class or a Pod: those get longer.
+    let obstacles: [fn(&mut Observation); 2] = [
+        |s| s.missing_class = Some("nginx".into()),
+        |s| s.objects.pod_problem = Some("cannot be scheduled: no nodes".into()),
+    ];
+    for obstacle in obstacles {
+        let mut seen = checked(failed(599));
+        obstacle(&mut seen);
+        assert!(!accepts(&seen, 599));
+        assert!(accepts(&seen, 600));
+    }
+}
+
+#[test]
+fn the_obstacle_is_named() {
+    let reason = |seen: &Observation, at| {
+        let plan = plan(seen, &settings(), after(at));
+        plan.actions
+            .first()
+            .map(|a| status(a)["reason"].as_str().unwrap().to_owned())
+            .unwrap_or_default()
+    };
+    let mut seen = checked(failed(0));
+    seen.objects.pod_problem = Some("cannot be scheduled: no nodes".into());
+    assert_eq!(
+        reason(&seen, 5),
+        "Waiting for HTTP-01 challenge propagation: the solver Pod cannot be scheduled: no nodes"
+    );
+    seen.missing_class = Some("nginx".into());
+    assert!(
+        reason(&seen, 0).contains("IngressClass \"nginx\" does not exist: create it"),
+        "at once"
+    );
+}
+
+#[test]
+fn a_fixed_wait_takes_the_place_of_the_self_check() {
+    let waiting = |wait: &str| {
+        presented(seen(
+            &json!({ "http01": { "ingress": {} }, "waitInsteadOfSelfCheck": wait }),
+        ))
+    };
+    assert_eq!(
+        plan(&waiting("10s"), &settings(), after(4)),
+        does(None, Some(Duration::from_secs(6)))
+    );
+    assert_eq!(
+        plan(&waiting("10s"), &settings(), after(10)),
+        does(Some(Effect::Accept), None)
+    );
+    for none in ["0s", "-1s"] {
+        assert_eq!(
+            plan(&waiting(none), &settings(), START),
+            does(Some(Effect::Accept), None),
+            "{none}"
+        );
+    }
+    assert_eq!(
+        plan(&waiting("soon"), &settings(), START).effect,
+        Some(Effect::SelfCheck),
+        "what cannot be read does not count"
+    );
+}
+
+#[test]
+fn once_asked_the_ca_is_polled() {
+    let mut seen = checked(Check::Passed);
+    seen.memo.accepted = true;
+    assert_eq!(
+        plan(&seen, &settings(), START),
+        does(Some(Effect::Poll), None)
+    );
+    let pending = |retry| Outcome::State {
+        state: "processing".into(),
+        reason: None,
+        retry,
+    };
+    let wake = |seen: &Observation, retry| absorb(seen, &settings(), pending(retry), START);
+    assert_eq!(wake(&seen, None), does(None, Some(Duration::from_secs(1))));
+    assert_eq!(
+        wake(&seen, Some(Duration::from_secs(7))),
+        does(None, Some(Duration::from_secs(7))),
+        "as the CA says"
+    );
+    seen.memo.accepted = false;
+    assert_eq!(
+        wake(&seen, None),
+        does(None, Some(Duration::from_millis(200))),
+        "the first look is soon"
+    );
+}
+
+#[test]
+fn a_ca_that_cannot_be_reached_is_asked_again() {
+    let seen = checked(Check::Passed);
+    let outcome = |retry| Outcome::Unavailable {
+        reason: "no route".into(),
+        retry,
+    };
+    let plan = absorb(&seen, &settings(), outcome(None), START);
+    assert_eq!(
+        (status(&plan.actions[0])["reason"].as_str(), plan.wake),
+        (Some("no route"), Some(Duration::from_secs(5)))
+    );
+    assert_eq!(
+        absorb(
+            &seen,
+            &settings(),
+            outcome(Some(Duration::from_mins(1))),
+            START
+        )
+        .wake,
+        Some(Duration::from_mins(1))
+    );
+}
+
+#[test]
+fn at_the_end_everything_goes_before_it_is_said() {
+    for (state, reason, told) in [
+        ("valid", None, "Successfully authorized domain"),
+        ("invalid", Some("the CA got 404"), "the CA got 404"),
+        ("expired", Some("too late"), "too late"),
+        ("errored", Some("no"), "no"),
+    ] {
+        let seen = checked(Check::Passed);
+        let outcome = Outcome::State {
+            state: state.into(),
+            reason: reason.map(Into::into),
+            retry: None,
+        };
+        let plan = absorb(&seen, &settings(), outcome, START);
+        assert_eq!(
+            kinds(&plan.actions),
+            ["-ingress", "-service", "-pod", "status"]
+        );
+        let written =
+            json!({ "state": state, "reason": told, "presented": false, "processing": false });
+        assert_eq!(status(&plan.actions[3]), &written);
+        let events: Vec<Event> = reason
+            .into_iter()
+            .map(|r| {
+                Event::warning(
+                    "cert-manager-challenges",
+                    "Failed",
+                    format!("Accepting challenge authorization failed: {r}"),
+                )
+            })
+            .collect();
+        assert_eq!(plan.events, events, "{state}");
+    }
+    let loud = Settings {
+        verbose_events: true,
+        ..settings()
+    };
+    let outcome = Outcome::State {
+        state: "valid".into(),
+        reason: None,
+        retry: None,
+    };
+    let plan = absorb(&checked(Check::Passed), &loud, outcome, START);
+    assert_eq!(
+        plan.events[0].message,
+        "Domain \"app.example.com\" verified with \"HTTP-01\" validation"
+    );
+}
+
+fn ended(mut seen: Observation, state: &str) -> Observation {
+    edit(&mut seen, |c| {
+        c.status = serde_json::from_value(json!({ "state": state })).unwrap()
+    });
+    seen
+}
+
+#[test]
+fn what_has_ended_leaves_nothing_and_after_a_failure_watches_the_name() {
+    for (state, watches) in [
+        ("valid", false),
+        ("invalid", true),
+        ("expired", true),
+        ("errored", true),
+    ] {
+        let left = plan(&ended(presented(pod_mode()), state), &settings(), START);
+        assert_eq!(
+            (kinds(&left.actions), left.effect),
+            (vec!["-ingress", "-service", "-pod"], None),
+            "{state}"
+        );
+        let clean = plan(&ended(pod_mode(), state), &settings(), START);
+        let wanted = if watches {
+            does(Some(Effect::Probe), Some(Duration::from_secs(5)))
+        } else {
+            Plan::idle()
+        };
+        assert_eq!(clean, wanted, "{state}");
+    }
+    // cert-manager left it marked as under way.
+    let mut marked = ended(pod_mode(), "valid");
+    edit(&mut marked, |c| {
+        let status = c.status.as_mut().unwrap();
+        (status.presented, status.processing) = (Some(true), Some(true));
+    });
+    let plan = plan(&marked, &settings(), START);
+    assert_eq!(
+        status(&plan.actions[0]),
+        &json!({ "presented": false, "processing": false })
+    );
+}
+
+#[test]
+fn what_is_deleted_already_is_not_deleted_again() {
+    let mut seen = ended(presented(pod_mode()), "valid");
+    for id in [
+        &mut seen.objects.pod,
+        &mut seen.objects.service,
+        &mut seen.objects.ingress,
+    ] {
+        id.as_mut().unwrap().deleting = true;
+    }
+    assert_eq!(plan(&seen, &settings(), START), Plan::idle());
+}
+
+#[test]
+fn the_shared_service_goes_with_its_last_user() {
+    for (users, wanted) in [(1, vec!["-ingress"]), (0, vec!["-ingress", "-direct"])] {
+        let mut seen = ended(presented(direct()), "valid");
+        (seen.objects.pod, seen.objects.service) = (None, None);
+        seen.direct_users = users;
+        assert_eq!(kinds(&plan(&seen, &settings(), START).actions), wanted);
+    }
+}
+
+#[test]
+fn a_deleted_challenge_cleans_up_and_lets_go() {
+    for (finalizers, left) in [
+        (
+            vec!["acme.cert-manager.io/finalizer", "other/x"],
+            vec!["other/x"],
+        ),
+        (
+            vec![
+                "finalizer.acme.cert-manager.io",
+                "acme.cert-manager.io/finalizer",
+            ],
+            vec![],
+        ),
+    ] {
+        let mut seen = presented(pod_mode());
+        edit(&mut seen, |c| {
+            c.metadata.deletion_timestamp = Some(Time(START));
+            c.metadata.finalizers = Some(finalizers.iter().map(|f| (*f).to_owned()).collect());
+        });
+        // Whatever else holds: no account, no turn.
+        (seen.account, seen.earlier) = (false, true);
+        let plan = plan(&seen, &settings(), START);
+        assert_eq!(
+            kinds(&plan.actions),
+            ["-ingress", "-service", "-pod", "finalizers"]
+        );
+        let Action::SetFinalizers {
+            finalizers,
+            version,
+            ..
+        } = &plan.actions[3]
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (finalizers.as_slice(), version.as_str()),
+            (
+                left.iter()
+                    .map(|f| (*f).to_owned())
+                    .collect::<Vec<_>>()
+                    .as_slice(),
+                "7"
+            )
+        );
+    }
+    let mut released = pod_mode();
+    edit(&mut released, |c| {
+        c.metadata.deletion_timestamp = Some(Time(START));
+        c.metadata.finalizers = Some(vec!["other/x".into()]);
+    });
+    assert_eq!(plan(&released, &settings(), START), Plan::idle());
+}
+
+#[test]
+fn what_this_version_cannot_solve_is_said_once() {
+    let mut dns = seen(&json!({ "dns01": { "webhook": { "groupName": "a", "solverName": "b" } } }));
+    edit(&mut dns, |c| c.spec.type_ = "DNS-01".into());
+    let gateway = seen(&json!({ "http01": { "gatewayHTTPRoute": {} } }));
+    for (mut seen, says) in [(dns, "spec.solver.dns01"), (gateway, "gatewayHTTPRoute")] {
+        let first = plan(&seen, &settings(), START);
+        let written = status(&first.actions[0]).clone();
+        assert!(
+            written["reason"].as_str().unwrap().contains(says),
+            "{written}"
+        );
+        edit(&mut seen, |c| {
+            c.status = serde_json::from_value(written).unwrap()
+        });
+        assert_eq!(plan(&seen, &settings(), START), Plan::idle());
+    }
+}
+
+#[test]
+fn objects_belong_to_the_challenge_and_carry_its_labels() {
+    let seen = pod_mode();
+    let presentation = Presentation::of(&seen.challenge).unwrap();
+    let identity = presentation.identity();
+    for action in plan(&seen, &settings(), START).actions {
+        let Action::Ensure(object) = action else {
+            panic!()
+        };
+        let meta = match *object {
+            Object::Pod(o) => o.metadata,
+            Object::Service(o) => o.metadata,
+            Object::Ingress(o) => o.metadata,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            (meta.name, meta.labels),
+            (Some(presentation.name()), Some(identity.clone()))
+        );
+        assert_eq!(meta.owner_references.unwrap()[0].uid, "uid-of-challenge");
+    }
+    assert_eq!(
+        identity["acme.cert-manager.io/http01-solver"],
+        map(&[("a", "true")])["a"]
+    );
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics_and_keys_stay_out_of_status_and_events(
+        solver in prop::sample::select(vec![
+            json!({}),
+            json!({ "http01": {} }),
+            json!({ "http01": { "ingress": {} } }),
+            json!({ "http01": { "ingress": { "name": "web", "mode": "Direct" } } }),
+            json!({ "http01": { "gatewayHTTPRoute": {} } }),
+            json!({ "dns01": {} }),
+            json!({ "http01": { "ingress": {} }, "waitInsteadOfSelfCheck": "1s" }),
+        ]),
+        state in prop::option::of("(valid|invalid|pending|x)"),
+        bits in any::<[bool; 12]>(),
+        check in prop::sample::select(vec![Check::None, Check::Running, Check::Passed, failed(0), failed(i64::from(u32::MAX))]),
+        now in prop_oneof![Just(Timestamp::MIN), Just(Timestamp::MAX), (0..1000_i64).prop_map(after)],
+        limit in 0..3_usize,
+    ) {
+        let mut seen = seen(&solver);
+        if let Some(state) = state {
+            seen = ended(seen, &state);
+        }
+        let some = |is: bool, name: &str| is.then(|| identity(name));
+        seen.objects = Objects {
+            pod: some(bits[0], "pod"),
+            pod_problem: bits[1].then(|| "is waiting".into()),
+            service: some(bits[2], "service"),
+            ingress: some(bits[3], "ingress"),
+            direct_service: some(bits[4], "direct"),
+            edited: bits[5].then(|| Box::new(user_ingress())),
+        };
+        seen.memo = Memo { presented: bits[6].then_some(START), check, accepted: bits[7], blocked: bits[8] };
+        seen.missing_class = bits[9].then(|| "nginx".into());
+        seen.in_flight = limit;
+        if bits[10] {
+            edit(&mut seen, |c| c.metadata.deletion_timestamp = Some(Time(START)));
+        }
+        let settings = Settings { max_concurrent: 2, mode: if bits[11] { Mode::Direct } else { Mode::Pod }, ..settings() };
+        let mut plans = vec![plan(&seen, &settings, now)];
+        for outcome in [
+            Outcome::Started,
+            Outcome::State { state: "invalid".into(), reason: Some("no".into()), retry: None },
+            Outcome::State { state: "pending".into(), reason: None, retry: Some(Duration::MAX) },
+            Outcome::Unavailable { reason: "no".into(), retry: None },
+        ] {
+            plans.push(absorb(&seen, &settings, outcome, now));
+        }
+        for plan in plans {
+            let said = plan.actions.iter().filter(|a| matches!(a, Action::PatchStatus { .. }));
+            prop_assert!(said.clone().count() <= 1, "two writes of one version: {:?}", plan.actions);
+            let shown = format!("{:?} {:?}", said.collect::<Vec<_>>(), plan.events);
+            prop_assert!(!shown.contains(KEY));
+        }
+    }
+}
