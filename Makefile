@@ -48,7 +48,7 @@ bench: lab-deps image ## time, requests, CPU and memory of issuance, beside the 
 .PHONY: crash
 crash: lab-deps ## kill the operator around every write and CA call, and see that it ends well
 	$(MAKE) lab-build TIER=control
-	cargo test --locked --release --features crash-points --test faults -- --nocapture
+	cargo test --locked --features crash-points --test faults -- --nocapture
 
 # The paths of the builder stay out of the binary: it is the same wherever it is built.
 RELEASE_FLAGS := -C target-feature=+crt-static
