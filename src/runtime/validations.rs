@@ -1,13 +1,14 @@
 //! Validations under way: the tokens that this process answers for, its self-checks, and what it
 //! remembers of each Challenge. All of it can be found out again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::ca::Session;
-use super::clock::now;
+use super::clock::{monotonic, now};
 use super::queue::Queue;
 use super::shared::Shared;
 use crate::api::Challenge;
@@ -19,9 +20,13 @@ use crate::solvers::http01::objects::Mode;
 use crate::solvers::http01::self_check::{Outcome as Checked, SelfCheck};
 use crate::solvers::http01::tokens::Tokens;
 
+/// How long a Challenge keeps a place before everything is in place.
+const PRESENTING: Duration = Duration::from_secs(10);
+
 /// The validations of all Challenges.
 pub struct Validations {
-    memos: Mutex<HashMap<Key, Memo>>,
+    places: Mutex<Places>,
+    queue: Arc<Queue>,
     /// What the Challenges of a namespace share in the Direct mode.
     pub shared: Shared,
     /// What the responder of this process answers for.
@@ -30,11 +35,95 @@ pub struct Validations {
     recoveries: Arc<Recoveries>,
 }
 
-impl Validations {
-    /// None is under way yet.
-    pub fn new(self_check: SelfCheck, recoveries: Arc<Recoveries>) -> Self {
+/// What is remembered of Challenges, and whose turn it is.
+struct Places {
+    /// `--max-concurrent-challenges`.
+    most: usize,
+    known: HashMap<Key, Known>,
+    waiting: VecDeque<Key>,
+}
+
+#[derive(Default)]
+struct Known {
+    memo: Memo,
+    /// Since when it has a place.
+    admitted: Option<Instant>,
+    /// The operator itself answers for it.
+    direct: bool,
+}
+
+impl Known {
+    /// One that cannot be presented keeps no other from its place.
+    fn takes_place(&self, now: Instant) -> bool {
+        self.memo.presented.is_some()
+            || self
+                .admitted
+                .is_some_and(|since| now.duration_since(since) < PRESENTING)
+    }
+}
+
+impl Places {
+    fn new(most: usize) -> Self {
         Self {
-            memos: Mutex::default(),
+            most,
+            known: HashMap::new(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn memo(&mut self, key: &Key) -> &mut Memo {
+        &mut self.known.entry(key.clone()).or_default().memo
+    }
+
+    fn free(&self, now: Instant) -> usize {
+        let taken = self.known.values().filter(|k| k.takes_place(now)).count();
+        self.most.saturating_sub(taken)
+    }
+
+    /// Whether this one has a place; otherwise it is in the line for one.
+    fn admit(&mut self, key: &Key, now: Instant) -> bool {
+        if self.known.get(key).is_some_and(|k| k.takes_place(now)) {
+            return true;
+        }
+        if self.free(now) == 0 {
+            if !self.waiting.contains(key) {
+                self.waiting.push_back(key.clone());
+            }
+            return false;
+        }
+        self.waiting.retain(|waiting| waiting != key);
+        self.known.entry(key.clone()).or_default().admitted = Some(now);
+        true
+    }
+
+    /// It needs no place any more. Who has one now.
+    fn leave(&mut self, key: &Key, now: Instant) -> Vec<Key> {
+        self.waiting.retain(|waiting| waiting != key);
+        if let Some(known) = self.known.get_mut(key) {
+            known.memo.presented = None;
+            known.admitted = None;
+        }
+        let next: Vec<Key> = (0..self.free(now))
+            .map_while(|_| self.waiting.pop_front())
+            .collect();
+        for key in &next {
+            self.known.entry(key.clone()).or_default().admitted = Some(now);
+        }
+        next
+    }
+}
+
+impl Validations {
+    /// None is under way yet; at most `most` will be at once.
+    pub fn new(
+        self_check: SelfCheck,
+        recoveries: Arc<Recoveries>,
+        queue: Arc<Queue>,
+        most: usize,
+    ) -> Self {
+        Self {
+            places: Mutex::new(Places::new(most)),
+            queue,
             shared: Shared::default(),
             tokens: Tokens::default(),
             self_check,
@@ -42,20 +131,28 @@ impl Validations {
         }
     }
 
-    /// What is remembered of a Challenge, and how many others are being validated.
-    pub fn memo(&self, key: &Key) -> (Memo, usize) {
-        let memos = self.memos.lock();
-        let in_flight = memos
-            .iter()
-            .filter(|(k, m)| *k != key && m.presented.is_some())
-            .count();
-        (memos.get(key).cloned().unwrap_or_default(), in_flight)
+    /// What is remembered of a Challenge.
+    pub fn memo(&self, key: &Key) -> Memo {
+        let places = self.places.lock();
+        places
+            .known
+            .get(key)
+            .map(|k| k.memo.clone())
+            .unwrap_or_default()
     }
 
     /// The Challenge is gone.
     pub fn forget(&self, key: &Key) {
-        self.memos.lock().remove(key);
+        self.leave(key);
+        self.places.lock().known.remove(key);
         self.shared.leave(key);
+    }
+
+    fn leave(&self, key: &Key) {
+        let next = self.places.lock().leave(key, monotonic());
+        for key in next {
+            self.queue.add(key);
+        }
     }
 
     /// Answer for the token before anybody is sent here; stop when the Challenge has ended.
@@ -72,18 +169,20 @@ impl Validations {
         if ended {
             self.tokens.remove_owner(&uid);
             self.shared.leave(key);
-            let mut memos = self.memos.lock();
-            if let Some(memo) = memos.get_mut(key) {
-                memo.presented = None;
-            }
+            self.leave(key);
             if object.metadata.deletion_timestamp.is_some() {
-                memos.remove(key);
+                self.places.lock().known.remove(key);
                 self.recoveries.forget(&uid);
             }
             return;
         }
+        let takes_place = seen.account && !seen.earlier && mode(object, settings).is_some();
+        seen.admitted = !takes_place || self.places.lock().admit(key, monotonic());
         if mode(object, settings) == Some(Mode::Direct) {
             let spec = &object.spec;
+            let mut places = self.places.lock();
+            places.known.entry(key.clone()).or_default().direct = true;
+            drop(places);
             self.tokens
                 .insert(&uid, &spec.dns_name, &spec.token, &spec.key);
             if !self.shared.join(key) {
@@ -95,7 +194,6 @@ impl Validations {
     /// A Challenge's effect.
     pub async fn run(
         self: Arc<Self>,
-        queue: Arc<Queue>,
         key: &Key,
         seen: &challenge::Observation,
         account: Option<Arc<Account>>,
@@ -109,24 +207,24 @@ impl Validations {
         let spec = &seen.challenge.spec;
         match (effect, session) {
             (challenge::Effect::SelfCheck, _) => {
-                let mut memos = self.memos.lock();
-                let memo = memos.entry(key.clone()).or_default();
+                let mut places = self.places.lock();
+                let memo = places.memo(key);
                 memo.presented.get_or_insert_with(now);
                 memo.check = Check::Running;
-                drop(memos);
+                drop(places);
                 self.clone()
-                    .check(queue, key.clone(), seen.challenge.clone(), false);
+                    .check(key.clone(), seen.challenge.clone(), false);
                 challenge::Outcome::Started
             }
             (challenge::Effect::Probe, _) => {
                 self.clone()
-                    .check(queue, key.clone(), seen.challenge.clone(), true);
+                    .check(key.clone(), seen.challenge.clone(), true);
                 challenge::Outcome::Started
             }
             (challenge::Effect::Accept, Some(session)) => {
                 let outcome = session.accept(&spec.authorization_url, &spec.url).await;
-                if matches!(outcome, challenge::Outcome::State { .. }) {
-                    self.memos.lock().entry(key.clone()).or_default().accepted = true;
+                if let challenge::Outcome::State { state, .. } = &outcome {
+                    self.asked(key, &seen.challenge, state);
                 }
                 outcome
             }
@@ -137,9 +235,21 @@ impl Validations {
         }
     }
 
+    /// The CA was asked to validate, now or before this process lived.
+    fn asked(&self, key: &Key, object: &Challenge, state: &str) {
+        let mut places = self.places.lock();
+        places.memo(key).accepted = true;
+        let direct = places.known.get(key).is_some_and(|k| k.direct);
+        if direct && challenge::is_final(state) && state != "valid" {
+            // By an earlier process, which did not live to answer the CA: this one does.
+            let uid = object.metadata.uid.as_deref().unwrap_or_default();
+            self.recoveries.note(uid, now());
+        }
+    }
+
     /// Look at the well-known path aside, so that a slow host takes no worker; the answer wakes the
     /// Challenge. `probe`: after a failure, whether the name can be reached at all.
-    fn check(self: Arc<Self>, queue: Arc<Queue>, key: Key, object: Arc<Challenge>, probe: bool) {
+    fn check(self: Arc<Self>, key: Key, object: Arc<Challenge>, probe: bool) {
         tokio::spawn(async move {
             let spec = &object.spec;
             let found = self
@@ -147,7 +257,7 @@ impl Validations {
                 .check(&spec.dns_name, &spec.token, &spec.key)
                 .await;
             if self.found(&key, &object, &found, probe) {
-                queue.add(key);
+                self.queue.add(key);
             }
         });
     }
@@ -158,13 +268,12 @@ impl Validations {
             Checked::Reachable => false,
             Checked::NotYet(reason) => !reason.reached_a_server(),
         };
-        let mut memos = self.memos.lock();
+        let mut places = self.places.lock();
         // Without an entry the Challenge has gone meanwhile.
-        let memo = match memos.get_mut(key) {
-            Some(memo) => memo,
-            None if probe => memos.entry(key.clone()).or_default(),
-            None => return false,
-        };
+        if !probe && !places.known.contains_key(key) {
+            return false;
+        }
+        let memo = places.memo(key);
         let before = std::mem::replace(&mut memo.blocked, blocked);
         if !probe {
             memo.check = match found {

@@ -19,7 +19,8 @@ use crate::solvers::http01::{edit, ingress, pod, service};
 
 const CHALLENGES: &str = "cert-manager-challenges";
 
-/// Time between self-checks that fail.
+/// Time between self-checks that fail: half of what has passed, within these bounds.
+const CHECK_SOON: Duration = Duration::from_millis(100);
 const CHECK_AGAIN: Duration = Duration::from_secs(2);
 /// A self-check that fails for longer than this is worth a line in the status.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -32,6 +33,8 @@ const FIRST_POLL: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_secs(1);
 /// Time between looks at a name that could not be reached.
 const PROBE: Duration = Duration::from_secs(5);
+/// At the latest when a Challenge that has no place asks again for one.
+const TURN: Duration = Duration::from_secs(10);
 /// How soon a CA that could not be reached is asked again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -50,8 +53,12 @@ pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect
         // The issuer wakes its Challenges when its account is loaded.
         return Plan::idle();
     }
-    if o.earlier || (o.memo.presented.is_none() && o.in_flight >= settings.max_concurrent) {
+    if o.earlier {
         return Plan::wait(POLL);
+    }
+    if !o.admitted {
+        // It is woken when its turn comes.
+        return Plan::wait(TURN);
     }
     let solver = o
         .challenge
@@ -140,7 +147,9 @@ fn live(
         Check::Running => Plan::idle(),
         Check::Failed { .. } if waited >= limit => effect(Effect::Accept),
         Check::Failed { reason, at } => {
-            let again = at.checked_add(CHECK_AGAIN).unwrap_or(now);
+            let passed = Duration::try_from(at.duration_since(since)).unwrap_or_default();
+            let pause = (passed / 2).clamp(CHECK_SOON, CHECK_AGAIN);
+            let again = at.checked_add(pause).unwrap_or(now);
             let mut plan = if again <= now {
                 effect(Effect::SelfCheck)
             } else {
