@@ -399,6 +399,8 @@ fn stays(lab: &Lab, tier: Tier) {
         }
     }
     println!("  export KUBECONFIG={}", lab.kubeconfig().display());
+    println!("  kubectl --namespace demo describe certificate shop");
+    println!("  kubectl --namespace demo delete secret shop       # it is made again");
     println!("  kubectl --namespace demo get certificates --watch\n");
     println!("`make lab-down` ends it.");
 }

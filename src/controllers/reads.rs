@@ -71,29 +71,40 @@ impl Reader {
 /// save reads; for a CA of our own (contract §6.2) they are nowhere else until the target Secret is
 /// written.
 #[derive(Default)]
-pub struct Keys(Mutex<HashMap<(String, String), Arc<PrivateKey>>>);
+pub struct Keys(Mutex<HashMap<(String, String), Held>>);
+
+/// A key, and the Certificate that it is for.
+struct Held {
+    key: Arc<PrivateKey>,
+    certificate: String,
+}
 
 impl Keys {
     /// The key, if this process has it.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<PrivateKey>> {
-        self.0
-            .lock()
-            .get(&(namespace.to_owned(), name.to_owned()))
-            .cloned()
+        let keys = self.0.lock();
+        let held = keys.get(&(namespace.to_owned(), name.to_owned()));
+        held.map(|held| held.key.clone())
     }
 
-    /// Remember a key.
-    pub fn put(&self, namespace: &str, name: &str, key: Arc<PrivateKey>) {
+    /// Remember a key for a Certificate.
+    pub fn put(&self, namespace: &str, certificate: &str, name: &str, key: Arc<PrivateKey>) {
+        let held = Held {
+            key,
+            certificate: certificate.to_owned(),
+        };
         self.0
             .lock()
-            .insert((namespace.to_owned(), name.to_owned()), key);
+            .insert((namespace.to_owned(), name.to_owned()), held);
     }
 
-    /// Forget a key; it is wiped when nobody uses it any more.
-    pub fn remove(&self, namespace: &str, name: &str) {
-        self.0
-            .lock()
-            .remove(&(namespace.to_owned(), name.to_owned()));
+    /// Nothing is under way for a Certificate: forget its keys. One is wiped when nobody uses it any
+    /// more.
+    pub fn forget(&self, namespace: &str, certificate: &str) {
+        let mut keys = self.0.lock();
+        if !keys.is_empty() {
+            keys.retain(|(home, _), held| home != namespace || held.certificate != certificate);
+        }
     }
 }
 

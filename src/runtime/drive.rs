@@ -175,34 +175,33 @@ impl Driver {
     async fn certificate(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let settings = &self.settings.certificate;
         let Some(seen) = certificate::observe(&self.reader, key, now()).await? else {
+            self.reader.keys.forget(&key.namespace, &key.name);
             return Ok(());
         };
         let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();
         let mut plan = certificate::plan(&seen, settings, now());
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
+        if effect.is_none() && !seen.is_issuing() {
+            self.reader.keys.forget(&key.namespace, &key.name);
+        }
         if let Some(effect) = effect {
-            let outcome = self
-                .signer
-                .certificate(&self.reader, &key.namespace, effect)
-                .await?;
+            let outcome = self.signer.certificate(&self.reader, key, effect).await?;
             let stored = matches!(outcome, certificate::Outcome::Loaded(_));
             let plan = certificate::absorb(&seen, settings, outcome, now());
             self.carry_out(key, &uid, plan, ended).await?;
             if stored {
-                self.consumed(&seen);
+                self.consumed(key, &seen);
             }
         }
         Ok(())
     }
 
     /// The certificate is in its Secret: neither its private key nor its request is needed any more.
-    fn consumed(&self, seen: &certificate::Observation) {
+    fn consumed(&self, key: &Key, seen: &certificate::Observation) {
+        self.reader.keys.forget(&key.namespace, &key.name);
         let next = seen.next_revision();
         for request in seen.requests.iter().filter(|r| r.revision == Some(next)) {
-            if let Some(name) = &request.key_secret {
-                self.reader.keys.remove(&request.id.namespace, name);
-            }
             self.reader
                 .store
                 .request_is_consumed(&request.id.namespace, &request.id.name);

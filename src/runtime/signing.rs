@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::controllers::certificate::{self, KeySource, SecretData};
 use crate::controllers::certificate_request as request;
 use crate::controllers::facts::KeyFact;
+use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::issuers::self_signed;
 use crate::pki::{self, KeyAlgorithm, KeyEncoding, PrivateKey, build_request};
@@ -34,9 +35,10 @@ impl Signer {
     pub async fn certificate(
         &self,
         reader: &Reader,
-        namespace: &str,
+        certificate: &Key,
         effect: certificate::Effect,
     ) -> Result<certificate::Outcome, ReadError> {
+        let namespace = &certificate.namespace;
         match effect {
             certificate::Effect::Prepare {
                 source,
@@ -54,7 +56,9 @@ impl Signer {
                         return Ok(certificate::Outcome::Unbuildable(problem.to_string()));
                     }
                 };
-                reader.keys.put(namespace, &key_secret, key.clone());
+                reader
+                    .keys
+                    .put(namespace, &certificate.name, &key_secret, key.clone());
                 let key = (durable && !stored)
                     .then(|| encoded(&key, KeyEncoding::Pkcs8))
                     .flatten();

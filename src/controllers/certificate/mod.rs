@@ -20,6 +20,7 @@ pub use plan::{absorb, plan};
 pub use secret::{SecretData, details};
 
 use super::facts::{KeyFact, RequestFact, SecretFact};
+use super::status::find;
 use crate::api::meta::Condition;
 use crate::api::{Certificate, CertificateStatus};
 use crate::pki::{KeyAlgorithm, KeyEncoding, RequestParams};
@@ -154,6 +155,11 @@ impl Observation {
     /// `status.conditions`.
     pub fn conditions(&self) -> &[Condition] {
         self.status().conditions.as_deref().unwrap_or_default()
+    }
+
+    /// Whether an issuance is under way.
+    pub fn is_issuing(&self) -> bool {
+        find(self.conditions(), "Issuing").is_some_and(Condition::is_true)
     }
 
     /// The revision that is being issued, or would be.
