@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::signing::sign;
 use crate::support::{DEADLINE, Namespace, certificate, ready_condition};
-use crate::{cluster, condition, patch_status, set_condition};
+use crate::{cluster, condition, now, patch_status, set_condition};
 
 const ISSUER: &str = "issuerRef: {name: outside, kind: Outside, group: issuers.example.org}";
 
@@ -27,7 +27,7 @@ fn answer(namespace: &Namespace<'_>, request: &str) -> Result<()> {
     let mut conditions = object["status"]["conditions"].clone();
     if let Some(all) = conditions.as_array_mut() {
         all.push(json!({"type": "Ready", "status": "True", "reason": "Issued", "message": "signed outside",
-            "lastTransitionTime": "2026-01-01T00:00:00Z"}));
+            "lastTransitionTime": now()}));
     }
     let status = json!({"certificate": certificate, "ca": ca, "conditions": conditions});
     patch_status(namespace, &format!("certificaterequest/{request}"), &status)
@@ -92,7 +92,7 @@ fn an_invalid_request_and_a_wrong_certificate_are_failures() -> Result<()> {
     namespace.apply(&external("one.external-bad.example.com"))?;
     namespace.until_list("certificaterequest", "one request", |all| all.len() == 1)?;
     let refusal = json!({"type": "InvalidRequest", "status": "True", "reason": "TooLong", "message": "names are too long",
-        "lastTransitionTime": "2026-11-24T00:00:00Z"});
+        "lastTransitionTime": now()});
     set_condition(&namespace, "certificaterequest", "site-1", &refusal)?;
     namespace.says("site", &["names are too long", "Next attempt at"], DEADLINE)?;
     let failed = namespace.get("certificate", "site")?;
@@ -108,7 +108,7 @@ fn an_invalid_request_and_a_wrong_certificate_are_failures() -> Result<()> {
     let mut conditions = asked["status"]["conditions"].clone();
     if let Some(all) = conditions.as_array_mut() {
         all.push(json!({"type": "Ready", "status": "True", "reason": "Issued", "message": "signed outside",
-            "lastTransitionTime": "2026-01-01T00:00:00Z"}));
+            "lastTransitionTime": now()}));
     }
     let status = json!({"certificate": ca, "conditions": conditions});
     patch_status(&namespace, "certificaterequest/site-1", &status)?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::support::{DEADLINE, Namespace, certificate, ready_condition};
-use crate::{cluster, condition, patch_status, self_signed, set_condition};
+use crate::{cluster, condition, now, patch_status, self_signed, set_condition};
 
 fn issued(namespace: &Namespace<'_>, rest: &str) -> Result<Value> {
     namespace.apply(&self_signed("self"))?;
@@ -32,7 +32,7 @@ fn by_hand_as_cmctl_does() -> Result<()> {
     let old = namespace.secret_entry("site", "tls.crt")?;
     let trigger = json!({"type": "Issuing", "status": "True", "reason": "ManuallyTriggered",
         "message": "Certificate re-issuance manually triggered", "observedGeneration": 1,
-        "lastTransitionTime": jiff::Timestamp::now().strftime("%FT%TZ").to_string()});
+        "lastTransitionTime": now()});
     set_condition(&namespace, "certificate", "site", &trigger)?;
     let done = revision(&namespace, 2)?;
     assert!(condition(&done, "Issuing").is_null());

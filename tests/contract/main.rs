@@ -89,3 +89,8 @@ fn set_condition(
     let status = serde_json::json!({ "conditions": conditions });
     patch_status(namespace, &format!("{kind}/{name}"), &status)
 }
+
+/// The time as the API writes it.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%FT%TZ").to_string()
+}

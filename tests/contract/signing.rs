@@ -20,9 +20,9 @@ fn shell(namespace: &Namespace<'_>, script: &str, arguments: &[&str]) -> Result<
 /// A private key and a CSR for a name, in PEM.
 pub fn key_and_request(namespace: &Namespace<'_>, host: &str) -> Result<(String, String)> {
     let make = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out csr.pem \
-                -subj / -addext \"subjectAltName=critical,DNS:$1\" 2>/dev/null; cat key.pem; echo ---; cat csr.pem";
+                -subj / -addext \"subjectAltName=critical,DNS:$1\" 2>/dev/null; cat key.pem; echo ===; cat csr.pem";
     let both = shell(namespace, make, &[host])?;
-    let (key, request) = both.split_once("---\n").context("both")?;
+    let (key, request) = both.split_once("===\n").context("both")?;
     Ok((key.to_owned(), request.to_owned()))
 }
 
@@ -46,8 +46,8 @@ pub fn sign(namespace: &Namespace<'_>, name: &str) -> Result<(String, String)> {
                 -keyout ca.key -out ca.pem -subj /CN=outside 2>/dev/null; \
                 echo \"$1\" | base64 -d >asked.pem; \
                 openssl x509 -req -in asked.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 \
-                -copy_extensions copy 2>/dev/null; echo ---; cat ca.pem";
+                -copy_extensions copy 2>/dev/null; echo ===; cat ca.pem";
     let both = shell(namespace, make, &[csr])?;
-    let (certificate, ca) = both.split_once("---\n").context("both")?;
+    let (certificate, ca) = both.split_once("===\n").context("both")?;
     Ok((STANDARD.encode(certificate), STANDARD.encode(ca)))
 }
