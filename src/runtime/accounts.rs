@@ -1,11 +1,14 @@
 //! The ACME accounts that this process has in use: load or make the key, register, and act for
 //! Orders. None of it is the only copy of anything.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use parking_lot::Mutex;
 
 use super::ca::Session;
 use super::clock::now;
@@ -15,6 +18,7 @@ use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
 use crate::api::meta::IssuerReference;
 use crate::controllers::action::SecretObject;
+use crate::controllers::issuer::Retry;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::store::{Name, Store};
@@ -25,15 +29,27 @@ use crate::pki::{CertificateSigningRequest, KeyAlgorithm, KeyEncoding};
 /// The accounts behind Issuers and ClusterIssuers.
 pub struct AccountsInUse {
     accounts: Accounts,
+    refusals: Mutex<HashMap<Name, Refusal>>,
     hooks: Hooks,
     signer: Arc<Signer>,
 }
+
+/// The CA refused an account. What for, and until when it is left alone.
+struct Refusal {
+    asked: Asked,
+    until: Timestamp,
+}
+
+/// What a CA's answer to a registration depends on, as far as it is in the cluster: generation of the
+/// issuer, versions of the Secrets of the account's key and of the external account binding.
+type Asked = (i64, Option<u64>, Option<u64>);
 
 impl AccountsInUse {
     /// None is loaded yet.
     pub fn new(hooks: Hooks, signer: Arc<Signer>) -> Self {
         Self {
             accounts: Accounts::default(),
+            refusals: Mutex::default(),
             hooks,
             signer,
         }
@@ -66,6 +82,21 @@ impl AccountsInUse {
         (account.loaded_for == current).then(|| account.hash.clone())
     }
 
+    /// Until when the CA, which refused, is left alone with the same question.
+    pub fn resting(&self, store: &Store, key: &Key) -> Option<Timestamp> {
+        let refusals = self.refusals.lock();
+        let refusal = refusals.get(&(key.namespace.clone(), key.name.clone()))?;
+        (asked(store, key)? == refusal.asked).then_some(refusal.until)
+    }
+
+    /// The CA refused: leave it alone until then.
+    pub fn rest(&self, store: &Store, key: &Key, until: Timestamp) {
+        if let Some(asked) = asked(store, key) {
+            let name = (key.namespace.clone(), key.name.clone());
+            self.refusals.lock().insert(name, Refusal { asked, until });
+        }
+    }
+
     /// Whether Orders of this issuer can go on.
     pub fn is_usable(&self, key: &Key) -> bool {
         self.accounts
@@ -75,8 +106,9 @@ impl AccountsInUse {
 
     /// The issuer is gone.
     pub fn forget(&self, key: &Key) {
-        self.accounts
-            .remove(&(key.namespace.clone(), key.name.clone()));
+        let name = (key.namespace.clone(), key.name.clone());
+        self.accounts.remove(&name);
+        self.refusals.lock().remove(&name);
     }
 
     /// An issuer's effect.
@@ -202,7 +234,7 @@ impl AccountsInUse {
         };
         let eab = match self.binding(reader, seen, spec).await? {
             Ok(eab) => eab,
-            Err(message) => return Ok(refused(message, true)),
+            Err(message) => return Ok(refused(message, Retry::OnChange)),
         };
         let email = spec.email.as_deref().filter(|e| !e.is_empty());
         let registered = match account
@@ -213,7 +245,7 @@ impl AccountsInUse {
             Ok(registered) => registered,
             Err(error) => {
                 let message = format!("Failed to register ACME account: {error}");
-                return Ok(refused(message, error.class() == Class::Permanent));
+                return Ok(refused(message, retry(&error)));
             }
         };
         let mut usable = Account {
@@ -233,11 +265,10 @@ impl AccountsInUse {
         {
             usable.kid = None;
             let message = format!("Failed to update ACME account: {error}");
-            let permanent = error.class() == Class::Permanent;
             return Ok(issuer::Outcome::Refused {
                 reason: "ErrUpdateACMEAccount",
                 message,
-                permanent,
+                retry: retry(&error),
             });
         }
         let outcome = issuer::Outcome::Registered {
@@ -326,11 +357,19 @@ impl AccountsInUse {
     }
 }
 
-fn refused(message: String, permanent: bool) -> issuer::Outcome {
+fn retry(error: &crate::acme::Error) -> Retry {
+    match error.class() {
+        Class::Permanent => Retry::OnChange,
+        Class::Transient | Class::RateLimited { until: None } => Retry::Soon,
+        Class::RateLimited { until: Some(time) } => Retry::At(time),
+    }
+}
+
+fn refused(message: String, retry: Retry) -> issuer::Outcome {
     issuer::Outcome::Refused {
         reason: "ErrRegisterACMEAccount",
         message,
-        permanent,
+        retry,
     }
 }
 
@@ -344,9 +383,22 @@ fn same_server(uri: Option<&str>, server: &str) -> bool {
 }
 
 fn secret_version(store: &Store, key: &Key, spec: &AcmeIssuer) -> Option<u64> {
-    let home = match key.kind {
+    store.secret_version(&home(store, key), &spec.private_key_secret_ref.name)
+}
+
+/// The namespace of an issuer's Secrets.
+fn home(store: &Store, key: &Key) -> Arc<str> {
+    match key.kind {
         Kind::ClusterIssuer => store.cluster_namespace().clone(),
         _ => key.namespace.clone(),
-    };
-    store.secret_version(&home, &spec.private_key_secret_ref.name)
+    }
+}
+
+fn asked(store: &Store, key: &Key) -> Option<Asked> {
+    let issuer = store.issuer_named(&key.namespace, &key.name)?;
+    let spec = issuer.spec.acme.as_ref()?;
+    let binding = spec.external_account_binding.as_ref();
+    let binding =
+        binding.and_then(|b| store.secret_version(&home(store, key), &b.key_secret_ref.name));
+    Some((issuer.generation, secret_version(store, key, spec), binding))
 }

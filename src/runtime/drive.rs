@@ -231,7 +231,8 @@ impl Driver {
 
     async fn issuer(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let loaded = self.accounts.loaded_hash(&self.reader.store, key);
-        let Some(seen) = issuer::observe(&self.reader, key, loaded) else {
+        let resting = self.accounts.resting(&self.reader.store, key);
+        let Some(seen) = issuer::observe(&self.reader, key, loaded, resting) else {
             self.accounts.forget(key);
             return Ok(());
         };
@@ -241,7 +242,12 @@ impl Driver {
         self.carry_out(key, &uid, plan, ended).await?;
         if let Some(effect) = effect {
             let outcome = self.accounts.issuer(&self.reader, &seen, effect).await?;
+            let refused = matches!(outcome, issuer::Outcome::Refused { .. });
             let plan = issuer::absorb(&seen, outcome, now());
+            if let Some(wait) = plan.wake.filter(|_| refused) {
+                let until = now().checked_add(wait).unwrap_or_else(|_| now());
+                self.accounts.rest(&self.reader.store, key, until);
+            }
             let usable = self.accounts.is_usable(key);
             self.carry_out(key, &uid, plan, ended).await?;
             if usable {

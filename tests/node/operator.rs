@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::pod::NOWHERE;
@@ -26,6 +26,35 @@ fn another_pod_finishes_what_one_began() -> Result<()> {
         .kubectl(&["label", "node", "lab", "room-replaced=yes"])?;
     issued(&namespace)?;
     crate::only(&pods)?;
+    Ok(())
+}
+
+#[test]
+fn it_is_ready_by_its_probes_where_only_restricted_pods_may_run() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.existing(NAMESPACE);
+    let privileged =
+        "--overrides={\"spec\": {\"containers\": [{\"name\": \"a\", \"image\": \"a\"}]}}";
+    let refused = namespace.kubectl(&["run", "a", "--image=a", "--dry-run=server", privileged]);
+    let refused = refused
+        .expect_err("a Pod that is not restricted")
+        .to_string();
+    ensure!(refused.contains("violates PodSecurity"), "{refused}");
+
+    let pods = namespace.list("pod")?;
+    let pod = pods
+        .iter()
+        .find(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+        .context("the operator's Pod")?;
+    let container = &pod["spec"]["containers"][0];
+    for (probe, path) in [("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
+        assert_eq!(container[probe]["httpGet"]["path"], path);
+    }
+    let status = &pod["status"]["containerStatuses"][0];
+    assert_eq!(status["ready"], true);
+    assert_eq!(status["restartCount"], 0);
     Ok(())
 }
 

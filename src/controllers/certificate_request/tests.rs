@@ -5,6 +5,7 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
@@ -19,8 +20,10 @@ use crate::controllers::facts::{Identity, RequestFact};
 use crate::controllers::fixtures::{START, issuer, map, signing_request};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::status::condition;
-use crate::issuers::self_signed;
-use crate::pki::{KeyUsages, PrivateKey, RequestParams, Subject};
+use crate::pki::{
+    CertificateSigningRequest, CertificateTemplate, KeyUsages, PrivateKey, RequestParams, Subject,
+    self_sign,
+};
 
 const NOW: Timestamp = START;
 
@@ -139,15 +142,16 @@ impl Scene {
     }
 
     fn certificate(&self) -> String {
-        let wanted = self_signed::Request {
-            csr: &self.request.spec.request.0,
+        let csr = CertificateSigningRequest::parse_pem(&self.request.spec.request.0).unwrap();
+        let template = CertificateTemplate {
+            csr: &csr,
             not_before: NOW,
-            duration: SignedDuration::from_hours(1),
+            duration: Duration::from_hours(1),
             is_ca: false,
-            usages: &[],
+            usages: KeyUsages::from_names::<&str>(&[], false).unwrap(),
             crl_distribution_points: &[],
         };
-        self_signed::sign(&wanted, &self.key).unwrap()
+        self_sign(&template, &self.key).unwrap().to_pem()
     }
 }
 

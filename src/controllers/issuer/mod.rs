@@ -6,6 +6,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 pub use plan::{absorb, plan};
 
 use super::facts::IssuerFact;
@@ -24,6 +26,8 @@ pub struct Observation {
     /// Of the account key in use: its hash, once this process has loaded it for this issuer as it is
     /// now.
     pub loaded: Option<String>,
+    /// The CA refused, and is left alone until then; unless something changes that it may like.
+    pub resting: Option<Timestamp>,
 }
 
 /// A step that asks the CA, or reads or makes the account's key.
@@ -59,14 +63,30 @@ pub enum Outcome {
         reason: &'static str,
         /// What was said.
         message: String,
-        /// Trying again without a change is of no use.
-        permanent: bool,
+        /// When to try again.
+        retry: Retry,
     },
 }
 
+/// When a refused call is made again, if nothing changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// It would be refused again: seldom.
+    OnChange,
+    /// It may help: soon.
+    Soon,
+    /// The CA asked for patience until then.
+    At(Timestamp),
+}
+
 /// Everything that the plan of this issuer depends on; `None` when it is gone. `loaded` is what this
-/// process has in use for it.
-pub fn observe(reader: &Reader, key: &Key, loaded: Option<String>) -> Option<Observation> {
+/// process has in use for it, `resting` what it remembers of a refusal.
+pub fn observe(
+    reader: &Reader,
+    key: &Key,
+    loaded: Option<String>,
+    resting: Option<Timestamp>,
+) -> Option<Observation> {
     let issuer = reader.store.issuer_named(&key.namespace, &key.name)?;
     let home = match key.kind {
         Kind::ClusterIssuer => reader.store.cluster_namespace().clone(),
@@ -77,5 +97,6 @@ pub fn observe(reader: &Reader, key: &Key, loaded: Option<String>) -> Option<Obs
         issuer,
         home,
         loaded,
+        resting,
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Effect, Observation, Outcome};
+use super::{Effect, Observation, Outcome, Retry};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
 use crate::controllers::action::{Action, Event, Object, Plan, patch_status};
@@ -19,6 +19,8 @@ const REGISTERED: &str = "The ACME account was registered with the ACME server";
 const PERMANENT: Duration = Duration::from_mins(10);
 /// How long a CA that could not be reached is left alone.
 const TRANSIENT: Duration = Duration::from_secs(10);
+/// The longest time that a CA may ask for: what it says is its word only.
+const PATIENCE: Duration = Duration::from_hours(6);
 
 /// Plan the next step of an issuer.
 pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
@@ -59,7 +61,13 @@ fn plan_acme(o: &Observation, acme: &AcmeIssuer, now: Timestamp) -> Plan<Effect>
     }
     let effect = match &o.loaded {
         None => Effect::LoadAccountKey,
-        Some(hash) if !is_registered(o, acme, hash) => Effect::Register,
+        Some(hash) if !is_registered(o, acme, hash) => {
+            // Words of the CA that differ each time are written each time, and wake each time.
+            match o.resting.filter(|until| *until > now) {
+                Some(until) => return Plan::wait(between(now, until)),
+                None => Effect::Register,
+            }
+        }
         Some(_) => return Plan::idle(),
     };
     Plan {
@@ -124,10 +132,14 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
         Outcome::Refused {
             reason,
             message,
-            permanent,
+            retry,
         } => {
             let mut plan = ready(o, false, reason, &message, Map::new(), now);
-            plan.wake = Some(if permanent { PERMANENT } else { TRANSIENT });
+            plan.wake = Some(match retry {
+                Retry::OnChange => PERMANENT,
+                Retry::Soon => TRANSIENT,
+                Retry::At(time) => between(now, time).clamp(TRANSIENT, PATIENCE),
+            });
             if !plan.actions.is_empty() {
                 let component = match o.kind {
                     Kind::ClusterIssuer => labels::MANAGER_CLUSTERISSUERS,
@@ -169,4 +181,8 @@ fn ready(
         actions: vec![patch_status(o.kind, &o.issuer.id, Value::Object(status))],
         ..Plan::idle()
     }
+}
+
+fn between(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }

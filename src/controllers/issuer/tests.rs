@@ -10,9 +10,10 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Effect, Observation, Outcome, absorb, plan};
+use super::{Effect, Observation, Outcome, Retry, absorb, plan};
 use crate::api::IssuerStatus;
 use crate::api::acme_issuer::AcmeIssuerStatus;
 use crate::controllers::action::{Action, Object, Plan, SecretObject};
@@ -30,6 +31,7 @@ fn seen(spec: Value, ready: Option<(bool, &str)>) -> Observation {
         issuer: issuer(spec, ready).into(),
         home: "shop".into(),
         loaded: None,
+        resting: None,
     }
 }
 
@@ -241,9 +243,13 @@ fn whatever_changed_about_the_account_is_told_to_the_ca() {
 
 #[test]
 fn a_refusal_is_said_and_tried_again_later() {
-    for (permanent, wake) in [
-        (true, Duration::from_mins(10)),
-        (false, Duration::from_secs(10)),
+    let minutes = |n| START + SignedDuration::from_mins(n);
+    for (retry, wake) in [
+        (Retry::OnChange, Duration::from_mins(10)),
+        (Retry::Soon, Duration::from_secs(10)),
+        (Retry::At(minutes(45)), Duration::from_mins(45)),
+        (Retry::At(START), Duration::from_secs(10)),
+        (Retry::At(minutes(1_000_000)), Duration::from_hours(6)),
     ] {
         for kind in [Kind::Issuer, Kind::ClusterIssuer] {
             let mut seen = seen(acme(&json!({})), None);
@@ -251,7 +257,7 @@ fn a_refusal_is_said_and_tried_again_later() {
             let outcome = || Outcome::Refused {
                 reason: "ErrRegisterACMEAccount",
                 message: "no".into(),
-                permanent,
+                retry,
             };
             let first = absorb(&seen, outcome(), START);
             assert_eq!(first.wake, Some(wake));
@@ -298,4 +304,17 @@ fn an_answer_for_what_is_no_acme_issuer_any_more_is_dropped() {
         absorb(&seen, Outcome::KeyMissing("x".into()), START),
         Plan::idle()
     );
+}
+
+#[test]
+fn a_ca_that_refused_is_left_alone_for_as_long_as_said() {
+    let mut seen = seen(acme(&json!({})), Some((false, "ErrRegisterACMEAccount")));
+    seen.loaded = Some(HASH.into());
+    seen.resting = Some(START + SignedDuration::from_mins(10));
+    assert_eq!(plan(&seen, START), Plan::wait(Duration::from_mins(10)));
+    let later = START + SignedDuration::from_mins(10);
+    assert_eq!(plan(&seen, later).effect, Some(Effect::Register));
+    // To read the key is no question to the CA.
+    seen.loaded = None;
+    assert_eq!(plan(&seen, START).effect, Some(Effect::LoadAccountKey));
 }
