@@ -42,7 +42,6 @@ fn issue(namespace: &Namespace<'_>) -> Result<()> {
         *after.entry(what).or_default() -= count;
     }
     let sum: usize = after.values().sum();
-    println!("{}: {sum} requests for {LOT}: {after:?}", namespace.name);
     let limit = if namespace.name == "budget-self-signed" {
         7
     } else {
