@@ -15,6 +15,7 @@ mod deletion;
 mod layout;
 mod renewal;
 mod robustness;
+mod shim;
 mod solvers;
 
 use std::sync::OnceLock;
