@@ -92,8 +92,30 @@ impl Validations {
         }
     }
 
+    /// Whether the CA has found a Challenge valid, as far as this process knows.
+    pub fn is_valid(&self, key: &Key) -> bool {
+        self.memos.lock().get(key).is_some_and(|memo| memo.valid)
+    }
+
     /// A Challenge's effect.
     pub async fn run(
+        self: Arc<Self>,
+        queue: Arc<Queue>,
+        key: &Key,
+        seen: &challenge::Observation,
+        account: Option<Arc<Account>>,
+        effect: challenge::Effect,
+    ) -> challenge::Outcome {
+        let outcome = self.clone().ask(queue, key, seen, account, effect).await;
+        if matches!(&outcome, challenge::Outcome::State { state, .. } if state == "valid")
+            && let Some(memo) = self.memos.lock().get_mut(key)
+        {
+            memo.valid = true;
+        }
+        outcome
+    }
+
+    async fn ask(
         self: Arc<Self>,
         queue: Arc<Queue>,
         key: &Key,

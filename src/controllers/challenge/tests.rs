@@ -69,6 +69,7 @@ fn seen(solver: &Value) -> Observation {
         earlier: false,
         in_flight: 0,
         direct_users: 0,
+        last: false,
         memo: Memo::default(),
     }
 }
@@ -698,7 +699,7 @@ proptest! {
             json!({ "http01": { "ingress": {} }, "waitInsteadOfSelfCheck": "1s" }),
         ]),
         state in prop::option::of("(valid|invalid|pending|x)"),
-        bits in any::<[bool; 12]>(),
+        bits in any::<[bool; 14]>(),
         check in prop::sample::select(vec![Check::None, Check::Running, Check::Passed, failed(0), failed(i64::from(u32::MAX))]),
         now in prop_oneof![Just(Timestamp::MIN), Just(Timestamp::MAX), (0..1000_i64).prop_map(after)],
         limit in 0..3_usize,
@@ -716,7 +717,8 @@ proptest! {
             direct_service: some(bits[4], "direct"),
             edited: bits[5].then(|| Box::new(user_ingress())),
         };
-        seen.memo = Memo { presented: bits[6].then_some(START), check, accepted: bits[7], blocked: bits[8] };
+        seen.memo = Memo { presented: bits[6].then_some(START), check, accepted: bits[7], valid: bits[12], blocked: bits[8] };
+        seen.last = bits[13];
         seen.missing_class = bits[9].then(|| "nginx".into());
         seen.in_flight = limit;
         if bits[10] {
@@ -739,4 +741,40 @@ proptest! {
             prop_assert!(!shown.contains(KEY));
         }
     }
+}
+
+#[test]
+fn the_last_success_of_an_order_needs_no_status() {
+    let valid = || Outcome::State {
+        state: "valid".into(),
+        reason: None,
+        retry: None,
+    };
+    let mut seen = checked(Check::Passed);
+    seen.memo.accepted = true;
+    let written = |seen: &Observation| {
+        let plan = absorb(seen, &settings(), valid(), START);
+        let status = |a: &&Action| matches!(a, Action::PatchStatus { .. });
+        (
+            kinds(&plan.actions).len(),
+            plan.actions.iter().filter(status).count(),
+        )
+    };
+    assert_eq!(written(&seen).1, 1, "others of the Order are open");
+    seen.last = true;
+    assert_eq!(written(&seen).1, 0);
+    assert!(written(&seen).0 > 0, "it is cleaned up all the same");
+
+    // Until the Order deletes it, the CA is not asked again.
+    seen.memo.valid = true;
+    assert_eq!(plan(&seen, &settings(), START).effect, None);
+    // An Order that came to another end, or a status that says otherwise, needs the word.
+    let mut ended = seen.clone();
+    ended.last = false;
+    assert_eq!(plan(&ended, &settings(), START).effect, Some(Effect::Poll));
+    edit(&mut seen, |c| {
+        c.status.get_or_insert_default().reason = Some("waiting".into());
+    });
+    assert_eq!(plan(&seen, &settings(), START).effect, Some(Effect::Poll));
+    assert_eq!(written(&seen).1, 1);
 }
