@@ -16,6 +16,7 @@ mod layout;
 mod renewal;
 mod robustness;
 mod secrecy;
+mod shim;
 mod solvers;
 
 use std::sync::OnceLock;
