@@ -19,7 +19,9 @@ use crate::solvers::http01::{edit, ingress, pod, service};
 
 const CHALLENGES: &str = "cert-manager-challenges";
 
-/// Time between self-checks that fail.
+/// Time between self-checks that fail: short at first, since most Ingress controllers need a moment, and
+/// never longer than this.
+const FIRST_CHECK_AGAIN: Duration = Duration::from_millis(250);
 const CHECK_AGAIN: Duration = Duration::from_secs(2);
 /// A self-check that fails for longer than this is worth a line in the status.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -143,11 +145,13 @@ fn live(
         Check::Running => Plan::idle(),
         Check::Failed { .. } if waited >= limit => effect(Effect::Accept),
         Check::Failed { reason, at } => {
-            let again = at.checked_add(CHECK_AGAIN).unwrap_or(now);
+            let failing = Duration::try_from(at.duration_since(since)).unwrap_or_default();
+            let pause = (failing / 2).clamp(FIRST_CHECK_AGAIN, CHECK_AGAIN);
+            let again = at.checked_add(pause).unwrap_or(now);
             let mut plan = if again <= now {
                 effect(Effect::SelfCheck)
             } else {
-                Plan::wait(Duration::try_from(again.duration_since(now)).unwrap_or(CHECK_AGAIN))
+                Plan::wait(Duration::try_from(again.duration_since(now)).unwrap_or(pause))
             };
             if waited >= PATIENCE || o.missing_class.is_some() {
                 plan.actions = say(o, &obstacle(o, reason));

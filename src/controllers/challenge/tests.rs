@@ -323,18 +323,19 @@ fn the_self_check_shortens_the_wait() {
 
 #[test]
 fn a_failing_self_check_is_repeated_and_after_a_while_said() {
-    let second = Duration::from_secs(1);
-    assert_eq!(
-        plan(&checked(failed(0)), &settings(), after(1)),
-        does(None, Some(second))
-    );
-    assert_eq!(
-        plan(&checked(failed(0)), &settings(), after(2)),
-        does(Some(Effect::SelfCheck), None)
-    );
-    let mut long = checked(failed(3));
-    let told = plan(&long, &settings(), after(4));
-    assert_eq!(told.wake, Some(second));
+    // Since when it failed, and how long after that it is repeated.
+    for (failing, pause) in [(0, 250), (1, 500), (2, 1000), (4, 2000), (20, 2000)] {
+        let seen = checked(failed(failing));
+        let now = |millis| after(failing) + SignedDuration::from_millis(millis);
+        let early = plan(&seen, &settings(), now(pause - 1));
+        assert_eq!(early.effect, None);
+        assert_eq!(early.wake, Some(Duration::from_millis(1)));
+        let due = plan(&seen, &settings(), now(pause));
+        assert_eq!(due.effect, Some(Effect::SelfCheck));
+    }
+    let mut long = checked(failed(4));
+    let told = plan(&long, &settings(), after(5));
+    assert_eq!(told.wake, Some(Duration::from_secs(1)));
     let written = json!({
         "reason": "Waiting for HTTP-01 challenge propagation: connection refused",
         "state": "pending",
@@ -346,7 +347,7 @@ fn a_failing_self_check_is_repeated_and_after_a_while_said() {
     edit(&mut long, |c| {
         c.status = serde_json::from_value(written).unwrap()
     });
-    assert_eq!(plan(&long, &settings(), after(4)).actions, [], "said once");
+    assert_eq!(plan(&long, &settings(), after(5)).actions, [], "said once");
 }
 
 #[test]
