@@ -19,3 +19,5 @@ pub mod progress;
 pub mod reads;
 pub mod status;
 pub mod store;
+#[cfg(test)]
+mod takeover;

@@ -169,7 +169,7 @@ impl<'a> Session<'a> {
                     match self.client.accept(&self.account, url).await {
                         Ok(accepted) => challenge::Outcome::State {
                             state: accepted.status.as_str().into(),
-                            reason: accepted.error.as_ref().map(ToString::to_string),
+                            reason: accepted.error.as_ref().map(|p| without(&accepted.token, p)),
                             retry: after(accepted.retry_after, self.now),
                         },
                         Err(error) => self.challenge_refused(&error),
@@ -205,10 +205,11 @@ impl<'a> Session<'a> {
             _ => "pending",
         };
         let retry = after(authorization.retry_after, self.now);
-        let reason = problem.map(|p: &Problem| format!("Error accepting authorization: {p}"));
+        let token = challenge.map(|c| c.token.as_str()).unwrap_or_default();
+        let reason = |p: &Problem| format!("Error accepting authorization: {}", without(token, p));
         challenge::Outcome::State {
             state: state.into(),
-            reason,
+            reason: problem.map(reason),
             retry,
         }
     }
@@ -234,6 +235,17 @@ impl<'a> Session<'a> {
                 retry: after(until, self.now).or(Some(MOST)),
             },
         }
+    }
+}
+
+/// A problem in words, without the token: CAs quote the URL that they asked for, and who knows it can
+/// answer in the name of the site.
+fn without(token: &str, problem: &Problem) -> String {
+    let text = problem.to_string();
+    if token.is_empty() {
+        text
+    } else {
+        text.replace(token, "<token>")
     }
 }
 

@@ -21,6 +21,7 @@ use super::shared;
 use super::signing::Signer;
 use super::validations::Validations;
 use crate::controllers::action::{Action, Event, Plan};
+use crate::controllers::facts::controller_of;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::Seen;
 use crate::controllers::reads::{ReadError, Reader};
@@ -269,9 +270,10 @@ impl Driver {
                     .account(&self.reader.store, &key.namespace, &o.spec.issuer_ref)
             });
         let thumbprint = account.as_ref().map(|a| a.thumbprint.clone());
-        let Some(seen) = order::observe(&self.reader, key, thumbprint) else {
+        let Some(mut seen) = order::observe(&self.reader, key, thumbprint) else {
             return Ok(());
         };
+        self.know_the_valid(&mut seen);
         let uid = seen.order.metadata.uid.clone().unwrap_or_default();
         let mut plan = order::plan(&seen, now());
         let effect = plan.effect.take();
@@ -282,6 +284,22 @@ impl Driver {
             self.carry_out(key, &uid, plan, ended).await?;
         }
         Ok(())
+    }
+
+    /// What this process has heard from the CA is newer than the status of a Challenge.
+    fn know_the_valid(&self, seen: &mut order::Observation) {
+        for challenge in &mut seen.challenges {
+            let meta = &challenge.metadata;
+            let namespace = meta.namespace.as_deref().unwrap_or_default();
+            let name = meta.name.as_deref().unwrap_or_default();
+            if self
+                .validations
+                .is_valid(&Key::new(Kind::Challenge, namespace, name))
+            {
+                let status = Arc::make_mut(challenge).status.get_or_insert_default();
+                status.state = Some("valid".into());
+            }
+        }
     }
 
     async fn challenge(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
@@ -320,6 +338,12 @@ impl Driver {
                 .await;
             let plan = challenge::absorb(&seen, settings, outcome, now());
             self.carry_out_in_turn(key, &uid, plan, ended).await?;
+            if self.validations.is_valid(key)
+                && let Some(order) = controller_of(&seen.challenge.metadata, "Order")
+            {
+                self.queue
+                    .add(Key::new(Kind::Order, &key.namespace, &order.name));
+            }
         }
         Ok(())
     }

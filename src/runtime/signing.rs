@@ -154,7 +154,9 @@ impl Signer {
             None => self.stored(reader, namespace, &key_secret).await?,
         };
         let Some(key) = key else {
-            let message = format!("Referenced secret {namespace}/{key_secret} not found");
+            let message = format!(
+                "Referenced secret {namespace}/{key_secret} not found, or without a private key in tls.key"
+            );
             return Ok(request::Outcome::NoKey(message));
         };
         let wanted = self_signed::Request {

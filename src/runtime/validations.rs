@@ -1,14 +1,13 @@
 //! Validations under way: the tokens that this process answers for, its self-checks, and what it
 //! remembers of each Challenge. All of it can be found out again.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::ca::Session;
 use super::clock::{monotonic, now};
+use super::places::Places;
 use super::queue::Queue;
 use super::shared::Shared;
 use crate::api::Challenge;
@@ -20,9 +19,6 @@ use crate::solvers::http01::objects::Mode;
 use crate::solvers::http01::self_check::{Outcome as Checked, SelfCheck};
 use crate::solvers::http01::tokens::Tokens;
 
-/// How long a Challenge keeps a place before everything is in place.
-const PRESENTING: Duration = Duration::from_secs(10);
-
 /// The validations of all Challenges.
 pub struct Validations {
     places: Mutex<Places>,
@@ -33,84 +29,6 @@ pub struct Validations {
     pub tokens: Tokens,
     self_check: SelfCheck,
     recoveries: Arc<Recoveries>,
-}
-
-/// What is remembered of Challenges, and whose turn it is.
-struct Places {
-    /// `--max-concurrent-challenges`.
-    most: usize,
-    known: HashMap<Key, Known>,
-    waiting: VecDeque<Key>,
-}
-
-#[derive(Default)]
-struct Known {
-    memo: Memo,
-    /// Since when it has a place.
-    admitted: Option<Instant>,
-    /// The operator itself answers for it.
-    direct: bool,
-}
-
-impl Known {
-    /// One that cannot be presented keeps no other from its place.
-    fn takes_place(&self, now: Instant) -> bool {
-        self.memo.presented.is_some()
-            || self
-                .admitted
-                .is_some_and(|since| now.duration_since(since) < PRESENTING)
-    }
-}
-
-impl Places {
-    fn new(most: usize) -> Self {
-        Self {
-            most,
-            known: HashMap::new(),
-            waiting: VecDeque::new(),
-        }
-    }
-
-    fn memo(&mut self, key: &Key) -> &mut Memo {
-        &mut self.known.entry(key.clone()).or_default().memo
-    }
-
-    fn free(&self, now: Instant) -> usize {
-        let taken = self.known.values().filter(|k| k.takes_place(now)).count();
-        self.most.saturating_sub(taken)
-    }
-
-    /// Whether this one has a place; otherwise it is in the line for one.
-    fn admit(&mut self, key: &Key, now: Instant) -> bool {
-        if self.known.get(key).is_some_and(|k| k.takes_place(now)) {
-            return true;
-        }
-        if self.free(now) == 0 {
-            if !self.waiting.contains(key) {
-                self.waiting.push_back(key.clone());
-            }
-            return false;
-        }
-        self.waiting.retain(|waiting| waiting != key);
-        self.known.entry(key.clone()).or_default().admitted = Some(now);
-        true
-    }
-
-    /// It needs no place any more. Who has one now.
-    fn leave(&mut self, key: &Key, now: Instant) -> Vec<Key> {
-        self.waiting.retain(|waiting| waiting != key);
-        if let Some(known) = self.known.get_mut(key) {
-            known.memo.presented = None;
-            known.admitted = None;
-        }
-        let next: Vec<Key> = (0..self.free(now))
-            .map_while(|_| self.waiting.pop_front())
-            .collect();
-        for key in &next {
-            self.known.entry(key.clone()).or_default().admitted = Some(now);
-        }
-        next
-    }
 }
 
 impl Validations {
@@ -133,18 +51,13 @@ impl Validations {
 
     /// What is remembered of a Challenge.
     pub fn memo(&self, key: &Key) -> Memo {
-        let places = self.places.lock();
-        places
-            .known
-            .get(key)
-            .map(|k| k.memo.clone())
-            .unwrap_or_default()
+        self.places.lock().memo(key).clone()
     }
 
     /// The Challenge is gone.
     pub fn forget(&self, key: &Key) {
         self.leave(key);
-        self.places.lock().known.remove(key);
+        self.places.lock().forget(key);
         self.shared.leave(key);
     }
 
@@ -171,18 +84,17 @@ impl Validations {
             self.shared.leave(key);
             self.leave(key);
             if object.metadata.deletion_timestamp.is_some() {
-                self.places.lock().known.remove(key);
+                self.places.lock().forget(key);
                 self.recoveries.forget(&uid);
             }
             return;
         }
-        let takes_place = seen.account && !seen.earlier && mode(object, settings).is_some();
+        let takes_place =
+            seen.account && !seen.earlier && !seen.memo.valid && mode(object, settings).is_some();
         seen.admitted = !takes_place || self.places.lock().admit(key, monotonic());
         if mode(object, settings) == Some(Mode::Direct) {
             let spec = &object.spec;
-            let mut places = self.places.lock();
-            places.known.entry(key.clone()).or_default().direct = true;
-            drop(places);
+            self.places.lock().memo_mut(key).direct = true;
             self.tokens
                 .insert(&uid, &spec.dns_name, &spec.token, &spec.key);
             if !self.shared.join(key) {
@@ -191,8 +103,28 @@ impl Validations {
         }
     }
 
+    /// Whether the CA has found a Challenge valid, as far as this process knows.
+    pub fn is_valid(&self, key: &Key) -> bool {
+        self.places.lock().memo(key).valid
+    }
+
     /// A Challenge's effect.
     pub async fn run(
+        self: Arc<Self>,
+        key: &Key,
+        seen: &challenge::Observation,
+        account: Option<Arc<Account>>,
+        effect: challenge::Effect,
+    ) -> challenge::Outcome {
+        let outcome = self.clone().ask(key, seen, account, effect).await;
+        if matches!(&outcome, challenge::Outcome::State { state, .. } if state == "valid") {
+            self.leave(key);
+            self.places.lock().memo_mut(key).valid = true;
+        }
+        outcome
+    }
+
+    async fn ask(
         self: Arc<Self>,
         key: &Key,
         seen: &challenge::Observation,
@@ -208,7 +140,7 @@ impl Validations {
         match (effect, session) {
             (challenge::Effect::SelfCheck, _) => {
                 let mut places = self.places.lock();
-                let memo = places.memo(key);
+                let memo = places.memo_mut(key);
                 memo.presented.get_or_insert_with(now);
                 memo.check = Check::Running;
                 drop(places);
@@ -238,9 +170,9 @@ impl Validations {
     /// The CA was asked to validate, now or before this process lived.
     fn asked(&self, key: &Key, object: &Challenge, state: &str) {
         let mut places = self.places.lock();
-        places.memo(key).accepted = true;
-        let direct = places.known.get(key).is_some_and(|k| k.direct);
-        if direct && challenge::is_final(state) && state != "valid" {
+        let memo = places.memo_mut(key);
+        memo.accepted = true;
+        if memo.direct && challenge::is_final(state) && state != "valid" {
             // By an earlier process, which did not live to answer the CA: this one does.
             let uid = object.metadata.uid.as_deref().unwrap_or_default();
             self.recoveries.note(uid, now());
@@ -270,10 +202,10 @@ impl Validations {
         };
         let mut places = self.places.lock();
         // Without an entry the Challenge has gone meanwhile.
-        if !probe && !places.known.contains_key(key) {
+        if !probe && !places.knows(key) {
             return false;
         }
-        let memo = places.memo(key);
+        let memo = places.memo_mut(key);
         let before = std::mem::replace(&mut memo.blocked, blocked);
         if !probe {
             memo.check = match found {

@@ -153,6 +153,117 @@ fn a_solver_class_that_is_corrected_in_the_issuer() -> Result<()> {
     recovers(&namespace)
 }
 
+#[test]
+fn a_ca_that_is_down() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("ca-down")?;
+    let ca = Ca::start(&cluster.lab, &[], |config| config)?;
+    let issuer = cluster
+        .acme_issuer("pebble", "default", TRAEFIK)?
+        .replace(&cluster.lab.acme_directory(), &ca.directory);
+    ca.stop()?;
+    namespace.apply(&issuer)?;
+    namespace.apply(&certificate("site", "pebble", "ca-down.example.com", ""))?;
+    let words = ["Issuer \"pebble\" is not ready", "cannot reach 10.244.0.1"];
+    namespace.says("site", &words, SAID)?;
+    ca.restart()?;
+    recovers(&namespace)
+}
+
+#[test]
+fn a_profile_that_the_ca_does_not_have() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("profile")?;
+    let issuer = cluster.acme_issuer("pebble", "nosuch", TRAEFIK)?;
+    namespace.apply(&issuer)?;
+    namespace.apply(&certificate("site", "pebble", "profile.example.com", ""))?;
+    let words = ["does not offer the profile \"nosuch\"", "default"];
+    namespace.says("site", &words, SAID)?;
+    namespace.apply(&issuer.replace("nosuch", "shortlived"))?;
+    recovers(&namespace)
+}
+
+#[test]
+fn an_account_key_that_is_none() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("account-key")?;
+    let bad = "--from-literal=tls.key=nonsense";
+    namespace.kubectl(&["create", "secret", "generic", "pebble-account", bad])?;
+    namespace.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
+    namespace.apply(&certificate(
+        "site",
+        "pebble",
+        "account-key.example.com",
+        "",
+    ))?;
+    let words = [
+        "Issuer \"pebble\" is not ready",
+        "Secret \"pebble-account\"",
+    ];
+    namespace.says("site", &words, SAID)?;
+    // A new one is made.
+    namespace.kubectl(&["delete", "secret", "pebble-account"])?;
+    recovers(&namespace)
+}
+
+#[test]
+fn a_wildcard_that_no_solver_can_prove() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("wildcard")?;
+    namespace.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
+    namespace.apply(&certificate(
+        "site",
+        "pebble",
+        "'*.wildcard.example.com'",
+        "",
+    ))?;
+    let words = ["*.wildcard.example.com", "dns-01", "solver"];
+    namespace.says("site", &words, SAID)?;
+    // Only the Certificate can be put right, as this issuer cannot do wildcards.
+    namespace.apply(&certificate(
+        "site",
+        "pebble",
+        "www.wildcard.example.com",
+        "",
+    ))?;
+    namespace.ready("site", SAID)?;
+    namespace.none_left(&TEMPORARY, SAID)
+}
+
+#[test]
+fn a_common_name_that_is_not_among_the_names() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("common-name")?;
+    namespace.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
+    let other = "commonName: other.example.com";
+    namespace.apply(&certificate(
+        "site",
+        "pebble",
+        "common-name.example.com",
+        other,
+    ))?;
+    let words = ["commonName", "add \"other.example.com\" to spec.dnsNames"];
+    namespace.says("site", &words, SAID)?;
+    namespace.apply(&certificate(
+        "site",
+        "pebble",
+        "common-name.example.com",
+        "",
+    ))?;
+    namespace.ready("site", SAID)?;
+    Ok(())
+}
+
 /// Ready in time without a change of the Certificate, and nothing left of the failure.
 fn recovers(namespace: &Namespace<'_>) -> Result<()> {
     let object = namespace.ready("site", SAID)?;

@@ -15,6 +15,8 @@ mod deletion;
 mod layout;
 mod renewal;
 mod robustness;
+mod secrecy;
+mod shim;
 mod solvers;
 
 use std::sync::OnceLock;

@@ -13,3 +13,4 @@ mod support;
 
 mod flags;
 mod process;
+mod relist;

@@ -43,6 +43,16 @@ impl Ca {
         Ok(Self { process, directory })
     }
 
+    /// End it for now.
+    pub fn stop(&self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Start it anew; it has forgotten everything.
+    pub fn restart(&self) -> Result<()> {
+        self.process.restart()
+    }
+
     /// How many accounts it has made.
     pub fn accounts(&self) -> Result<usize> {
         self.count("accounts in memory")

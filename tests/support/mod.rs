@@ -133,6 +133,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Send the operator a signal, named as in `kill -s`.
+    pub fn signal_operator(&self, signal: &str) -> Result<()> {
+        self.operator
+            .lock()
+            .as_ref()
+            .context("no operator runs")?
+            .signal(signal)
+    }
+
     /// The operator's process id.
     pub fn operator_pid(&self) -> Result<u32> {
         self.operator

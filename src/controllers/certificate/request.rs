@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use crate::api::duration::parse_go_duration;
+use crate::api::duration::{format_go_duration, parse_go_duration};
 use crate::api::{
     Certificate, CertificateRequest, CertificateRequestSpec, CertificateSpec, labels, names,
 };
@@ -346,7 +346,7 @@ pub fn certificate_request(
             ..ObjectMeta::default()
         },
         spec: CertificateRequestSpec {
-            duration: spec.duration.clone(),
+            duration: spec.duration.as_deref().map(in_go_form),
             issuer_ref: spec.issuer_ref.clone(),
             is_ca: spec.is_ca,
             usages: spec.usages.clone(),
@@ -355,6 +355,11 @@ pub fn certificate_request(
         },
         status: None,
     }
+}
+
+/// A duration as Go writes it: what a client of cert-manager finds in a request.
+fn in_go_form(text: &str) -> String {
+    parse_go_duration(text).map_or_else(|_| text.to_owned(), format_go_duration)
 }
 
 /// The annotations that `--copied-annotation-prefixes` lets through: evaluated in order, `*` includes

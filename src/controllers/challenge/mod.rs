@@ -13,7 +13,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 
 pub use plan::{absorb, plan};
 
-use super::facts::Identity;
+use super::facts::{Identity, controller_of};
 use super::key::Key;
 use super::reads::{ReadError, Reader};
 use crate::api::Challenge;
@@ -43,8 +43,12 @@ pub struct Memo {
     pub presented: Option<Timestamp>,
     /// The newest self-check.
     pub check: Check,
+    /// The operator itself answers for it.
+    pub direct: bool,
     /// The CA was asked to validate, by this process.
     pub accepted: bool,
+    /// The CA has found it valid.
+    pub valid: bool,
     /// The newest look at the name reached nobody.
     pub blocked: bool,
 }
@@ -85,6 +89,8 @@ pub struct Observation {
     pub admitted: bool,
     /// Other live Challenges of the namespace that use the shared Service of the Direct mode.
     pub direct_users: usize,
+    /// Its Order waits for nothing else.
+    pub last: bool,
     /// What this process remembers.
     pub memo: Memo,
 }
@@ -154,6 +160,22 @@ pub fn state(challenge: &Challenge) -> &str {
         .as_ref()
         .and_then(|s| s.state.as_deref())
         .unwrap_or_default()
+}
+
+/// Whether the Order of a Challenge goes on as soon as it is valid: it has no end yet, and no other open
+/// Challenge.
+fn is_last(reader: &Reader, challenge: &Challenge) -> bool {
+    let Some(owner) = controller_of(&challenge.metadata, "Order") else {
+        return false;
+    };
+    let namespace = challenge.metadata.namespace.as_deref().unwrap_or_default();
+    let order = reader.store.order(namespace, &owner.name);
+    let order = order.and_then(|o| o.status.as_ref()?.state.clone());
+    let others = reader.store.challenges_of(namespace, &owner.uid);
+    order.is_some_and(|state| !is_final(&state))
+        && others
+            .iter()
+            .all(|c| c.metadata.uid == challenge.metadata.uid || state(c) == "valid")
 }
 
 /// Everything that the plan of this Challenge depends on; `None` when it is gone.
@@ -236,6 +258,7 @@ pub async fn observe(
             .filter(live)
             .filter(|c| mode(c) == Some(Mode::Direct))
             .count(),
+        last: is_last(reader, &challenge),
         challenge: challenge.clone(),
         account,
         objects,

@@ -19,8 +19,9 @@ use crate::solvers::http01::{edit, ingress, pod, service};
 
 const CHALLENGES: &str = "cert-manager-challenges";
 
-/// Time between self-checks that fail: half of what has passed, within these bounds.
-const CHECK_SOON: Duration = Duration::from_millis(100);
+/// Time between self-checks that fail: short at first, since most Ingress controllers need a moment, and
+/// never longer than this.
+const FIRST_CHECK_AGAIN: Duration = Duration::from_millis(250);
 const CHECK_AGAIN: Duration = Duration::from_secs(2);
 /// A self-check that fails for longer than this is worth a line in the status.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -94,6 +95,9 @@ fn live(
     solver: &IngressSolver,
     now: Timestamp,
 ) -> Plan<Effect> {
+    if o.memo.valid && order_is_told(o) {
+        return clean_up(o, settings);
+    }
     if o.memo.accepted {
         return effect(Effect::Poll);
     }
@@ -147,13 +151,13 @@ fn live(
         Check::Running => Plan::idle(),
         Check::Failed { .. } if waited >= limit => effect(Effect::Accept),
         Check::Failed { reason, at } => {
-            let passed = Duration::try_from(at.duration_since(since)).unwrap_or_default();
-            let pause = (passed / 2).clamp(CHECK_SOON, CHECK_AGAIN);
+            let failing = Duration::try_from(at.duration_since(since)).unwrap_or_default();
+            let pause = (failing / 2).clamp(FIRST_CHECK_AGAIN, CHECK_AGAIN);
             let again = at.checked_add(pause).unwrap_or(now);
             let mut plan = if again <= now {
                 effect(Effect::SelfCheck)
             } else {
-                Plan::wait(Duration::try_from(again.duration_since(now)).unwrap_or(CHECK_AGAIN))
+                Plan::wait(Duration::try_from(again.duration_since(now)).unwrap_or(pause))
             };
             if waited >= PATIENCE || o.missing_class.is_some() {
                 plan.actions = say(o, &obstacle(o, reason));
@@ -237,6 +241,15 @@ fn present(
         }
     }
     Ok(missing)
+}
+
+/// Whether success needs no word in the status: the Order hears of it from this process, asks the CA,
+/// and deletes the Challenge. After a crash in between the CA is asked again. A status that says
+/// something else already is brought up to date.
+fn order_is_told(o: &Observation) -> bool {
+    let status = o.challenge.status.as_ref();
+    let said = status.is_some_and(|s| s.state.is_some() || s.reason.is_some());
+    o.last && !said
 }
 
 fn effect(effect: Effect) -> Plan<Effect> {
@@ -380,8 +393,10 @@ pub fn absorb(
             // Everything temporary goes at once; the status follows, so a crash in between cleans up
             // again.
             let mut plan = clean_up(o, settings);
-            plan.actions
-                .push(patch_status(Kind::Challenge, &id, Value::Object(status)));
+            if state != "valid" || !order_is_told(o) {
+                plan.actions
+                    .push(patch_status(Kind::Challenge, &id, Value::Object(status)));
+            }
             plan.events
                 .extend(verdict(o, settings, &state, reason.as_deref()));
             plan

@@ -68,6 +68,7 @@ fn seen(solver: &Value) -> Observation {
         earlier: false,
         admitted: true,
         direct_users: 0,
+        last: false,
         memo: Memo::default(),
     }
 }
@@ -313,18 +314,19 @@ fn the_self_check_shortens_the_wait() {
 
 #[test]
 fn a_failing_self_check_is_repeated_and_after_a_while_said() {
-    let second = Duration::from_secs(1);
-    assert_eq!(
-        plan(&checked(failed(0)), &settings(), after(1)),
-        does(None, Some(second))
-    );
-    assert_eq!(
-        plan(&checked(failed(0)), &settings(), after(2)),
-        does(Some(Effect::SelfCheck), None)
-    );
-    let mut long = checked(failed(3));
-    let told = plan(&long, &settings(), after(4));
-    assert_eq!(told.wake, Some(second));
+    // Since when it failed, and how long after that it is repeated.
+    for (failing, pause) in [(0, 250), (1, 500), (2, 1000), (4, 2000), (20, 2000)] {
+        let seen = checked(failed(failing));
+        let now = |millis| after(failing) + SignedDuration::from_millis(millis);
+        let early = plan(&seen, &settings(), now(pause - 1));
+        assert_eq!(early.effect, None);
+        assert_eq!(early.wake, Some(Duration::from_millis(1)));
+        let due = plan(&seen, &settings(), now(pause));
+        assert_eq!(due.effect, Some(Effect::SelfCheck));
+    }
+    let mut long = checked(failed(4));
+    let told = plan(&long, &settings(), after(5));
+    assert_eq!(told.wake, Some(Duration::from_secs(1)));
     let written = json!({
         "reason": "Waiting for HTTP-01 challenge propagation: connection refused",
         "state": "pending",
@@ -336,7 +338,7 @@ fn a_failing_self_check_is_repeated_and_after_a_while_said() {
     edit(&mut long, |c| {
         c.status = serde_json::from_value(written).unwrap()
     });
-    assert_eq!(plan(&long, &settings(), after(4)).actions, [], "said once");
+    assert_eq!(plan(&long, &settings(), after(5)).actions, [], "said once");
 }
 
 #[test]
@@ -689,7 +691,7 @@ proptest! {
             json!({ "http01": { "ingress": {} }, "waitInsteadOfSelfCheck": "1s" }),
         ]),
         state in prop::option::of("(valid|invalid|pending|x)"),
-        bits in any::<[bool; 12]>(),
+        bits in any::<[bool; 14]>(),
         check in prop::sample::select(vec![Check::None, Check::Running, Check::Passed, failed(0), failed(i64::from(u32::MAX))]),
         now in prop_oneof![Just(Timestamp::MIN), Just(Timestamp::MAX), (0..1000_i64).prop_map(after)],
         admitted in any::<bool>(),
@@ -707,7 +709,8 @@ proptest! {
             direct_service: some(bits[4], "direct"),
             edited: bits[5].then(|| Box::new(user_ingress())),
         };
-        seen.memo = Memo { presented: bits[6].then_some(START), check, accepted: bits[7], blocked: bits[8] };
+        seen.memo = Memo { presented: bits[6].then_some(START), check, direct: bits[11], accepted: bits[7], valid: bits[12], blocked: bits[8] };
+        seen.last = bits[13];
         seen.missing_class = bits[9].then(|| "nginx".into());
         seen.admitted = admitted;
         if bits[10] {
@@ -730,4 +733,40 @@ proptest! {
             prop_assert!(!shown.contains(KEY));
         }
     }
+}
+
+#[test]
+fn the_last_success_of_an_order_needs_no_status() {
+    let valid = || Outcome::State {
+        state: "valid".into(),
+        reason: None,
+        retry: None,
+    };
+    let mut seen = checked(Check::Passed);
+    seen.memo.accepted = true;
+    let written = |seen: &Observation| {
+        let plan = absorb(seen, &settings(), valid(), START);
+        let status = |a: &&Action| matches!(a, Action::PatchStatus { .. });
+        (
+            kinds(&plan.actions).len(),
+            plan.actions.iter().filter(status).count(),
+        )
+    };
+    assert_eq!(written(&seen).1, 1, "others of the Order are open");
+    seen.last = true;
+    assert_eq!(written(&seen).1, 0);
+    assert!(written(&seen).0 > 0, "it is cleaned up all the same");
+
+    // Until the Order deletes it, the CA is not asked again.
+    seen.memo.valid = true;
+    assert_eq!(plan(&seen, &settings(), START).effect, None);
+    // An Order that came to another end, or a status that says otherwise, needs the word.
+    let mut ended = seen.clone();
+    ended.last = false;
+    assert_eq!(plan(&ended, &settings(), START).effect, Some(Effect::Poll));
+    edit(&mut seen, |c| {
+        c.status.get_or_insert_default().reason = Some("waiting".into());
+    });
+    assert_eq!(plan(&seen, &settings(), START).effect, Some(Effect::Poll));
+    assert_eq!(written(&seen).1, 1);
 }

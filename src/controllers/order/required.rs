@@ -91,7 +91,7 @@ fn build(
         token: offer.token.clone(),
         type_: if dns { "DNS-01" } else { "HTTP-01" }.into(),
         url: offer.url.clone(),
-        wildcard: wildcard.then_some(true),
+        wildcard: Some(wildcard),
     };
     let meta = &o.order.metadata;
     let order = meta.name.clone().unwrap_or_default();

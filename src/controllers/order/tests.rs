@@ -242,7 +242,7 @@ fn a_challenge_says_what_is_to_be_shown() {
     let spec = &made.spec;
     assert_eq!(
         (spec.type_.as_str(), spec.dns_name.as_str(), spec.wildcard),
-        ("HTTP-01", "a.example.com", None)
+        ("HTTP-01", "a.example.com", Some(false))
     );
     assert_eq!(
         (spec.token.as_str(), spec.key.as_str()),

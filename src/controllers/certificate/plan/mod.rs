@@ -156,7 +156,10 @@ impl<'a> Step<'a> {
         };
         remove_condition(&mut self.conditions, "Issuing");
         self.ready(Some(&unmet), None);
-        self.settle_times();
+        if self.settle_times().is_some() {
+            // What was said of it, perhaps by one that can do what is asked for, stands.
+            self.status.remove("renewalTime");
+        }
         self.clear(["nextPrivateKeySecretName"]);
         self.discard_keys(None);
     }

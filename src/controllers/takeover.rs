@@ -1,0 +1,381 @@
+//! What cert-manager 1.21.1 left is gone on with: no certificate is issued anew, no Order or Challenge
+//! is made twice, and hardly anything is written.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::networking::v1::Ingress;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::action::{Action, Plan};
+use super::facts::{
+    self, IngressFact, IssuerFact, KeyFact, RequestFact, SecretFact, controller_of,
+};
+use super::{certificate, certificate_request, ingress, issuer, order};
+use crate::api::{Certificate, CertificateRequest, Challenge, Issuer, Order};
+use crate::controllers::certificate::IssuerState;
+use crate::controllers::key::Kind;
+use crate::pki::PrivateKey;
+
+const READY: &str = include_str!("../../tests/fixtures/cert-manager-1.21.1/ready.json");
+const IN_FLIGHT: &str =
+    include_str!("../../tests/fixtures/cert-manager-1.21.1/acme-in-flight.json");
+const ACME: &str = include_str!("../../tests/fixtures/cert-manager-1.21.1/acme-ready.json");
+
+/// Soon after the objects were recorded: one of them lives for minutes only.
+fn now() -> Timestamp {
+    "2026-11-24T14:38:00Z".parse().unwrap()
+}
+
+fn items<T: DeserializeOwned>(file: &str, kind: &str) -> Vec<T> {
+    let list: Value = serde_json::from_str(file).unwrap();
+    let items = list["items"].as_array().unwrap().iter();
+    let found = items.filter(|item| item["kind"] == kind);
+    found
+        .map(|item| serde_json::from_value(item.clone()).unwrap())
+        .collect()
+}
+
+/// There is at least one.
+fn all<T: DeserializeOwned>(file: &str, kind: &str) -> Vec<T> {
+    let found = items(file, kind);
+    assert!(!found.is_empty(), "no {kind}");
+    found
+}
+
+/// A Certificate with its Secrets and requests, and an issuer that is ready.
+fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
+    let uid = certificate.metadata.uid.clone().unwrap();
+    let secrets: Vec<_> = all::<Secret>(file, "Secret")
+        .iter()
+        .map(SecretFact::of)
+        .map(Arc::new)
+        .collect();
+    let requests = all::<CertificateRequest>(file, "CertificateRequest")
+        .into_iter()
+        .map(RequestFact::of);
+    let owned = |r: &RequestFact| r.owner.as_ref().is_some_and(|(owner, _)| *owner == uid);
+    certificate::Observation {
+        certificate: facts::certificate(certificate.clone()),
+        secret: secrets
+            .iter()
+            .find(|s| *s.id.name == *certificate.spec.secret_name)
+            .cloned(),
+        requests: requests.filter(owned).map(Arc::new).collect(),
+        next_keys: secrets
+            .into_iter()
+            .filter(|s| s.next_key_of.as_ref() == Some(&uid))
+            .collect(),
+        staged: None::<KeyFact>,
+        rival: (certificate.metadata.name.as_deref() == Some("twin-b")).then(|| "twin-a".into()),
+        issuer: IssuerState::Ready { in_process: false },
+        issuer_changed: None,
+        cause: None,
+        recovered: None,
+    }
+}
+
+fn plan_of(file: &str, certificate: &Certificate) -> Plan<certificate::Effect> {
+    let settings = certificate::Settings {
+        min_backoff: Duration::from_hours(1),
+        max_backoff: Duration::from_hours(32),
+        enable_certificate_owner_ref: false,
+        copied_annotation_prefixes: vec!["*".into()],
+        verbose_events: false,
+    };
+    certificate::plan(&seen(file, certificate), &settings, now())
+}
+
+/// The Ready condition that a plan writes, which does nothing else.
+fn told(plan: &Plan<certificate::Effect>) -> (String, String) {
+    let [Action::PatchStatus { status, .. }] = plan.actions.as_slice() else {
+        panic!("{:?}", plan.actions)
+    };
+    assert_eq!(plan.effect, None);
+    assert_eq!(status.as_object().unwrap().len(), 1, "{status}");
+    let conditions = status["conditions"].as_array().unwrap();
+    let ready = conditions.iter().find(|c| c["type"] == "Ready").unwrap();
+    let text = |name: &str| ready[name].as_str().unwrap().to_owned();
+    (text("reason"), text("message"))
+}
+
+#[test]
+fn no_certificate_is_issued_anew_and_none_is_written_to() {
+    let mut said = BTreeMap::new();
+    for certificate in all::<Certificate>(READY, "Certificate") {
+        let name = certificate.metadata.name.clone().unwrap();
+        let plan = plan_of(READY, &certificate);
+        if plan.actions.is_empty() {
+            assert_eq!((plan.effect, plan.events), (None, vec![]), "{name}");
+        } else {
+            let (reason, message) = told(&plan);
+            said.insert(
+                name,
+                (
+                    reason,
+                    message.split(':').next().unwrap_or_default().to_owned(),
+                ),
+            );
+        }
+    }
+    let wanted = [
+        ("intermediate", "NotSupported", "spec.nameConstraints"),
+        ("literal", "NotSupported", "spec.literalSubject"),
+        ("outputs", "NotSupported", "spec.keystores.jks"),
+        ("pkcs12-2026", "NotSupported", "spec.keystores.pkcs12"),
+        ("pkcs12-legacy", "NotSupported", "spec.keystores.pkcs12"),
+        ("windows", "NotSupported", "spec.renewal.windows"),
+    ];
+    let twin = said.remove("twin-b").unwrap();
+    assert_eq!(twin.0, "IncorrectCertificate");
+    assert!(
+        twin.1.ends_with("give this one a Secret of its own."),
+        "{}",
+        twin.1
+    );
+    let wanted = wanted
+        .map(|(name, reason, field)| (name.to_owned(), (reason.to_owned(), field.to_owned())));
+    assert_eq!(said, wanted.into());
+}
+
+#[test]
+fn every_certificate_is_renewed_at_the_time_that_was_said() {
+    let mut renewed = 0;
+    for mut certificate in all::<Certificate>(READY, "Certificate") {
+        let name = certificate.metadata.name.clone().unwrap();
+        let known = certificate.status.clone().unwrap_or_default();
+        let Some(status) = certificate.status.as_mut() else {
+            continue;
+        };
+        (status.renewal_time, status.not_before, status.not_after) = (None, None, None);
+        let plan = plan_of(READY, &certificate);
+        let Some(Action::PatchStatus { status, .. }) = plan.actions.first() else {
+            continue;
+        };
+        // What is asked for in vain is not renewed.
+        if known.not_after.is_none() || status.get("conditions").is_some() {
+            continue;
+        }
+        for (field, time) in [
+            ("notBefore", known.not_before),
+            ("notAfter", known.not_after),
+            ("renewalTime", known.renewal_time),
+        ] {
+            assert_eq!(status[field], serde_json::json!(time), "{name} {field}");
+        }
+        renewed += 1;
+    }
+    assert_eq!(renewed, 13);
+}
+
+#[test]
+fn an_issuance_under_way_is_gone_on_with() {
+    let pending = all::<Certificate>(READY, "Certificate");
+    let pending = pending
+        .iter()
+        .find(|c| c.metadata.name.as_deref() == Some("pending"))
+        .unwrap();
+    let mut missing = seen(READY, pending);
+    missing.issuer = IssuerState::Missing;
+    assert_eq!((missing.requests.len(), missing.next_keys.len()), (1, 1));
+    assert_eq!(plan_of(READY, pending).actions, []);
+
+    for certificate in all::<Certificate>(IN_FLIGHT, "Certificate") {
+        assert_eq!(
+            plan_of(IN_FLIGHT, &certificate).actions,
+            [],
+            "its request is waited for"
+        );
+    }
+}
+
+#[test]
+fn a_refused_certificate_waits_as_long_as_was_said() {
+    for certificate in all::<Certificate>(ACME, "Certificate") {
+        let plan = plan_of(ACME, &certificate);
+        if certificate.metadata.name.as_deref() == Some("acme-refused") {
+            let (reason, message) = told(&plan);
+            assert_eq!(reason, "DoesNotExist");
+            assert!(
+                message.contains("Next attempt at 2026-11-24T15:36:27Z"),
+                "{message}"
+            );
+        } else {
+            assert_eq!((plan.actions, plan.effect), (vec![], None));
+        }
+    }
+}
+
+#[test]
+fn requests_that_have_ended_are_left_alone() {
+    let settings = certificate_request::Settings {
+        approve: true,
+        verbose_events: false,
+    };
+    for file in [READY, ACME] {
+        for request in all::<CertificateRequest>(file, "CertificateRequest") {
+            let request = RequestFact::of(request);
+            if request
+                .owner
+                .as_ref()
+                .is_some_and(|(_, name)| name == "pending")
+            {
+                continue;
+            }
+            assert!(request.is_final(), "{}", request.id.name);
+            let seen = certificate_request::Observation {
+                request: request.into(),
+                issuer: None,
+                orders: vec![],
+            };
+            assert_eq!(
+                certificate_request::plan(&seen, &settings, now()),
+                Plan::idle()
+            );
+        }
+    }
+}
+
+/// The ACME issuer of a file, with its account's key in use.
+fn acme_issuer(file: &str) -> (IssuerFact, PrivateKey) {
+    let issuer = all::<Issuer>(file, "Issuer").remove(0);
+    let secrets = all::<Secret>(file, "Secret");
+    let account = secrets
+        .iter()
+        .find(|s| s.metadata.name.as_deref() == Some("acme-account"))
+        .unwrap();
+    let key = PrivateKey::from_pem(&account.data.as_ref().unwrap()["tls.key"].0).unwrap();
+    let fact = IssuerFact {
+        id: facts::Identity::of(&issuer.metadata),
+        generation: issuer.metadata.generation.unwrap(),
+        changed_at: None,
+        spec: issuer.spec,
+        status: issuer.status.unwrap_or_default(),
+    };
+    (fact, key)
+}
+
+fn orders(file: &str) -> Vec<order::Observation> {
+    let (issuer, key) = acme_issuer(file);
+    let issuer = Arc::new(issuer);
+    let challenges = items(file, "Challenge");
+    let challenges: Vec<_> = challenges.into_iter().map(Arc::<Challenge>::new).collect();
+    let observe = |order: Order| {
+        let uid = order.metadata.uid.clone().unwrap();
+        let owned =
+            |c: &&Arc<Challenge>| controller_of(&c.metadata, "Order").is_some_and(|o| o.uid == uid);
+        order::Observation {
+            issuer: Some(issuer.clone()),
+            thumbprint: Some(key.jwk_thumbprint().unwrap()),
+            challenges: challenges.iter().filter(owned).cloned().collect(),
+            order: order.into(),
+        }
+    };
+    all::<Order>(file, "Order")
+        .into_iter()
+        .map(observe)
+        .collect()
+}
+
+#[test]
+fn the_challenges_of_an_order_are_recognized() {
+    for seen in orders(IN_FLIGHT) {
+        assert_eq!(seen.challenges.len(), 2);
+        assert_eq!(
+            order::plan(&seen, now()),
+            Plan::idle(),
+            "neither made again nor deleted"
+        );
+        // What would be made is what is there: the same names, and the same proof.
+        let lost = order::Observation {
+            challenges: vec![],
+            ..seen.clone()
+        };
+        let made = order::plan(&lost, now()).actions;
+        for action in &made {
+            let Action::Ensure(object) = action else {
+                panic!("{action:?}")
+            };
+            let super::action::Object::Challenge(made) = &**object else {
+                panic!()
+            };
+            let there = seen
+                .challenges
+                .iter()
+                .find(|c| c.metadata.name == made.metadata.name)
+                .unwrap();
+            assert_eq!(made.spec, there.spec);
+        }
+        assert_eq!(made.len(), 2);
+    }
+}
+
+#[test]
+fn orders_that_have_ended_are_left_alone() {
+    let ended = orders(ACME);
+    assert_eq!(ended.len(), 2);
+    for seen in ended {
+        assert_eq!(order::plan(&seen, now()), Plan::idle());
+    }
+}
+
+#[test]
+fn the_account_is_found_again_with_its_own_key() {
+    for file in [IN_FLIGHT, ACME] {
+        let (fact, key) = acme_issuer(file);
+        let der = key.pkcs1_der().unwrap();
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
+        let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hash);
+        assert_eq!(
+            fact.status.acme.as_ref().unwrap().last_private_key_hash,
+            Some(hash.clone())
+        );
+        let seen = issuer::Observation {
+            kind: Kind::Issuer,
+            issuer: fact.into(),
+            home: "shop".into(),
+            loaded: Some(hash),
+            resting: None,
+        };
+        // cert-manager had not stored the account's address: it is asked for once.
+        assert_eq!(
+            issuer::plan(&seen, now()).effect,
+            Some(issuer::Effect::Register)
+        );
+    }
+}
+
+#[test]
+fn the_shim_finds_its_certificate_as_it_should_be() {
+    let fact = IngressFact::of(all::<Ingress>(READY, "Ingress").remove(0));
+    let owned = |c: &Certificate| {
+        controller_of(&c.metadata, "Ingress").is_some_and(|o| o.uid == fact.id.uid)
+    };
+    let certificates = all::<Certificate>(READY, "Certificate")
+        .into_iter()
+        .filter(owned);
+    let certificates: Vec<_> = certificates.map(facts::certificate).collect();
+    assert_eq!(certificates.len(), 1);
+    let seen = ingress::Observation {
+        ingress: fact.into(),
+        certificates,
+        others: vec![],
+    };
+    let settings = ingress::Settings {
+        default_issuer_name: String::new(),
+        default_issuer_kind: "Issuer".into(),
+        default_issuer_group: "cert-manager.io".into(),
+        auto_annotations: vec![],
+        extra_annotations: vec![],
+    };
+    assert_eq!(ingress::plan(&seen, &settings, now()), Plan::idle());
+}

@@ -1,0 +1,79 @@
+//! How many requests of the API server a certificate takes, events included.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use crate::support::{DEADLINE, Namespace, certificate, requests};
+use crate::{cluster, self_signed};
+
+const LOT: usize = 10;
+
+/// Requests of the operator in this namespace, by verb and resource.
+fn asked(namespace: &Namespace<'_>) -> Result<BTreeMap<String, usize>> {
+    namespace.cluster.quiet()?;
+    let mut counts = BTreeMap::new();
+    for request in requests(&namespace.cluster.lab)? {
+        if request.namespace == namespace.name {
+            *counts
+                .entry(format!("{} {}", request.verb, request.resource))
+                .or_default() += 1;
+        }
+    }
+    Ok(counts)
+}
+
+/// Issue a lot at once; what each took, on average.
+fn issue(namespace: &Namespace<'_>) -> Result<()> {
+    let before = asked(namespace)?;
+    let all: Vec<_> = (0..LOT)
+        .map(|number| {
+            let name = format!("site-{number}");
+            let host = format!("{name}.{}.example.com", namespace.name);
+            certificate(&name, "issuer", &host, "")
+        })
+        .collect();
+    namespace.apply(&all.join("\n---\n"))?;
+    for number in 0..LOT {
+        namespace.ready(&format!("site-{number}"), DEADLINE)?;
+    }
+    let mut after = asked(namespace)?;
+    for (what, count) in before {
+        *after.entry(what).or_default() -= count;
+    }
+    let sum: usize = after.values().sum();
+    let limit = if namespace.name == "budget-self-signed" {
+        7
+    } else {
+        18
+    };
+    assert!(
+        sum <= limit * LOT,
+        "{sum} requests for {LOT} certificates: {after:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn seven_requests_a_self_signed_certificate() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("budget-self-signed")?;
+    namespace.apply(&self_signed("issuer"))?;
+    issue(&namespace)
+}
+
+#[test]
+fn eighteen_requests_an_acme_certificate() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("budget-acme")?;
+    let issuer = cluster.acme_issuer("issuer", "default", "{ingressClassName: traefik}")?;
+    namespace.apply(&issuer)?;
+    namespace.until(DEADLINE, "issuer", "issuer", "Ready", |issuer| {
+        issuer["status"]["conditions"][0]["status"] == "True"
+    })?;
+    issue(&namespace)
+}

@@ -1,0 +1,96 @@
+//! What clients of the cert-manager API rely on: the contract, on a real API server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking and measure by the wall clock"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod budget;
+mod external;
+mod lifecycle;
+mod recorded;
+mod requests;
+mod shim;
+mod signing;
+
+use std::sync::OnceLock;
+
+use anyhow::Result;
+use lab::Options;
+use serde_json::Value;
+use support::{Cluster, Namespace, shared};
+
+/// It holds no Lease, so that one started after another acts at once.
+const FLAGS: [&str; 1] = ["--leader-elect=false"];
+
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+
+fn cluster() -> Option<&'static Cluster> {
+    shared(&CLUSTER, || {
+        let cluster = Cluster::start(&Options {
+            audit: true,
+            pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
+            ..Options::default()
+        })?;
+        cluster.operator(&FLAGS)?;
+        Ok(cluster)
+    })
+}
+
+/// A SelfSigned Issuer.
+fn self_signed(name: &str) -> String {
+    format!(
+        "{{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {{name: {name}}}, spec: {{selfSigned: {{}}}}}}"
+    )
+}
+
+/// A condition of an object; null without one.
+fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
+    let all = object["status"]["conditions"].as_array();
+    all.into_iter()
+        .flatten()
+        .find(|c| c["type"] == kind)
+        .unwrap_or(&Value::Null)
+}
+
+/// Merge into the status of an object, as its users do.
+fn patch_status(namespace: &Namespace<'_>, object: &str, status: &Value) -> Result<()> {
+    let patch = serde_json::json!({ "status": status });
+    namespace.kubectl(&[
+        "patch",
+        object,
+        "--subresource=status",
+        "--type=merge",
+        &format!("--patch={patch}"),
+    ])?;
+    Ok(())
+}
+
+/// Add a condition to an object, or replace it.
+fn set_condition(
+    namespace: &Namespace<'_>,
+    kind: &str,
+    name: &str,
+    condition: &Value,
+) -> Result<()> {
+    let object = namespace.get(kind, name)?;
+    let all = object["status"]["conditions"].as_array();
+    let others = all.into_iter().flatten();
+    let mut conditions: Vec<Value> = others
+        .filter(|c| c["type"] != condition["type"])
+        .cloned()
+        .collect();
+    conditions.push(condition.clone());
+    let status = serde_json::json!({ "conditions": conditions });
+    patch_status(namespace, &format!("{kind}/{name}"), &status)
+}
+
+/// The time as the API writes it.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%FT%TZ").to_string()
+}
