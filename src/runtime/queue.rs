@@ -65,6 +65,8 @@ struct Entry {
     /// Own writes that the informers have to show first.
     awaiting: Vec<Seen>,
     held_until: Option<Instant>,
+    /// It panicked: nothing makes it run before this time.
+    quarantined: Option<Instant>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
@@ -198,7 +200,9 @@ impl Queue {
                 Some(backoff(LAST_BACKOFF, LAST_QUARANTINE, entry.failures))
             }
         };
-        if again && !matches!(done, Done::Panicked) {
+        let panicked = matches!(done, Done::Panicked);
+        entry.quarantined = delay.filter(|_| panicked).map(|delay| now + delay);
+        if again && !panicked {
             state.make_ready(key);
         } else if let Some(delay) = delay {
             state.delay(key, now + delay);
@@ -227,6 +231,9 @@ impl State {
         let entry = self.entries.entry(key.clone()).or_default();
         if entry.running {
             entry.again = true;
+            return;
+        }
+        if entry.quarantined.is_some_and(|until| monotonic() < until) {
             return;
         }
         match entry.place {
@@ -422,12 +429,14 @@ mod tests {
     }
 
     #[test]
-    fn a_quarantined_key_is_not_run_by_what_arrived_meanwhile() {
+    fn a_quarantined_key_is_not_run_by_what_arrives() {
         let (queue, _) = queue(8);
         queue.add(key("a", "x"));
         let running = take(&queue).unwrap();
         queue.add(key("a", "x"));
         queue.done(running, &Done::Panicked, vec![]);
         assert_eq!(take(&queue), None);
+        queue.add(key("a", "x"));
+        assert_eq!(take(&queue), None, "nor by what arrives later");
     }
 }
