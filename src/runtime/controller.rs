@@ -65,7 +65,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let check = SelfCheck::new(SelfCheckSettings::default()).context("TLS for the self-check")?;
     let signer = Arc::new(Signer::default());
     let accounts = AccountsInUse::new(hooks(&metrics), signer.clone());
-    let validations = Arc::new(Validations::new(check, recoveries.clone()));
+    let validations = Arc::new(Validations::new(
+        check,
+        recoveries.clone(),
+        queue.clone(),
+        options.max_concurrent_challenges,
+    ));
     let effects = Effects::new(client.clone(), metrics.clone());
     let (events, _poster) = Events::start(effects.clone(), &options.cluster_resource_namespace);
 

@@ -312,10 +312,9 @@ impl Driver {
                 self.accounts
                     .account(&self.reader.store, &key.namespace, &c.spec.issuer_ref)
             });
-        let (memo, in_flight) = self.validations.memo(key);
+        let memo = self.validations.memo(key);
         let known = account.is_some();
-        let Some(mut seen) =
-            challenge::observe(&self.reader, key, settings, memo, known, in_flight).await?
+        let Some(mut seen) = challenge::observe(&self.reader, key, settings, memo, known).await?
         else {
             self.validations.forget(key);
             return Ok(());
@@ -335,7 +334,7 @@ impl Driver {
             let outcome = self
                 .validations
                 .clone()
-                .run(self.queue.clone(), key, &seen, account, effect)
+                .run(key, &seen, account, effect)
                 .await;
             let plan = challenge::absorb(&seen, settings, outcome, now());
             self.carry_out_in_turn(key, &uid, plan, ended).await?;

@@ -11,6 +11,7 @@ pub mod events;
 pub mod informer;
 pub mod lease;
 pub mod options;
+pub mod places;
 pub mod queue;
 pub mod scrape;
 pub mod shared;

@@ -391,7 +391,6 @@ impl Options {
                 address: self
                     .http01_address
                     .map(|a| SocketAddr::new(a, self.http01_port)),
-                max_concurrent: self.max_concurrent_challenges,
                 self_check_limit: self.http01_self_check_limit,
                 verbose_events: self.verbose_events,
             },

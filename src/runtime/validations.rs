@@ -1,13 +1,13 @@
 //! Validations under way: the tokens that this process answers for, its self-checks, and what it
 //! remembers of each Challenge. All of it can be found out again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::ca::Session;
-use super::clock::now;
+use super::clock::{monotonic, now};
+use super::places::Places;
 use super::queue::Queue;
 use super::shared::Shared;
 use crate::api::Challenge;
@@ -21,7 +21,8 @@ use crate::solvers::http01::tokens::Tokens;
 
 /// The validations of all Challenges.
 pub struct Validations {
-    memos: Mutex<HashMap<Key, Memo>>,
+    places: Mutex<Places>,
+    queue: Arc<Queue>,
     /// What the Challenges of a namespace share in the Direct mode.
     pub shared: Shared,
     /// What the responder of this process answers for.
@@ -31,10 +32,16 @@ pub struct Validations {
 }
 
 impl Validations {
-    /// None is under way yet.
-    pub fn new(self_check: SelfCheck, recoveries: Arc<Recoveries>) -> Self {
+    /// None is under way yet; at most `most` will be at once.
+    pub fn new(
+        self_check: SelfCheck,
+        recoveries: Arc<Recoveries>,
+        queue: Arc<Queue>,
+        most: usize,
+    ) -> Self {
         Self {
-            memos: Mutex::default(),
+            places: Mutex::new(Places::new(most)),
+            queue,
             shared: Shared::default(),
             tokens: Tokens::default(),
             self_check,
@@ -42,20 +49,23 @@ impl Validations {
         }
     }
 
-    /// What is remembered of a Challenge, and how many others are being validated.
-    pub fn memo(&self, key: &Key) -> (Memo, usize) {
-        let memos = self.memos.lock();
-        let in_flight = memos
-            .iter()
-            .filter(|(k, m)| *k != key && m.presented.is_some())
-            .count();
-        (memos.get(key).cloned().unwrap_or_default(), in_flight)
+    /// What is remembered of a Challenge.
+    pub fn memo(&self, key: &Key) -> Memo {
+        self.places.lock().memo(key).clone()
     }
 
     /// The Challenge is gone.
     pub fn forget(&self, key: &Key) {
-        self.memos.lock().remove(key);
+        self.leave(key);
+        self.places.lock().forget(key);
         self.shared.leave(key);
+    }
+
+    fn leave(&self, key: &Key) {
+        let next = self.places.lock().leave(key, monotonic());
+        for key in next {
+            self.queue.add(key);
+        }
     }
 
     /// Answer for the token before anybody is sent here; stop when the Challenge has ended.
@@ -72,18 +82,19 @@ impl Validations {
         if ended {
             self.tokens.remove_owner(&uid);
             self.shared.leave(key);
-            let mut memos = self.memos.lock();
-            if let Some(memo) = memos.get_mut(key) {
-                memo.presented = None;
-            }
+            self.leave(key);
             if object.metadata.deletion_timestamp.is_some() {
-                memos.remove(key);
+                self.places.lock().forget(key);
                 self.recoveries.forget(&uid);
             }
             return;
         }
+        let takes_place =
+            seen.account && !seen.earlier && !seen.memo.valid && mode(object, settings).is_some();
+        seen.admitted = !takes_place || self.places.lock().admit(key, monotonic());
         if mode(object, settings) == Some(Mode::Direct) {
             let spec = &object.spec;
+            self.places.lock().memo_mut(key).direct = true;
             self.tokens
                 .insert(&uid, &spec.dns_name, &spec.token, &spec.key);
             if !self.shared.join(key) {
@@ -94,30 +105,27 @@ impl Validations {
 
     /// Whether the CA has found a Challenge valid, as far as this process knows.
     pub fn is_valid(&self, key: &Key) -> bool {
-        self.memos.lock().get(key).is_some_and(|memo| memo.valid)
+        self.places.lock().memo(key).valid
     }
 
     /// A Challenge's effect.
     pub async fn run(
         self: Arc<Self>,
-        queue: Arc<Queue>,
         key: &Key,
         seen: &challenge::Observation,
         account: Option<Arc<Account>>,
         effect: challenge::Effect,
     ) -> challenge::Outcome {
-        let outcome = self.clone().ask(queue, key, seen, account, effect).await;
-        if matches!(&outcome, challenge::Outcome::State { state, .. } if state == "valid")
-            && let Some(memo) = self.memos.lock().get_mut(key)
-        {
-            memo.valid = true;
+        let outcome = self.clone().ask(key, seen, account, effect).await;
+        if matches!(&outcome, challenge::Outcome::State { state, .. } if state == "valid") {
+            self.leave(key);
+            self.places.lock().memo_mut(key).valid = true;
         }
         outcome
     }
 
     async fn ask(
         self: Arc<Self>,
-        queue: Arc<Queue>,
         key: &Key,
         seen: &challenge::Observation,
         account: Option<Arc<Account>>,
@@ -131,24 +139,24 @@ impl Validations {
         let spec = &seen.challenge.spec;
         match (effect, session) {
             (challenge::Effect::SelfCheck, _) => {
-                let mut memos = self.memos.lock();
-                let memo = memos.entry(key.clone()).or_default();
+                let mut places = self.places.lock();
+                let memo = places.memo_mut(key);
                 memo.presented.get_or_insert_with(now);
                 memo.check = Check::Running;
-                drop(memos);
+                drop(places);
                 self.clone()
-                    .check(queue, key.clone(), seen.challenge.clone(), false);
+                    .check(key.clone(), seen.challenge.clone(), false);
                 challenge::Outcome::Started
             }
             (challenge::Effect::Probe, _) => {
                 self.clone()
-                    .check(queue, key.clone(), seen.challenge.clone(), true);
+                    .check(key.clone(), seen.challenge.clone(), true);
                 challenge::Outcome::Started
             }
             (challenge::Effect::Accept, Some(session)) => {
                 let outcome = session.accept(&spec.authorization_url, &spec.url).await;
-                if matches!(outcome, challenge::Outcome::State { .. }) {
-                    self.memos.lock().entry(key.clone()).or_default().accepted = true;
+                if let challenge::Outcome::State { state, .. } = &outcome {
+                    self.asked(key, &seen.challenge, state);
                 }
                 outcome
             }
@@ -159,9 +167,21 @@ impl Validations {
         }
     }
 
+    /// The CA was asked to validate, now or before this process lived.
+    fn asked(&self, key: &Key, object: &Challenge, state: &str) {
+        let mut places = self.places.lock();
+        let memo = places.memo_mut(key);
+        memo.accepted = true;
+        if memo.direct && challenge::is_final(state) && state != "valid" {
+            // By an earlier process, which did not live to answer the CA: this one does.
+            let uid = object.metadata.uid.as_deref().unwrap_or_default();
+            self.recoveries.note(uid, now());
+        }
+    }
+
     /// Look at the well-known path aside, so that a slow host takes no worker; the answer wakes the
     /// Challenge. `probe`: after a failure, whether the name can be reached at all.
-    fn check(self: Arc<Self>, queue: Arc<Queue>, key: Key, object: Arc<Challenge>, probe: bool) {
+    fn check(self: Arc<Self>, key: Key, object: Arc<Challenge>, probe: bool) {
         tokio::spawn(async move {
             let spec = &object.spec;
             let found = self
@@ -169,7 +189,7 @@ impl Validations {
                 .check(&spec.dns_name, &spec.token, &spec.key)
                 .await;
             if self.found(&key, &object, &found, probe) {
-                queue.add(key);
+                self.queue.add(key);
             }
         });
     }
@@ -180,13 +200,12 @@ impl Validations {
             Checked::Reachable => false,
             Checked::NotYet(reason) => !reason.reached_a_server(),
         };
-        let mut memos = self.memos.lock();
+        let mut places = self.places.lock();
         // Without an entry the Challenge has gone meanwhile.
-        let memo = match memos.get_mut(key) {
-            Some(memo) => memo,
-            None if probe => memos.entry(key.clone()).or_default(),
-            None => return false,
-        };
+        if !probe && !places.knows(key) {
+            return false;
+        }
+        let memo = places.memo_mut(key);
         let before = std::mem::replace(&mut memo.blocked, blocked);
         if !probe {
             memo.check = match found {

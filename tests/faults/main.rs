@@ -32,7 +32,11 @@ fn a_crash_at_any_write_or_call_loses_nothing() -> Result<()> {
     if lab::skipped("a_crash_at_any_write_or_call_loses_nothing") {
         return Ok(());
     }
-    let cluster = Cluster::start(&Options::default())?;
+    // Each order is validated.
+    let cluster = Cluster::start(&Options {
+        pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
+        ..Options::default()
+    })?;
     let sample = std::env::var("EVERLEAF_CRASH_SAMPLE")
         .ok()
         .map(|text| text.parse::<usize>())

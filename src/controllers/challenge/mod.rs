@@ -29,8 +29,6 @@ pub struct Settings {
     pub mode: Mode,
     /// Where the operator itself can be reached, for [`Mode::Direct`].
     pub address: Option<SocketAddr>,
-    /// `--max-concurrent-challenges`.
-    pub max_concurrent: usize,
     /// How long a failing self-check delays the CA.
     pub self_check_limit: Duration,
     /// Post an event for each step, not only for what a condition does not say.
@@ -45,6 +43,8 @@ pub struct Memo {
     pub presented: Option<Timestamp>,
     /// The newest self-check.
     pub check: Check,
+    /// The operator itself answers for it.
+    pub direct: bool,
     /// The CA was asked to validate, by this process.
     pub accepted: bool,
     /// The CA has found it valid.
@@ -85,8 +85,8 @@ pub struct Observation {
     pub missing_class: Option<String>,
     /// An older live Challenge for the same name.
     pub earlier: bool,
-    /// Challenges that are being validated, this one not counted.
-    pub in_flight: usize,
+    /// Whether it is one of those that may be validated now (`--max-concurrent-challenges`).
+    pub admitted: bool,
     /// Other live Challenges of the namespace that use the shared Service of the Direct mode.
     pub direct_users: usize,
     /// Its Order waits for nothing else.
@@ -185,7 +185,6 @@ pub async fn observe(
     settings: &Settings,
     memo: Memo,
     account: bool,
-    in_flight: usize,
 ) -> Result<Option<Observation>, ReadError> {
     let store = &reader.store;
     let Some(challenge) = store.challenge(&key.namespace, &key.name) else {
@@ -263,7 +262,7 @@ pub async fn observe(
         challenge: challenge.clone(),
         account,
         objects,
-        in_flight,
+        admitted: false,
         memo,
     }))
 }

@@ -34,6 +34,8 @@ const FIRST_POLL: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_secs(1);
 /// Time between looks at a name that could not be reached.
 const PROBE: Duration = Duration::from_secs(5);
+/// At the latest when a Challenge that has no place asks again for one.
+const TURN: Duration = Duration::from_secs(10);
 /// How soon a CA that could not be reached is asked again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -52,8 +54,12 @@ pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect
         // The issuer wakes its Challenges when its account is loaded.
         return Plan::idle();
     }
-    if o.earlier || (o.memo.presented.is_none() && o.in_flight >= settings.max_concurrent) {
+    if o.earlier {
         return Plan::wait(POLL);
+    }
+    if !o.admitted {
+        // It is woken when its turn comes.
+        return Plan::wait(TURN);
     }
     let solver = o
         .challenge

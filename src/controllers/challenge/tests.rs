@@ -32,7 +32,6 @@ fn settings() -> Settings {
         solver: SolverSettings::default(),
         mode: Mode::Pod,
         address: Some("192.0.2.1:8089".parse().unwrap()),
-        max_concurrent: 60,
         self_check_limit: Duration::from_secs(30),
         verbose_events: false,
     }
@@ -67,7 +66,7 @@ fn seen(solver: &Value) -> Observation {
         objects: Objects::default(),
         missing_class: None,
         earlier: false,
-        in_flight: 0,
+        admitted: true,
         direct_users: 0,
         last: false,
         memo: Memo::default(),
@@ -182,17 +181,9 @@ fn it_waits_for_its_turn() {
         "one Challenge of a name at a time"
     );
     assert_eq!(
-        turn(|s| s.in_flight = 60),
-        does(None, second),
-        "at most 60 at a time"
-    );
-    assert!(!turn(|s| s.in_flight = 59).actions.is_empty());
-    // One that has begun goes on.
-    let mut begun = checked(Check::Passed);
-    begun.in_flight = 60;
-    assert_eq!(
-        plan(&begun, &settings(), START).effect,
-        Some(Effect::Accept)
+        turn(|s| s.admitted = false),
+        does(None, Some(Duration::from_secs(10))),
+        "it is woken when its turn comes"
     );
 }
 
@@ -703,7 +694,7 @@ proptest! {
         bits in any::<[bool; 14]>(),
         check in prop::sample::select(vec![Check::None, Check::Running, Check::Passed, failed(0), failed(i64::from(u32::MAX))]),
         now in prop_oneof![Just(Timestamp::MIN), Just(Timestamp::MAX), (0..1000_i64).prop_map(after)],
-        limit in 0..3_usize,
+        admitted in any::<bool>(),
     ) {
         let mut seen = seen(&solver);
         if let Some(state) = state {
@@ -718,14 +709,14 @@ proptest! {
             direct_service: some(bits[4], "direct"),
             edited: bits[5].then(|| Box::new(user_ingress())),
         };
-        seen.memo = Memo { presented: bits[6].then_some(START), check, accepted: bits[7], valid: bits[12], blocked: bits[8] };
+        seen.memo = Memo { presented: bits[6].then_some(START), check, direct: bits[11], accepted: bits[7], valid: bits[12], blocked: bits[8] };
         seen.last = bits[13];
         seen.missing_class = bits[9].then(|| "nginx".into());
-        seen.in_flight = limit;
+        seen.admitted = admitted;
         if bits[10] {
             edit(&mut seen, |c| c.metadata.deletion_timestamp = Some(Time(START)));
         }
-        let settings = Settings { max_concurrent: 2, mode: if bits[11] { Mode::Direct } else { Mode::Pod }, ..settings() };
+        let settings = Settings { mode: if bits[11] { Mode::Direct } else { Mode::Pod }, ..settings() };
         let mut plans = vec![plan(&seen, &settings, now)];
         for outcome in [
             Outcome::Started,
