@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::ca::Session;
@@ -29,6 +30,8 @@ pub struct Validations {
     pub tokens: Tokens,
     self_check: SelfCheck,
     recoveries: Arc<Recoveries>,
+    /// When this process began.
+    started: Timestamp,
 }
 
 impl Validations {
@@ -46,6 +49,7 @@ impl Validations {
             tokens: Tokens::default(),
             self_check,
             recoveries,
+            started: now(),
         }
     }
 
@@ -155,25 +159,30 @@ impl Validations {
             }
             (challenge::Effect::Accept, Some(session)) => {
                 let outcome = session.accept(&spec.authorization_url, &spec.url).await;
-                if let challenge::Outcome::State { state, .. } = &outcome {
-                    self.asked(key, &seen.challenge, state);
-                }
+                self.heard(key, &seen.challenge, &outcome);
                 outcome
             }
             (challenge::Effect::Poll, Some(session)) => {
-                session.poll(&spec.authorization_url, &spec.url).await
+                let outcome = session.poll(&spec.authorization_url, &spec.url).await;
+                self.heard(key, &seen.challenge, &outcome);
+                outcome
             }
             (_, None) => unavailable,
         }
     }
 
-    /// The CA was asked to validate, now or before this process lived.
-    fn asked(&self, key: &Key, object: &Challenge, state: &str) {
+    /// The CA has said how far it is. Of a Challenge that is older than this process it may have asked
+    /// the one before, which did not live to answer: that obstacle is gone, since this one does.
+    fn heard(&self, key: &Key, object: &Challenge, outcome: &challenge::Outcome) {
+        let challenge::Outcome::State { state, .. } = outcome else {
+            return;
+        };
         let mut places = self.places.lock();
         let memo = places.memo_mut(key);
         memo.accepted = true;
-        if memo.direct && challenge::is_final(state) && state != "valid" {
-            // By an earlier process, which did not live to answer the CA: this one does.
+        let created = object.metadata.creation_timestamp.as_ref();
+        let inherited = created.is_some_and(|t| t.0 <= self.started);
+        if memo.direct && inherited && challenge::is_final(state) && state != "valid" {
             let uid = object.metadata.uid.as_deref().unwrap_or_default();
             self.recoveries.note(uid, now());
         }

@@ -51,7 +51,7 @@ fn neither_keys_nor_tokens_are_told() -> Result<()> {
 
     let told = [
         ("log", cluster.operator_log()?),
-        ("events", all(&namespace, "event", |event| event.clone())?),
+        ("events", all(&namespace, "event", Value::clone)?),
         (
             "certificates",
             all(&namespace, "certificate", |o| o["status"].clone())?,

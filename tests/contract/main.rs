@@ -1,5 +1,6 @@
 //! What clients of the cert-manager API rely on: the contract, on a real API server.
 #![allow(
+    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -201,16 +201,6 @@ pub fn plan(
     })
 }
 
-/// Whether the CA looked for the answer while no operator was there to give it. It has ended the order then.
-fn unanswered(namespace: &Namespace<'_>, made: &[String]) -> Result<bool> {
-    let asked = made.iter().any(|call| call == "accept_challenge");
-    let failed = namespace
-        .list("event")?
-        .iter()
-        .any(|event| event["reason"] == "Failed" && event["involvedObject"]["kind"] == "Challenge");
-    Ok(asked && failed)
-}
-
 /// Give cause for what the scenario is about.
 fn begin(namespace: &Namespace<'_>, scenario: Scenario) -> Result<()> {
     if scenario == Scenario::First {

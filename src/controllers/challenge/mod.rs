@@ -37,6 +37,7 @@ pub struct Settings {
 
 /// What this process remembers of a Challenge. Nothing is lost with it: the solver objects and the CA
 /// know the rest.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memo {
     /// Since when everything has been in place.
@@ -73,6 +74,7 @@ pub enum Check {
 }
 
 /// A Challenge and everything that its plan depends on.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Debug, Clone)]
 pub struct Observation {
     /// The Challenge.
