@@ -21,7 +21,7 @@ use super::shared;
 use super::signing::Signer;
 use super::validations::Validations;
 use crate::controllers::action::{Action, Event, Plan};
-use crate::controllers::facts::controller_of;
+use crate::controllers::facts::{RequestFact, controller_of};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::Seen;
 use crate::controllers::reads::{ReadError, Reader};
@@ -184,7 +184,7 @@ impl Driver {
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if effect.is_none() && !seen.is_issuing() {
-            self.reader.keys.forget(&key.namespace, &key.name);
+            self.consumed(key, &seen, seen.next_revision() - 1);
         }
         if let Some(effect) = effect {
             let outcome = self.signer.certificate(&self.reader, key, effect).await?;
@@ -192,20 +192,19 @@ impl Driver {
             let plan = certificate::absorb(&seen, settings, outcome, now());
             self.carry_out(key, &uid, plan, ended).await?;
             if stored {
-                self.consumed(key, &seen);
+                self.consumed(key, &seen, seen.next_revision());
             }
         }
         Ok(())
     }
 
-    /// The certificate is in its Secret: neither its private key nor its request is needed any more.
-    fn consumed(&self, key: &Key, seen: &certificate::Observation) {
+    /// The certificate of this revision is in its Secret: neither its private key nor its request is
+    /// needed any more.
+    fn consumed(&self, key: &Key, seen: &certificate::Observation, revision: i64) {
         self.reader.keys.forget(&key.namespace, &key.name);
-        let next = seen.next_revision();
-        for request in seen.requests.iter().filter(|r| r.revision == Some(next)) {
-            self.reader
-                .store
-                .request_is_consumed(&request.id.namespace, &request.id.name);
+        let done = |r: &&Arc<RequestFact>| r.revision.is_some_and(|of| of <= revision);
+        for request in seen.requests.iter().filter(done) {
+            self.reader.store.request_is_consumed(request);
         }
     }
 

@@ -7,6 +7,7 @@ mod routes;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use k8s_openapi::ByteString;
 use parking_lot::RwLock;
 
 use crate::api::{Certificate, Challenge, Order};
@@ -268,16 +269,37 @@ impl Store {
         self.inner.write().other_secrets = present;
     }
 
-    /// Drop the body of a request that nobody needs any more.
-    pub fn request_is_consumed(&self, namespace: &Arc<str>, name: &Arc<str>) {
+    /// The certificate that a request was answered with is in its Secret: drop what nobody needs any
+    /// more, which is most of the request and of its Orders.
+    pub fn request_is_consumed(&self, request: &RequestFact) {
+        if !request.is_final() || request.body.is_none() {
+            return;
+        }
         let mut inner = self.inner.write();
-        if let Some(fact) = inner.requests.get_mut(&(namespace.clone(), name.clone()))
-            && fact.is_final()
-            && fact.body.is_some()
-        {
-            let mut slim = RequestFact::clone(fact);
-            slim.body = None;
-            *fact = Arc::new(slim);
+        let Identity {
+            namespace,
+            name,
+            uid,
+            ..
+        } = &request.id;
+        if let Some(fact) = inner.requests.get_mut(&(namespace.clone(), name.clone())) {
+            Arc::make_mut(fact).body = None;
+        }
+        let orders = inner.by_owner.get(&Kind::Order);
+        let orders: Vec<_> = orders
+            .into_iter()
+            .flat_map(|index| index.names(namespace, uid).cloned())
+            .collect();
+        for order in orders {
+            if let Some(order) = inner.orders.get_mut(&(namespace.clone(), order)) {
+                let order = Arc::make_mut(order);
+                order.spec.request = ByteString::default();
+                if let Some(status) = &mut order.status {
+                    // That there is one still counts.
+                    status.certificate = status.certificate.take().map(|_| ByteString::default());
+                    status.authorizations = None;
+                }
+            }
         }
     }
 
