@@ -66,7 +66,9 @@ pub(super) fn respond(
                 ("InvalidRequest", "Bad")
             };
             let new = condition(kind, true, reason, "not like this", None);
-            request.status.get_or_insert_default().conditions = Some(vec![new]);
+            let mut conditions = vec![];
+            set_condition(&mut conditions, new, now);
+            request.status.get_or_insert_default().conditions = Some(conditions);
         }
         Answer::Sign | Answer::WrongKey | Answer::Expired | Answer::Garbage | Answer::Empty => {
             ready(
