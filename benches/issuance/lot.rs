@@ -171,7 +171,8 @@ fn issuer(lab: &Lab, lot: Lot) -> Result<()> {
     let spec = match lot {
         Lot::SelfSigned => "{selfSigned: {}}".to_owned(),
         Lot::Acme => format!(
-            "{{acme: {{server: '{}', caBundle: {}, privateKeySecretRef: {{name: account}}, \
+            // Without a profile, Pebble chooses one at random: some would be renewed before the end.
+            "{{acme: {{server: '{}', caBundle: {}, profile: default, privateKeySecretRef: {{name: account}}, \
              solvers: [{{http01: {{ingress: {{ingressClassName: traefik}}}}}}]}}}}",
             lab.acme_directory(),
             base64(lab.acme_ca_pem()?.as_bytes()),
