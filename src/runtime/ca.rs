@@ -157,27 +157,33 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Ask the CA to validate a challenge, unless it has begun to already.
+    /// Ask the CA to validate a challenge that nobody has asked for yet. If somebody has after all, that is no fault.
     pub async fn accept(&self, authorization_url: &str, url: &str) -> challenge::Outcome {
-        match self
-            .client
-            .authorization(&self.account, authorization_url)
-            .await
-        {
-            Ok(authorization) => {
-                if pending(&authorization, url) {
-                    match self.client.accept(&self.account, url).await {
-                        Ok(accepted) => challenge::Outcome::State {
-                            state: accepted.status.as_str().into(),
-                            reason: accepted.error.as_ref().map(|p| without(&accepted.token, p)),
-                            retry: after(accepted.retry_after, self.now),
-                        },
-                        Err(error) => self.challenge_refused(&error),
-                    }
-                } else {
-                    self.verdict(&authorization, url)
-                }
+        match self.client.accept(&self.account, url).await {
+            Ok(accepted) => challenge::Outcome::State {
+                state: accepted.status.as_str().into(),
+                reason: accepted.error.as_ref().map(|p| without(&accepted.token, p)),
+                retry: after(accepted.retry_after, self.now),
+            },
+            Err(error) if error.problem().is_some_and(|p| p.is("malformed")) => {
+                self.poll(authorization_url, url).await
             }
+            Err(error) => self.challenge_refused(&error),
+        }
+    }
+
+    /// As [`Self::accept`], where a process before this one may have asked already.
+    pub async fn accept_if_pending(
+        &self,
+        authorization_url: &str,
+        url: &str,
+    ) -> challenge::Outcome {
+        let authorization = self.client.authorization(&self.account, authorization_url);
+        match authorization.await {
+            Ok(authorization) if pending(&authorization, url) => {
+                self.accept(authorization_url, url).await
+            }
+            Ok(authorization) => self.verdict(&authorization, url),
             Err(error) => self.challenge_refused(&error),
         }
     }

@@ -158,7 +158,12 @@ impl Validations {
                 challenge::Outcome::Started
             }
             (challenge::Effect::Accept, Some(session)) => {
-                let outcome = session.accept(&spec.authorization_url, &spec.url).await;
+                let (authorization, url) = (&spec.authorization_url, &spec.url);
+                let outcome = if self.is_inherited(&seen.challenge) {
+                    session.accept_if_pending(authorization, url).await
+                } else {
+                    session.accept(authorization, url).await
+                };
                 self.heard(key, &seen.challenge, &outcome);
                 outcome
             }
@@ -171,6 +176,12 @@ impl Validations {
         }
     }
 
+    /// Whether a process before this one may have asked the CA for it.
+    fn is_inherited(&self, object: &Challenge) -> bool {
+        let created = object.metadata.creation_timestamp.as_ref();
+        created.is_some_and(|t| t.0 <= self.started)
+    }
+
     /// The CA has said how far it is. Of a Challenge that is older than this process it may have asked
     /// the one before, which did not live to answer: that obstacle is gone, since this one does.
     fn heard(&self, key: &Key, object: &Challenge, outcome: &challenge::Outcome) {
@@ -180,8 +191,7 @@ impl Validations {
         let mut places = self.places.lock();
         let memo = places.memo_mut(key);
         memo.accepted = true;
-        let created = object.metadata.creation_timestamp.as_ref();
-        let inherited = created.is_some_and(|t| t.0 <= self.started);
+        let inherited = self.is_inherited(object);
         if memo.direct && inherited && challenge::is_final(state) && state != "valid" {
             let uid = object.metadata.uid.as_deref().unwrap_or_default();
             self.recoveries.note(uid, now());
