@@ -27,7 +27,6 @@ use super::scrape::Scrape;
 use super::signing::Signer;
 use super::validations::Validations;
 use crate::acme::{CallStage, Hooks};
-use crate::controllers::key::Kind;
 use crate::controllers::progress::Progress;
 use crate::controllers::reads::{Keys, Reader, Recoveries};
 use crate::controllers::store::Store;
@@ -117,14 +116,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         settings,
         errors: parking_lot::Mutex::default(),
     });
-    let outcome = lead(
-        &driver,
-        &informers,
-        &mut led,
-        options.limit() * Kind::COUNT,
-        &stop,
-    )
-    .await;
+    let outcome = lead(&driver, &informers, &mut led, &stop).await;
     metrics.set_leader(false);
     stop.cancel();
     release.cancel();
@@ -141,7 +133,6 @@ async fn lead(
     driver: &Arc<Driver>,
     informers: &Informers,
     led: &mut watch::Receiver<bool>,
-    workers: usize,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let ready = async {
@@ -157,7 +148,7 @@ async fn lead(
     }
     driver.metrics.set_leader(true);
     tracing::info!("this replica acts from now on");
-    let work = tokio::spawn(driver.clone().run(workers, stop.clone()));
+    let work = tokio::spawn(driver.clone().run(stop.clone()));
     let lost = tokio::select! {
         _ = led.wait_for(|leads| !*leads) => true,
         () = stop.cancelled() => false,

@@ -84,22 +84,19 @@ struct Ended {
 }
 
 impl Driver {
-    /// Reconcile until `stop`, then let what is under way come to its end.
-    pub async fn run(self: Arc<Self>, workers: usize, stop: CancellationToken) {
+    /// Reconcile until `stop`, then let what is under way come to its end. The queue bounds how much that is.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
-        for _ in 0..workers {
-            let me = self.clone();
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                loop {
-                    let key = tokio::select! {
-                        biased;
-                        () = stop.cancelled() => return,
-                        key = me.queue.next() => key,
-                    };
-                    me.clone().work(key).await;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                // Its memory is free again.
+                Some(_) = tasks.join_next() => {}
+                key = self.queue.next() => {
+                    tasks.spawn(self.clone().work(key));
                 }
-            });
+            }
         }
         while tasks.join_next().await.is_some() {}
     }
@@ -162,15 +159,16 @@ impl Driver {
         if self.settings.disabled.contains(&key.kind) {
             return (Ok(()), ended);
         }
-        let result = match key.kind {
-            Kind::Certificate => self.certificate(key, &mut ended).await,
-            Kind::CertificateRequest => self.request(key, &mut ended).await,
-            Kind::Issuer | Kind::ClusterIssuer => self.issuer(key, &mut ended).await,
-            Kind::Order => self.order(key, &mut ended).await,
-            Kind::Challenge => self.challenge(key, &mut ended).await,
-            Kind::Ingress => self.ingress(key, &mut ended).await,
+        // Boxed, so that each takes the memory of its own kind only.
+        let reconcile = match key.kind {
+            Kind::Certificate => self.certificate(key, &mut ended).boxed(),
+            Kind::CertificateRequest => self.request(key, &mut ended).boxed(),
+            Kind::Issuer | Kind::ClusterIssuer => self.issuer(key, &mut ended).boxed(),
+            Kind::Order => self.order(key, &mut ended).boxed(),
+            Kind::Challenge => self.challenge(key, &mut ended).boxed(),
+            Kind::Ingress => self.ingress(key, &mut ended).boxed(),
         };
-        (result, ended)
+        (reconcile.await, ended)
     }
 
     async fn certificate(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {

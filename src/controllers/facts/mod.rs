@@ -421,6 +421,9 @@ pub fn certificate(mut object: Certificate) -> Arc<Certificate> {
         .and_then(ownership::kept);
     prune(&mut object.metadata);
     object.metadata.managed_fields = shim;
+    if let Some(conditions) = object.status.as_mut().and_then(|s| s.conditions.as_mut()) {
+        conditions.shrink_to_fit();
+    }
     Arc::new(object)
 }
 

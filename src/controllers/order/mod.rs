@@ -88,6 +88,18 @@ pub enum Outcome {
     },
 }
 
+/// Whether nothing more will come of an Order.
+pub fn has_ended(order: &Order) -> bool {
+    let Some(status) = &order.status else {
+        return false;
+    };
+    match status.state.as_deref() {
+        Some("valid") => status.certificate.is_some(),
+        Some("invalid" | "expired" | "errored") => true,
+        _ => false,
+    }
+}
+
 /// Everything that the plan of this Order depends on; `None` when it is gone.
 pub fn observe(reader: &Reader, key: &Key, thumbprint: Option<String>) -> Option<Observation> {
     let store = &reader.store;

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use k8s_openapi::ByteString;
 use parking_lot::RwLock;
 
+use crate::api::order::OrderSpec;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::facts::{
     Identity, IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, digest,
 };
 use crate::controllers::key::{Key, Kind};
+use crate::controllers::order;
 use crate::controllers::progress::Informer;
 
 pub use reads::Snapshot;
@@ -290,14 +292,23 @@ impl Store {
             .into_iter()
             .flat_map(|index| index.names(namespace, uid).cloned())
             .collect();
-        for order in orders {
-            if let Some(order) = inner.orders.get_mut(&(namespace.clone(), order)) {
+        for name in orders {
+            if let Some(order) = inner.orders.get_mut(&(namespace.clone(), name))
+                && order::has_ended(order)
+            {
                 let order = Arc::make_mut(order);
-                order.spec.request = ByteString::default();
+                order.metadata.annotations = None;
+                order.metadata.labels = None;
+                order.spec = OrderSpec {
+                    issuer_ref: std::mem::take(&mut order.spec.issuer_ref),
+                    ..OrderSpec::default()
+                };
                 if let Some(status) = &mut order.status {
-                    // That there is one still counts.
+                    // That there is a certificate still counts.
                     status.certificate = status.certificate.take().map(|_| ByteString::default());
                     status.authorizations = None;
+                    status.finalize_url = None;
+                    status.url = None;
                 }
             }
         }
