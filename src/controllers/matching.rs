@@ -10,29 +10,46 @@ use super::facts::digest;
 use crate::api::duration::parse_go_duration;
 use crate::api::meta::IssuerReference;
 use crate::api::{CertificateRequestSpec, CertificateSpec};
-use crate::pki::{CertificateSigningRequest, KeyUsages, ParsedCertificate, Subject};
+use crate::pki::{
+    CertificateSigningRequest, DistinguishedName, KeyUsages, ParsedCertificate, Subject,
+};
 
-/// Digests of the compared fields, in the order of [`FIELDS`], and the few that need more than
-/// equality.
+/// Digests of the compared fields, and the few that need more than equality.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compared {
-    fields: [u64; FIELDS.len()],
+    names: [u64; NAMES.len()],
     other_names: u64,
+    subject: [u64; SUBJECT.len()],
+    /// Digest of the subject's DER.
+    literal_subject: u64,
+    rest: [u64; REST.len()],
     duration: Option<SignedDuration>,
     issuer: IssuerReference,
     /// Digest of the public key in the CSR.
     pub public: u64,
 }
 
-const FIELDS: [&str; 7] = [
+const NAMES: [&str; 4] = [
     "spec.ipAddresses",
     "spec.uris",
     "spec.emailAddresses",
     "spec.dnsNames",
-    "spec.subject",
-    "spec.isCA",
-    "spec.usages",
 ];
+
+/// As cert-manager spells them, `postCodes` too.
+const SUBJECT: [&str; 9] = [
+    "spec.commonName",
+    "spec.subject.serialNumber",
+    "spec.subject.organizations",
+    "spec.subject.countries",
+    "spec.subject.localities",
+    "spec.subject.organizationalUnits",
+    "spec.subject.postCodes",
+    "spec.subject.provinces",
+    "spec.subject.streetAddresses",
+];
+
+const REST: [&str; 2] = ["spec.isCA", "spec.usages"];
 
 fn set<T: AsRef<str>>(items: &[T]) -> u64 {
     digest(
@@ -59,22 +76,19 @@ fn other_names<'a>(names: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
     digest(&names.collect::<BTreeSet<_>>())
 }
 
-/// A subject whose lists are sets.
-fn subject_digest(subject: &Subject) -> u64 {
-    let lists = [
-        &subject.countries,
-        &subject.organizations,
-        &subject.organizational_units,
-        &subject.localities,
-        &subject.provinces,
-        &subject.street_addresses,
-        &subject.postal_codes,
-    ];
-    digest(&(
-        lists.map(|l| set(l)),
-        &subject.common_name,
-        &subject.serial_number,
-    ))
+/// The parts of a subject, in the order of [`SUBJECT`]; lists are sets.
+fn subject_parts(subject: &Subject) -> [u64; SUBJECT.len()] {
+    [
+        digest(&subject.common_name),
+        digest(&subject.serial_number),
+        set(&subject.organizations),
+        set(&subject.countries),
+        set(&subject.localities),
+        set(&subject.organizational_units),
+        set(&subject.postal_codes),
+        set(&subject.provinces),
+        set(&subject.street_addresses),
+    ]
 }
 
 fn duration(text: Option<&String>) -> Option<SignedDuration> {
@@ -91,7 +105,7 @@ pub fn request_fields(spec: &CertificateRequestSpec) -> Result<Compared, String>
     let csr = CertificateSigningRequest::parse_pem(&spec.request.0).map_err(|e| e.to_string())?;
     let sans = csr.sans();
     Ok(Compared {
-        fields: [
+        names: [
             digest(
                 &sans
                     .ip_addresses
@@ -102,7 +116,10 @@ pub fn request_fields(spec: &CertificateRequestSpec) -> Result<Compared, String>
             set(&sans.uris),
             set(&sans.email_addresses),
             set(&sans.dns_names),
-            subject_digest(&csr.subject().to_subject()),
+        ],
+        subject: subject_parts(&csr.subject().to_subject()),
+        literal_subject: digest(&csr.subject_der()),
+        rest: [
             digest(&spec.is_ca.unwrap_or_default()),
             usages(spec.usages.as_ref()),
         ],
@@ -117,40 +134,45 @@ pub fn request_fields(spec: &CertificateRequestSpec) -> Result<Compared, String>
     })
 }
 
-/// The fields of `spec` that differ from the request; empty when it is what was asked for.
+/// The fields of `spec` that differ from the request, in the order in which cert-manager names them;
+/// empty when it is what was asked for.
 pub fn differences(
     spec: &CertificateSpec,
-    subject: &Subject,
+    subject: &WantedSubject,
     request: &Compared,
 ) -> Vec<&'static str> {
-    let wanted = [
+    fn unequal<const N: usize>(
+        wanted: [u64; N],
+        asked: [u64; N],
+        names: [&'static str; N],
+    ) -> impl Iterator<Item = &'static str> {
+        let pairs = wanted.into_iter().zip(asked).zip(names);
+        pairs.filter(|((a, b), _)| a != b).map(|(_, name)| name)
+    }
+    let names = [
         addresses(list(spec.ip_addresses.as_ref()).iter().map(String::as_str)),
         set(list(spec.uris.as_ref())),
         set(list(spec.email_addresses.as_ref())),
         set(list(spec.dns_names.as_ref())),
-        subject_digest(subject),
+    ];
+    let mut fields: Vec<_> = unequal(names, request.names, NAMES).collect();
+    if other_names_differ(spec, request) {
+        fields.push("spec.otherNames");
+    }
+    match subject {
+        WantedSubject::Parts(subject) => {
+            fields.extend(unequal(subject_parts(subject), request.subject, SUBJECT));
+        }
+        WantedSubject::Literal(name) if digest(&name.as_der()) != request.literal_subject => {
+            fields.push("spec.literalSubject");
+        }
+        WantedSubject::Literal(_) => {}
+    }
+    let rest = [
         digest(&spec.is_ca.unwrap_or_default()),
         usages(spec.usages.as_ref()),
     ];
-    let pairs = wanted.iter().zip(&request.fields).zip(FIELDS);
-    let mut fields: Vec<_> = pairs
-        .filter(|((a, b), _)| a != b)
-        .map(|(_, name)| name)
-        .collect();
-    let others = spec.other_names.as_deref().unwrap_or_default();
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let pairs: Vec<(String, String)> = others
-        .iter()
-        .map(|o| (text(&o.oid), text(&o.utf8_value)))
-        .collect();
-    let wanted = other_names(
-        pairs
-            .iter()
-            .map(|(oid, value)| (oid.as_str(), value.as_str())),
-    );
-    if !others.is_empty() && wanted != request.other_names {
-        fields.push("spec.otherNames");
-    }
+    fields.extend(unequal(rest, request.rest, REST));
     if let (Some(wanted), Some(asked)) = (duration(spec.duration.as_ref()), request.duration)
         && wanted != asked
     {
@@ -160,6 +182,29 @@ pub fn differences(
         fields.push("spec.issuerRef");
     }
     fields
+}
+
+/// They are compared only if the spec has any (contract §4.2).
+fn other_names_differ(spec: &CertificateSpec, request: &Compared) -> bool {
+    let others = spec.other_names.as_deref().unwrap_or_default();
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let pairs: Vec<(String, String)> = others
+        .iter()
+        .map(|o| (text(&o.oid), text(&o.utf8_value)))
+        .collect();
+    let pairs = pairs
+        .iter()
+        .map(|(oid, value)| (oid.as_str(), value.as_str()));
+    !others.is_empty() && other_names(pairs) != request.other_names
+}
+
+/// What a spec wants for a subject.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WantedSubject {
+    /// `spec.commonName` and `spec.subject`.
+    Parts(Subject),
+    /// `spec.literalSubject`.
+    Literal(DistinguishedName),
 }
 
 /// The union that is compared when no request is left (contract §4.2, fuzzy compare).
@@ -173,10 +218,14 @@ pub fn leaf_names(leaf: &ParsedCertificate) -> u64 {
     digest(&names)
 }
 
-/// The same union of a spec.
+/// The same union of a spec. cert-manager leaves out the common name of a literal subject, and so issues
+/// such a certificate anew as soon as its request is gone.
 pub fn spec_names(spec: &CertificateSpec) -> u64 {
     let mut names: BTreeSet<String> = list(spec.dns_names.as_ref()).iter().cloned().collect();
     names.extend(spec.common_name.iter().filter(|c| !c.is_empty()).cloned());
+    let literal = spec.literal_subject.as_deref().unwrap_or_default();
+    let literal = DistinguishedName::from_rfc4514(literal).ok();
+    names.extend(literal.and_then(|name| name.common_name()));
     let ip = |text: &String| {
         text.parse()
             .map_or_else(|_| text.clone(), |a: std::net::IpAddr| a.to_string())

@@ -11,8 +11,8 @@ use super::error::check_size;
 use super::signed::{ExtensionList, KnownExtensions, Signed};
 use super::subject::{DistinguishedName, Subject};
 use super::{
-    Error, KeyAlgorithm, KeyUsages, MAX_CERTIFICATE_PEM, OtherName, PrivateKey, SignatureAlgorithm,
-    SubjectAltNames, pem, public_key,
+    Error, KeyAlgorithm, KeyUsages, MAX_CERTIFICATE_PEM, NameConstraints, OtherName, PrivateKey,
+    SignatureAlgorithm, SubjectAltNames, pem, public_key,
 };
 
 const WHAT: &str = "certificate request";
@@ -22,6 +22,8 @@ const LABEL: &str = "CERTIFICATE REQUEST";
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RequestParams {
     pub subject: Subject,
+    /// Stands in place of `subject`, if there is one.
+    pub literal_subject: Option<DistinguishedName>,
     pub dns_names: Vec<String>,
     pub ip_addresses: Vec<IpAddr>,
     pub email_addresses: Vec<String>,
@@ -33,6 +35,7 @@ pub struct RequestParams {
     pub is_ca: bool,
     /// Whether the request says `is_ca` at all.
     pub basic_constraints: bool,
+    pub name_constraints: NameConstraints,
     /// `None` is the default of the key's type and size.
     pub signature_algorithm: Option<SignatureAlgorithm>,
 }
@@ -48,7 +51,7 @@ impl RequestParams {
         const OVERHEAD: usize = 2304;
         let extensions = Any::encode_from(&request_extensions(self)?);
         let extensions = extensions.map_err(Error::malformed(WHAT))?;
-        let size = self.subject.to_der()?.len() + extensions.value().len() + OVERHEAD;
+        let size = self.subject_der()?.len() + extensions.value().len() + OVERHEAD;
         // Base64, in lines of 64, between two lines of 40.
         let size = size.div_ceil(3) * 4;
         let size = size + size.div_ceil(64) + 80;
@@ -60,6 +63,20 @@ impl RequestParams {
             });
         }
         Ok(())
+    }
+
+    fn subject_der(&self) -> Result<Vec<u8>, Error> {
+        match &self.literal_subject {
+            Some(name) => Ok(name.as_der().to_vec()),
+            None => self.subject.to_der(),
+        }
+    }
+
+    fn has_subject(&self) -> bool {
+        match &self.literal_subject {
+            Some(name) => !name.is_empty(),
+            None => self.subject != Subject::default(),
+        }
     }
 }
 
@@ -79,7 +96,7 @@ pub fn build_request(params: &RequestParams, key: &PrivateKey) -> Result<String,
         .signature_algorithm
         .unwrap_or_else(|| SignatureAlgorithm::default_for(key.algorithm()));
     let malformed = Error::malformed(WHAT);
-    let subject = params.subject.to_der()?;
+    let subject = params.subject_der()?;
     let extensions = request_extensions(params)?;
     let attributes = if extensions.is_empty() {
         Vec::new()
@@ -113,7 +130,7 @@ fn request_extensions(params: &RequestParams) -> Result<Vec<Extension>, Error> {
     let mut extensions = ExtensionList::default();
     if !sans.is_empty() {
         // RFC 5280 §4.2.1.6: critical if the subject is empty.
-        let critical = params.subject == Subject::default();
+        let critical = !params.has_subject();
         extensions.push_raw(rfc5280::ID_CE_SUBJECT_ALT_NAME, critical, sans.to_der()?)?;
     }
     if params.encode_usages {
@@ -122,6 +139,7 @@ fn request_extensions(params: &RequestParams) -> Result<Vec<Extension>, Error> {
     if params.basic_constraints {
         extensions.push_basic_constraints(params.is_ca)?;
     }
+    params.name_constraints.push_to(&mut extensions)?;
     Ok(extensions.0)
 }
 
@@ -206,6 +224,11 @@ impl CertificateSigningRequest {
     /// The usages that it asks for, if it says any.
     pub fn usages(&self) -> Option<KeyUsages> {
         self.extensions.usages()
+    }
+
+    /// The name constraints extension as it came: `id-ce-nameConstraints`, whether it is critical, and its value.
+    pub fn name_constraints(&self) -> Option<&Extension> {
+        self.extensions.name_constraints.as_ref()
     }
 
     /// Whether it asks to be a CA, if it says so either way.

@@ -6,10 +6,12 @@
 
 mod algorithm;
 mod certificate;
+mod constraints;
 mod csr;
 mod error;
 mod issue;
 mod key;
+mod literal;
 mod pem;
 mod public_key;
 mod san;
@@ -24,6 +26,7 @@ pub use algorithm::{Curve, KeyAlgorithm, SignatureAlgorithm};
 pub use certificate::{
     ParsedCertificate, check_chain_order, parse_bundle, parse_chain, verify_key_matches,
 };
+pub use constraints::{IpRange, NameConstraints, Subtrees};
 pub use csr::{CertificateSigningRequest, RequestParams, build_request};
 pub use error::Error;
 pub use issue::{CertificateTemplate, IssuerIdentity, self_sign, sign};

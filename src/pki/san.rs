@@ -35,20 +35,14 @@ impl SubjectAltNames {
         *self == Self::default()
     }
 
-    /// `GeneralNames`, types in the order of their tags, as cert-manager writes them.
+    /// `GeneralNames`, types in the order in which Go, and so cert-manager, writes them.
     pub(super) fn to_der(&self) -> Result<Vec<u8>, Error> {
         let mut names: Vec<GeneralName> = Vec::new();
-        for name in &self.other_names {
-            names.push(GeneralName::OtherName(other_name(name)?));
-        }
-        for name in &self.email_addresses {
-            names.push(GeneralName::Rfc822Name(ia5("emailAddresses", name)?));
-        }
         for name in &self.dns_names {
             names.push(GeneralName::DnsName(ia5("dnsNames", name)?));
         }
-        for name in &self.uris {
-            names.push(GeneralName::UniformResourceIdentifier(ia5("uris", name)?));
+        for name in &self.email_addresses {
+            names.push(GeneralName::Rfc822Name(ia5("emailAddresses", name)?));
         }
         for address in &self.ip_addresses {
             // Four bytes also for an IPv4 address in IPv6 notation, as Go has it.
@@ -58,6 +52,12 @@ impl SubjectAltNames {
             };
             let bytes = OctetString::new(bytes).map_err(Error::malformed(WHAT))?;
             names.push(GeneralName::IpAddress(bytes));
+        }
+        for name in &self.uris {
+            names.push(GeneralName::UniformResourceIdentifier(ia5("uris", name)?));
+        }
+        for name in &self.other_names {
+            names.push(GeneralName::OtherName(other_name(name)?));
         }
         names.to_der().map_err(Error::malformed(WHAT))
     }
@@ -97,7 +97,7 @@ fn broken(detail: &str) -> Error {
     }
 }
 
-fn ia5(field: &'static str, value: &str) -> Result<Ia5String, Error> {
+pub(super) fn ia5(field: &'static str, value: &str) -> Result<Ia5String, Error> {
     Ia5String::new(value).map_err(|_| {
         let start: String = value.chars().take(64).collect();
         Error::invalid(field, format!("{start:?} is not ASCII"))

@@ -2,12 +2,12 @@ use std::fmt;
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc4519;
-use der::asn1::SetOfVec;
-use der::{Any, Decode, Encode, Tag, Tagged as _};
+use der::{Any, Decode, Encode, Reader as _, SliceReader, Tag, Tagged as _};
 use x509_cert::attr::AttributeTypeAndValue;
-use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 
 use super::Error;
+
+const WHAT: &str = "subject";
 
 /// The parts of a distinguished name that `spec.subject` and `spec.commonName` can say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,13 +50,10 @@ impl Subject {
             (rfc4519::CN, common_name),
             (rfc4519::SERIAL_NUMBER, serial_number),
         ];
-        let mut sequence = RdnSequence::default();
-        for (oid, values) in lists {
-            if !values.is_empty() {
-                sequence.push(rdn(oid, values)?);
-            }
-        }
-        sequence.to_der().map_err(Error::malformed("subject"))
+        let rdns = lists.into_iter().filter(|(_, values)| !values.is_empty());
+        let rdns = rdns.map(|(oid, values)| rdn(values.iter().map(|value| (oid, value.as_str()))));
+        let rdns = rdns.collect::<Result<Vec<_>, _>>()?;
+        rdns.to_der().map_err(Error::malformed(WHAT))
     }
 
     fn field(&mut self, oid: ObjectIdentifier) -> Option<Field<'_>> {
@@ -88,19 +85,25 @@ fn single(value: &String) -> &[String] {
     }
 }
 
-fn rdn(oid: ObjectIdentifier, values: &[String]) -> Result<RelativeDistinguishedName, Error> {
-    let mut set = SetOfVec::new();
-    for value in values {
+/// A `RelativeDistinguishedName` as Go's `encoding/asn1` writes it: sorted by encoding, the same value twice stays
+/// twice, and each is a `PrintableString` if it can be, else a `UTF8String`.
+pub(super) fn rdn<'a>(
+    attributes: impl Iterator<Item = (ObjectIdentifier, &'a str)>,
+) -> Result<Any, Error> {
+    let malformed = Error::malformed(WHAT);
+    let mut encoded = Vec::new();
+    for (oid, value) in attributes {
         let tag = if value.bytes().all(is_printable) {
             Tag::PrintableString
         } else {
             Tag::Utf8String
         };
-        let value = Any::new(tag, value.as_bytes()).map_err(Error::malformed("subject"))?;
-        set.insert(AttributeTypeAndValue { oid, value })
-            .map_err(|_| Error::invalid("subject", "the same value twice in one list"))?;
+        let value = Any::new(tag, value.as_bytes()).map_err(&malformed)?;
+        let attribute = AttributeTypeAndValue { oid, value };
+        encoded.push(attribute.to_der().map_err(&malformed)?);
     }
-    Ok(RelativeDistinguishedName::from(set))
+    encoded.sort_unstable();
+    Any::new(Tag::Set, encoded.concat()).map_err(malformed)
 }
 
 /// X.680 §41.4. As in Go, `*` and `&` are not among them.
@@ -115,8 +118,13 @@ pub struct DistinguishedName(Vec<u8>);
 impl DistinguishedName {
     pub(super) fn from_any(name: &Any, what: &'static str) -> Result<Self, Error> {
         let der = name.to_der().map_err(Error::malformed(what))?;
-        Name::from_der(&der).map_err(Error::malformed(what))?;
+        read(&der).map_err(Error::malformed(what))?;
         Ok(Self(der))
+    }
+
+    /// Of these `RelativeDistinguishedName`s, which have been encoded.
+    pub(super) fn from_rdns(rdns: &Vec<Any>) -> Result<Self, Error> {
+        rdns.to_der().map(Self).map_err(Error::malformed(WHAT))
     }
 
     /// DER `Name`.
@@ -133,8 +141,7 @@ impl DistinguishedName {
     /// Go.
     pub fn to_subject(&self) -> Subject {
         let mut subject = Subject::default();
-        let name = self.decoded();
-        for attribute in name.iter() {
+        for attribute in self.decoded().iter().flatten() {
             let Some(value) = text(&attribute.value) else {
                 continue;
             };
@@ -152,10 +159,25 @@ impl DistinguishedName {
         Some(self.to_subject().common_name).filter(|name| !name.is_empty())
     }
 
-    fn decoded(&self) -> Name {
+    fn decoded(&self) -> Vec<Vec<AttributeTypeAndValue>> {
         // The constructor has decoded the same bytes.
-        Name::from_der(&self.0).unwrap_or_default()
+        read(&self.0).unwrap_or_default()
     }
+}
+
+/// Sets need not be sorted, nor their members differ: what others wrote is taken as it is.
+fn read(name: &[u8]) -> der::Result<Vec<Vec<AttributeTypeAndValue>>> {
+    let mut rdns = Vec::new();
+    for set in Vec::<Any>::from_der(name)? {
+        set.tag().assert_eq(Tag::Set)?;
+        let mut reader = SliceReader::new(set.value())?;
+        let mut attributes = Vec::new();
+        while !reader.is_finished() {
+            attributes.push(AttributeTypeAndValue::decode(&mut reader)?);
+        }
+        rdns.push(attributes);
+    }
+    Ok(rdns)
 }
 
 const EMPTY_NAME: [u8; 2] = [0x30, 0x00];
@@ -163,7 +185,12 @@ const EMPTY_NAME: [u8; 2] = [0x30, 0x00];
 /// RFC 4514, most specific attribute first.
 impl fmt::Display for DistinguishedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.decoded().fmt(f)
+        let rdns = self.decoded();
+        let texts = rdns.iter().rev().map(|attributes| {
+            let texts = attributes.iter().map(ToString::to_string);
+            texts.collect::<Vec<_>>().join("+")
+        });
+        f.write_str(&texts.collect::<Vec<_>>().join(","))
     }
 }
 

@@ -6,7 +6,9 @@
 )]
 
 mod certificates;
+mod constraints;
 mod keys;
+mod literal;
 mod openssl;
 mod requests;
 mod robustness;
@@ -42,6 +44,13 @@ fn params() -> RequestParams {
         encode_usages: true,
         ..RequestParams::default()
     }
+}
+
+fn from_hex(digits: &str) -> Vec<u8> {
+    let starts = (0..digits.len()).step_by(2);
+    starts
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 fn request(params: &RequestParams, key: &PrivateKey) -> CertificateSigningRequest {

@@ -361,6 +361,8 @@ impl Options {
                 max_backoff: self.certificate_request_maximum_backoff_duration,
                 enable_certificate_owner_ref: self.enable_certificate_owner_ref,
                 copied_annotation_prefixes: self.copied_annotation_prefixes.clone(),
+                basic_constraints_in_request: self
+                    .gate("UseCertificateRequestBasicConstraints", false),
                 verbose_events: self.verbose_events,
             },
             request: certificate_request::Settings {

@@ -1,5 +1,7 @@
 //! Certificates: keep a valid key pair in the Secret.
 
+mod cron;
+mod names;
 mod observe;
 mod plan;
 mod policy;
@@ -8,6 +10,7 @@ mod request;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +42,8 @@ pub struct Settings {
     pub enable_certificate_owner_ref: bool,
     /// Which annotations go to the request.
     pub copied_annotation_prefixes: Vec<String>,
+    /// Say in the CSR whether it is for a CA (gate `UseCertificateRequestBasicConstraints`).
+    pub basic_constraints_in_request: bool,
     /// Post an event for each step, not only for what a condition does not say.
     pub verbose_events: bool,
 }

@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 
 use super::Observation;
-use super::renewal::renewal_time;
-use super::request::{desired_key, subject};
+use super::names::subject;
+use super::renewal::renewal;
+use super::request::desired_key;
 use crate::controllers::facts::{KeyFact, LeafFact, RequestFact, SecretFact};
 use crate::controllers::matching::{differences, spec_names};
 use crate::pki::KeyAlgorithm;
@@ -42,7 +43,15 @@ pub fn readiness(o: &Observation, now: Timestamp) -> Option<Violation> {
         Ok(found) => found,
         Err(violation) => return Some(violation),
     };
-    consistent(o, secret, leaf).or_else(|| expired(leaf, now))
+    consistent(o, secret, leaf)
+        .or_else(|| expired(leaf, now))
+        .or_else(|| {
+            let missed = missed_windows(o)?;
+            hit(
+                "WindowError",
+                format!("Could not calculate renewal time: {missed}"),
+            )
+        })
 }
 
 /// Steps 1 to 3: the Secret exists, has data, and its key belongs to its certificate.
@@ -213,17 +222,31 @@ pub fn request_differences(o: &Observation, request: &RequestFact) -> Vec<&'stat
 }
 
 fn renewal_due(o: &Observation, leaf: &LeafFact, now: Timestamp) -> Option<Violation> {
-    let due = renewal_time(&o.certificate.spec, leaf.not_before, leaf.not_after)?;
-    if due > now {
+    let due = renewal(&o.certificate.spec, leaf.not_before, leaf.not_after)?;
+    if due.at > now {
         return None;
     }
-    hit(
-        "Renewing",
+    let how = if due.misses_windows {
+        "without satisfying renewal windows at:"
+    } else {
+        "as renewal was scheduled at"
+    };
+    let time = go_time(due.at);
+    hit("Renewing", format!("Renewing certificate {how} {time}"))
+}
+
+/// That no window opens in time, so that the certificate will be renewed outside, if that is so.
+pub fn missed_windows(o: &Observation) -> Option<String> {
+    let leaf = o.secret.as_ref()?.certificate.as_ref()?.as_ref().ok()?;
+    let due = renewal(&o.certificate.spec, leaf.not_before, leaf.not_after)?;
+    due.misses_windows.then(|| {
         format!(
-            "Renewing certificate as renewal was scheduled at {}",
-            go_time(due)
-        ),
-    )
+            "cannot find a time with the given windows between {} and {} for: {}",
+            go_time(leaf.not_before),
+            go_time(leaf.not_after),
+            go_time(due.at)
+        )
+    })
 }
 
 fn expired(leaf: &LeafFact, now: Timestamp) -> Option<Violation> {

@@ -4,14 +4,54 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::window::{place, windows};
 use crate::api::CertificateSpec;
 use crate::api::duration::parse_go_duration;
 
-/// When a certificate with this validity is due, in whole seconds; `None` when renewal is disabled.
+/// When a certificate is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// In whole seconds.
+    pub at: Timestamp,
+    /// No window of the spec opens between the time when it should be renewed and its expiry. Then it is
+    /// renewed outside: a certificate that expires helps nobody.
+    pub misses_windows: bool,
+}
+
+/// When a certificate with this validity is due; `None` when renewal is disabled.
 ///
 /// `renewBefore` counts if it is shorter than the certificate's own lifetime, then
-/// `renewBeforePercentage` within 1..=99, else two thirds of the lifetime.
+/// `renewBeforePercentage` within 1..=99, else two thirds of the lifetime. If that falls in no window of
+/// the spec, it is when the next one opens.
+pub fn renewal(
+    spec: &CertificateSpec,
+    not_before: Timestamp,
+    not_after: Timestamp,
+) -> Option<Renewal> {
+    let desired = desired_time(spec, not_before, not_after)?;
+    // A window that cannot be read is refused before anything is renewed.
+    let windows = windows(spec).unwrap_or_default();
+    let placed = if windows.is_empty() {
+        Some(desired)
+    } else {
+        place(&windows, desired, not_after)
+    };
+    Some(Renewal {
+        at: placed.unwrap_or(desired),
+        misses_windows: placed.is_none(),
+    })
+}
+
+/// The time alone.
 pub fn renewal_time(
+    spec: &CertificateSpec,
+    not_before: Timestamp,
+    not_after: Timestamp,
+) -> Option<Timestamp> {
+    renewal(spec, not_before, not_after).map(|renewal| renewal.at)
+}
+
+fn desired_time(
     spec: &CertificateSpec,
     not_before: Timestamp,
     not_after: Timestamp,

@@ -1,18 +1,21 @@
 //! From a Certificate's spec to the CSR and the CertificateRequest that ask for it (contract §4.4).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use super::names::{name_constraints, other_names, subject, unencodable};
+use super::window::windows;
 use crate::api::duration::{format_go_duration, parse_go_duration};
 use crate::api::{
     Certificate, CertificateRequest, CertificateRequestSpec, CertificateSpec, labels, names,
 };
+use crate::controllers::matching::WantedSubject;
 use crate::pki::{
-    Curve, KeyAlgorithm, KeyEncoding, KeyUsages, OtherName, RequestParams, SignatureAlgorithm,
-    Subject,
+    Curve, KeyAlgorithm, KeyEncoding, KeyUsages, RequestParams, SignatureAlgorithm, Subject,
 };
 
 /// A field that cannot be met, and why.
@@ -21,15 +24,15 @@ pub struct Invalid {
     /// Condition reason: `InvalidSpec`, or `NotSupported` for what a later version will do.
     pub reason: &'static str,
     /// Path of the field.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What is wrong with its value, and what to do.
     pub problem: String,
 }
 
-fn invalid(field: &'static str, problem: impl Into<String>) -> Invalid {
+pub(super) fn invalid(field: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Invalid {
     Invalid {
         reason: "InvalidSpec",
-        field,
+        field: field.into(),
         problem: problem.into(),
     }
 }
@@ -37,7 +40,7 @@ fn invalid(field: &'static str, problem: impl Into<String>) -> Invalid {
 fn unsupported(field: &'static str) -> Invalid {
     Invalid {
         reason: "NotSupported",
-        field,
+        field: field.into(),
         problem: "this version of Everleaf accepts the field but cannot do what it asks for; remove it to \
                   have the certificate issued without"
             .into(),
@@ -61,17 +64,20 @@ impl TryFrom<&CertificateSpec> for Wanted {
     fn try_from(spec: &CertificateSpec) -> Result<Self, Invalid> {
         check_given(spec)?;
         check_supported(spec)?;
+        windows(spec)?;
         let key = desired_key(spec)?;
         let params = params(spec)?;
+        let literal = params.literal_subject.as_ref();
         if params.subject.common_name.is_empty()
+            && literal.is_none_or(|name| name.common_name().is_none())
             && params.dns_names.is_empty()
             && params.ip_addresses.is_empty()
             && params.email_addresses.is_empty()
             && params.uris.is_empty()
             && params.other_names.is_empty()
         {
-            let problem = "at least one of commonName, dnsNames, uris, emailAddresses, ipAddresses and \
-                           otherNames is needed";
+            let problem = "at least one of commonName (or CN in literalSubject), dnsNames, uris, \
+                           emailAddresses, ipAddresses and otherNames is needed";
             return Err(invalid("spec", problem));
         }
         if let Some(algorithm) = params.signature_algorithm
@@ -82,7 +88,7 @@ impl TryFrom<&CertificateSpec> for Wanted {
             );
             return Err(invalid("spec.signatureAlgorithm", problem));
         }
-        params.check().map_err(|e| invalid("spec", e.to_string()))?;
+        params.check().map_err(unencodable)?;
         Ok(Self {
             key,
             encoding: encoding(spec),
@@ -129,13 +135,7 @@ fn check_given(spec: &CertificateSpec) -> Result<(), Invalid> {
 fn check_supported(spec: &CertificateSpec) -> Result<(), Invalid> {
     let creates = |create: Option<bool>| create.unwrap_or_default();
     let keystores = spec.keystores.as_ref();
-    let windows = spec.renewal.as_ref().and_then(|r| r.windows.as_ref());
     let unmet = [
-        (
-            "spec.literalSubject",
-            spec.literal_subject.as_ref().is_some_and(|s| !s.is_empty()),
-        ),
-        ("spec.nameConstraints", spec.name_constraints.is_some()),
         (
             "spec.keystores.jks",
             creates(keystores.and_then(|k| k.jks.as_ref()).map(|j| j.create)),
@@ -149,10 +149,6 @@ fn check_supported(spec: &CertificateSpec) -> Result<(), Invalid> {
             spec.additional_output_formats
                 .as_ref()
                 .is_some_and(|f| !f.is_empty()),
-        ),
-        (
-            "spec.renewal.windows",
-            windows.is_some_and(|w| !w.is_empty()),
         ),
     ];
     unmet
@@ -169,14 +165,7 @@ pub fn desired_key(spec: &CertificateSpec) -> Result<KeyAlgorithm, Invalid> {
         "RSA" | "" => {
             let bits = size.unwrap_or(2048);
             match u32::try_from(bits) {
-                Ok(bits @ (2048 | 3072 | 4096 | 8192)) => Ok(KeyAlgorithm::Rsa { bits }),
-                Ok(2048..=8192) => Err(Invalid {
-                    reason: "NotSupported",
-                    field: "spec.privateKey.size",
-                    problem: format!(
-                        "RSA keys of {bits} bits cannot be made; use 2048, 3072, 4096 or 8192"
-                    ),
-                }),
+                Ok(bits @ 2048..=8192) => Ok(KeyAlgorithm::Rsa { bits }),
                 _ => Err(invalid(
                     "spec.privateKey.size",
                     format!("{bits} is no size of an RSA key; use 2048 to 8192"),
@@ -211,30 +200,6 @@ fn encoding(spec: &CertificateSpec) -> KeyEncoding {
     }
 }
 
-/// The subject of the CSR.
-pub fn subject(spec: &CertificateSpec) -> Result<Subject, Invalid> {
-    let list = |field: Option<&Vec<String>>| field.cloned().unwrap_or_default();
-    let given = spec.subject.clone().unwrap_or_default();
-    let common_name = spec.common_name.clone().unwrap_or_default();
-    if common_name.len() > 64 {
-        return Err(invalid(
-            "spec.commonName",
-            format!("it has {} bytes; 64 are possible", common_name.len()),
-        ));
-    }
-    Ok(Subject {
-        common_name,
-        countries: list(given.countries.as_ref()),
-        organizations: list(given.organizations.as_ref()),
-        organizational_units: list(given.organizational_units.as_ref()),
-        localities: list(given.localities.as_ref()),
-        provinces: list(given.provinces.as_ref()),
-        street_addresses: list(given.street_addresses.as_ref()),
-        postal_codes: list(given.postal_codes.as_ref()),
-        serial_number: given.serial_number.unwrap_or_default(),
-    })
-}
-
 fn params(spec: &CertificateSpec) -> Result<RequestParams, Invalid> {
     let list = |field: Option<&Vec<String>>| field.cloned().unwrap_or_default();
     let mut ip_addresses = Vec::new();
@@ -262,25 +227,23 @@ fn params(spec: &CertificateSpec) -> Result<RequestParams, Invalid> {
             })
         })
         .transpose()?;
+    let (subject, literal_subject) = match subject(spec)? {
+        WantedSubject::Parts(subject) => (subject, None),
+        WantedSubject::Literal(name) => (Subject::default(), Some(name)),
+    };
     Ok(RequestParams {
-        subject: subject(spec)?,
+        subject,
+        literal_subject,
         dns_names: list(spec.dns_names.as_ref()),
         ip_addresses,
         email_addresses: list(spec.email_addresses.as_ref()),
         uris: list(spec.uris.as_ref()),
-        other_names: spec
-            .other_names
-            .iter()
-            .flatten()
-            .map(|o| OtherName {
-                oid: o.oid.clone().unwrap_or_default(),
-                utf8_value: o.utf8_value.clone().unwrap_or_default(),
-            })
-            .collect(),
+        other_names: other_names(spec)?,
         usages,
         encode_usages: spec.encode_usages_in_request.unwrap_or(true),
         is_ca,
         basic_constraints: false,
+        name_constraints: name_constraints(spec)?,
         signature_algorithm,
     })
 }

@@ -10,13 +10,16 @@
 )]
 
 mod authority;
+mod cron;
 mod failure;
 mod issuing;
 mod key;
 mod model;
 mod policy;
+mod recorded;
 mod renewal;
 mod request;
 mod settled;
 mod spec;
+mod window;
 mod world;

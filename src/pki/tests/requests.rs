@@ -16,11 +16,11 @@ BAcMBUvDtmxuMREwDwYDVQQJEwhBbSBEb20gMTEOMAwGA1UEERMFNTA2NjcxIDAL
 BgNVBAoTBEFjbWUwEQYDVQQKDApaZWJyYSAmIENvMRcwCQYDVQQLEwJJVDAKBgNV
 BAsTA1dlYjEWMBQGA1UEAwwNKi5leGFtcGxlLmNvbTELMAkGA1UEBRMCNDIwKjAF
 BgMrZXADIQADoQe/884Qvh1w3RjnS8CZZ+TWMJulDV8d3IZkElUxuKCBgDB+Bgkq
-hkiG9w0BCQ4xcTBvMEgGA1UdEQRBMD+BDWFAZXhhbXBsZS5jb22CC2V4YW1wbGUu
-Y29tgg0qLmV4YW1wbGUuY29thgxzcGlmZmU6Ly94L3mHBAoAAAEwDgYDVR0PAQH/
-BAQDAgWgMBMGA1UdJQQMMAoGCCsGAQUFBwMBMAUGAytlcANBANUeTIjl2fweOy7o
-6ABrAcOVrtLjg/FDjJ5LVgLz8ELpewBIERLpTf8hFlLUllNpWsfPXR16mtv+IsXg
-+SrfrAQ=
+hkiG9w0BCQ4xcTBvMEgGA1UdEQRBMD+CC2V4YW1wbGUuY29tgg0qLmV4YW1wbGUu
+Y29tgQ1hQGV4YW1wbGUuY29thwQKAAABhgxzcGlmZmU6Ly94L3kwDgYDVR0PAQH/
+BAQDAgWgMBMGA1UdJQQMMAoGCCsGAQUFBwMBMAUGAytlcANBAKA54/xCK9IpKncF
+Oo+LkTsMSQn3hGr919TySNCoe53sBMn9LeTiKgeU4XU2O6f/jzZVkewG44W9Ejkg
+JLtdEAI=
 -----END CERTIFICATE REQUEST-----
 ";
 const GO_EMPTY_REQUEST: &str = "-----BEGIN CERTIFICATE REQUEST-----
@@ -95,6 +95,7 @@ fn what_goes_in_comes_out() {
         is_ca: true,
         basic_constraints: true,
         signature_algorithm: Some(SignatureAlgorithm::EcdsaWithSha512),
+        ..RequestParams::default()
     };
     let csr = request(&asked, &key);
     assert_eq!(csr.subject().to_subject(), asked.subject);

@@ -90,6 +90,9 @@ impl<'a> Step<'a> {
             Ok(wanted) => wanted,
             Err(invalid) => return self.refuse(&invalid),
         };
+        if let Err(invalid) = self.check_key(&wanted) {
+            return self.refuse(&invalid);
+        }
         let issuing = find(&self.conditions, "Issuing").is_some_and(|c| c.status == "True");
         if issuing {
             self.proceed(&wanted);
@@ -125,6 +128,15 @@ impl<'a> Step<'a> {
             self.discard_keys(None);
             self.plan.sooner(between(self.now, until));
             return;
+        }
+        if let Some(missed) = policy::missed_windows(self.o)
+            && violation.reason == "Renewing"
+        {
+            let message =
+                format!("Renewing certificate without satisfying renewal windows due to {missed}");
+            self.plan
+                .events
+                .push(Event::warning(TRIGGER, "WindowError", message));
         }
         let generation = self.o.certificate.metadata.generation;
         let issuing = condition(

@@ -246,14 +246,48 @@ fn step_8_the_current_request_asks_for_what_the_spec_does() {
             "spec.otherNames",
             json!({ "otherNames": [{ "oid": "1.2.3", "utf8Value": "x" }] }),
         ),
-        ("spec.subject", json!({ "commonName": "app" })),
+        ("spec.commonName", json!({ "commonName": "app" })),
         (
-            "spec.subject",
+            "spec.subject.serialNumber",
+            json!({ "subject": { "serialNumber": "7" } }),
+        ),
+        (
+            "spec.subject.organizations",
             json!({ "subject": { "organizations": ["Shop"] } }),
         ),
         (
-            "spec.subject",
-            json!({ "subject": { "serialNumber": "7" } }),
+            "spec.subject.countries",
+            json!({ "subject": { "countries": ["DE"] } }),
+        ),
+        (
+            "spec.subject.localities",
+            json!({ "subject": { "localities": ["Berlin"] } }),
+        ),
+        (
+            "spec.subject.organizationalUnits",
+            json!({ "subject": { "organizationalUnits": ["Web"] } }),
+        ),
+        // So it is spelled.
+        (
+            "spec.subject.postCodes",
+            json!({ "subject": { "postalCodes": ["10115"] } }),
+        ),
+        (
+            "spec.subject.provinces",
+            json!({ "subject": { "provinces": ["BE"] } }),
+        ),
+        (
+            "spec.subject.streetAddresses",
+            json!({ "subject": { "streetAddresses": ["Main St. 1"] } }),
+        ),
+        (
+            "spec.literalSubject",
+            json!({ "literalSubject": "CN=app,O=Shop" }),
+        ),
+        (
+            "spec.dnsNames spec.otherNames spec.commonName spec.isCA",
+            json!({ "dnsNames": null, "otherNames": [{ "oid": "1.2.3", "utf8Value": "x" }],
+                "commonName": "app", "isCA": true }),
         ),
         ("spec.isCA", json!({ "isCA": true })),
         ("spec.usages", json!({ "usages": ["server auth"] })),

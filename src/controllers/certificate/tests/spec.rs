@@ -61,11 +61,6 @@ fn refused(spec: &Value, reason: &str, field: &str) {
 #[test]
 fn what_this_version_cannot_do_is_said() {
     for (field, spec) in [
-        ("spec.literalSubject", json!({ "literalSubject": "CN=app" })),
-        (
-            "spec.nameConstraints",
-            json!({ "isCA": true, "nameConstraints": { "permitted": { "dnsDomains": ["example.com"] } } }),
-        ),
         (
             "spec.keystores.jks",
             json!({ "keystores": { "jks": { "create": true } } }),
@@ -77,10 +72,6 @@ fn what_this_version_cannot_do_is_said() {
         (
             "spec.additionalOutputFormats",
             json!({ "additionalOutputFormats": [{ "type": "DER" }] }),
-        ),
-        (
-            "spec.renewal.windows",
-            json!({ "renewal": { "windows": [{ "cron": "0 2 * * *", "windowDuration": "2h" }] } }),
         ),
         (
             "spec.privateKey.size",
@@ -136,14 +127,90 @@ fn what_nobody_can_do_is_said() {
             "spec.signatureAlgorithm",
             json!({ "signatureAlgorithm": "SHA256WithRSA" }),
         ),
-        ("spec", json!({ "dnsNames": ["b\u{fc}cher.example.com"] })),
         (
-            "spec",
+            "spec.dnsNames",
+            json!({ "dnsNames": ["b\u{fc}cher.example.com"] }),
+        ),
+        (
+            "spec.emailAddresses",
             json!({ "emailAddresses": ["b\u{fc}cher@example.com"] }),
         ),
         (
-            "spec",
+            "spec.otherNames",
             json!({ "otherNames": [{ "oid": "one.two", "utf8Value": "x" }] }),
+        ),
+    ] {
+        refused(&spec, "InvalidSpec", field);
+    }
+}
+
+#[test]
+fn the_place_of_the_fault_is_said() {
+    for (field, spec) in [
+        (
+            "spec.otherNames[1].utf8Value",
+            json!({ "otherNames": [{ "oid": "1.2.3", "utf8Value": "x" }, { "oid": "1.2.3" }] }),
+        ),
+        (
+            "spec.literalSubject",
+            json!({ "literalSubject": "CN=app,cn=b" }),
+        ),
+        (
+            "spec.literalSubject",
+            json!({ "literalSubject": "CN=Shop, Ltd" }),
+        ),
+        (
+            "spec.literalSubject",
+            json!({ "literalSubject": format!("CN={}", "x".repeat(65)) }),
+        ),
+        (
+            "spec.commonName",
+            json!({ "literalSubject": "CN=app", "commonName": "app" }),
+        ),
+        (
+            "spec.subject",
+            json!({ "literalSubject": "CN=app", "subject": { "countries": ["DE"] } }),
+        ),
+        (
+            "spec",
+            json!({ "literalSubject": "O=Shop", "dnsNames": null }),
+        ),
+        (
+            "spec.nameConstraints",
+            json!({ "nameConstraints": { "permitted": { "dnsDomains": ["example.com"] } } }),
+        ),
+        (
+            "spec.nameConstraints",
+            json!({ "isCA": true, "nameConstraints": { "critical": true } }),
+        ),
+        (
+            "spec.nameConstraints.excluded.ipRanges[1]",
+            json!({ "isCA": true, "nameConstraints": { "excluded": { "ipRanges": ["10.0.0.0/8", "10.0.0.0/33"] } } }),
+        ),
+        (
+            "spec.nameConstraints",
+            json!({ "isCA": true, "nameConstraints": { "permitted": { "dnsDomains": ["b\u{fc}cher.example.com"] } } }),
+        ),
+        (
+            "spec.renewal.windows",
+            json!({ "renewal": { "policy": "Disabled", "windows": [{ "cron": "@daily", "windowDuration": "2h" }] } }),
+        ),
+        (
+            "spec.renewal.windows[1].cron",
+            json!({ "renewal": { "policy": "RenewBefore", "windows": [
+                { "cron": "0 2 * * *", "windowDuration": "2h" },
+                { "cron": "0 25 * * *", "windowDuration": "2h" },
+            ] } }),
+        ),
+        (
+            "spec.renewal.windows[0].timezone",
+            json!({ "renewal": { "policy": "RenewBefore", "windows": [
+                { "cron": "@daily", "windowDuration": "2h", "timezone": "Europe/Atlantis" },
+            ] } }),
+        ),
+        (
+            "spec.renewal.windows[0].windowDuration",
+            json!({ "renewal": { "policy": "RenewBefore", "windows": [{ "cron": "@daily", "windowDuration": "0h" }] } }),
         ),
     ] {
         refused(&spec, "InvalidSpec", field);
@@ -154,6 +221,7 @@ fn what_nobody_can_do_is_said() {
 fn fields_that_ask_for_nothing_are_no_obstacle() {
     for spec in [
         json!({ "literalSubject": "" }),
+        json!({ "isCA": true, "nameConstraints": { "permitted": {} } }),
         json!({ "keystores": { "jks": { "create": false }, "pkcs12": { "create": false } } }),
         json!({ "additionalOutputFormats": [] }),
         json!({ "renewal": { "policy": "RenewBefore", "windows": [] } }),
@@ -167,6 +235,7 @@ fn fields_that_ask_for_nothing_are_no_obstacle() {
 fn each_kind_of_name_is_enough() {
     for spec in [
         json!({ "dnsNames": null, "commonName": "app" }),
+        json!({ "dnsNames": null, "literalSubject": "CN=app,O=Shop" }),
         json!({ "dnsNames": null, "ipAddresses": ["2001:db8::7"] }),
         json!({ "dnsNames": null, "uris": ["spiffe://a"] }),
         json!({ "dnsNames": null, "emailAddresses": ["a@example.com"] }),

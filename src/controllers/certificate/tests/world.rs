@@ -82,6 +82,7 @@ impl World {
                 max_backoff: Duration::from_hours(32),
                 enable_certificate_owner_ref: false,
                 copied_annotation_prefixes: vec!["*".into()],
+                basic_constraints_in_request: false,
                 verbose_events: false,
             },
             certificate,
