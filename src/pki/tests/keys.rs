@@ -7,9 +7,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use der::Encode as _;
 use der::asn1::{BitString, UintRef};
 
-use super::super::{Error, KeyEncoding, SignatureAlgorithm, pem, public_key};
+use super::super::{
+    CertificateSigningRequest, CertificateTemplate, Error, KeyEncoding, SignatureAlgorithm,
+    build_request, pem, public_key, self_sign, verify_key_matches,
+};
 use super::openssl::{self, TempFile};
-use super::{ALGORITHMS, Curve, KeyAlgorithm, PrivateKey, key, p256};
+use super::{ALGORITHMS, Curve, KeyAlgorithm, PrivateKey, key, p256, params};
 
 fn decode(text: &str) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(text).unwrap()
@@ -71,6 +74,51 @@ fn keys_of_openssl_are_read_and_written_byte_for_byte() {
     let ed25519 = openssl::run(&["genpkey", "-algorithm", "ed25519"], "");
     let key = PrivateKey::from_pem(ed25519.as_bytes()).unwrap();
     assert_eq!(key.to_pem(KeyEncoding::Pkcs1).unwrap().as_str(), ed25519);
+}
+
+#[test]
+fn rsa_keys_of_sizes_that_cannot_be_made_sign_requests_and_certificates() {
+    for bits in [2050, 2500, 3000, 4100] {
+        let text = openssl::run(&["genrsa", &bits.to_string()], "");
+        let key = PrivateKey::from_pem(text.as_bytes()).unwrap();
+        assert_eq!(key.algorithm(), KeyAlgorithm::Rsa { bits });
+        assert!(!key.algorithm().can_be_generated());
+        let text = build_request(&params(), &key).unwrap();
+        openssl::run(&["req", "-noout", "-verify"], &text);
+        // Reading checks the signature.
+        let csr = CertificateSigningRequest::parse_pem(text.as_bytes()).unwrap();
+        assert_eq!(csr.key_algorithm(), key.algorithm());
+        let template = CertificateTemplate {
+            csr: &csr,
+            not_before: "2026-01-01T00:00:00Z".parse().unwrap(),
+            duration: std::time::Duration::from_hours(1),
+            is_ca: false,
+            usages: params().usages,
+            crl_distribution_points: &[],
+        };
+        let certificate = self_sign(&template, &key).unwrap();
+        certificate.verify_issued_by(&certificate).unwrap();
+        verify_key_matches(&certificate, &key).unwrap();
+        let file = TempFile::new(certificate.to_pem());
+        openssl::run(
+            &["verify", "-no_check_time", "-CAfile", &file.0, &file.0],
+            "",
+        );
+    }
+}
+
+#[test]
+fn only_sizes_that_can_be_made_are_said_to_be() {
+    for bits in 2048..=8192 {
+        let algorithm = KeyAlgorithm::Rsa { bits };
+        if !algorithm.can_be_generated() {
+            let error = PrivateKey::generate(algorithm).unwrap_err();
+            assert_eq!(error, Error::UnsupportedRsaSize(bits));
+        }
+    }
+    for bits in [2048, 3072, 4096, 8192] {
+        assert!(KeyAlgorithm::Rsa { bits }.can_be_generated());
+    }
 }
 
 #[test]

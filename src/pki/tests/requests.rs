@@ -1,6 +1,6 @@
 use super::super::{
-    CertificateSigningRequest, Error, KeyUsages, OtherName, RequestParams, SignatureAlgorithm,
-    SubjectAltNames, usage_names,
+    CertificateSigningRequest, DistinguishedName, Error, KeyUsages, OtherName, RequestParams,
+    SignatureAlgorithm, SubjectAltNames, usage_names,
 };
 use super::openssl::{self, TempFile};
 use super::{ALGORITHMS, PrivateKey, Subject, build_request, p256, params, request};
@@ -133,6 +133,46 @@ fn openssl_reads_the_requests_of_every_key() {
             assert!(text.contains(line), "{line} is not in {text}");
         }
     }
+}
+
+#[test]
+fn a_literal_subject_stands_in_place_of_the_parts() {
+    let with = |literal: &str| RequestParams {
+        literal_subject: Some(DistinguishedName::from_rfc4514(literal).unwrap()),
+        ..params()
+    };
+    let csr = request(&with("CN=app,OU=b,OU=a,DC=example,DC=com"), &p256());
+    assert_eq!(
+        csr.subject().to_string(),
+        "CN=app,OU=b,OU=a,DC=example,DC=com"
+    );
+    let is_critical = |params: &RequestParams| {
+        let text = build_request(params, &p256()).unwrap();
+        let text = openssl::run(&["req", "-noout", "-text"], text);
+        text.contains("X509v3 Subject Alternative Name: critical")
+    };
+    assert!(!is_critical(&with("CN=app")));
+    assert!(is_critical(&with(" ")));
+    let size = with(&format!("O={}", "x".repeat(40_000)));
+    assert!(matches!(size.check(), Err(Error::TooLarge { .. })));
+}
+
+#[test]
+fn the_same_value_twice_is_no_fault() {
+    // Go writes both; to a reader they are one.
+    let twice = RequestParams {
+        subject: Subject {
+            organizations: strings(&["Acme", "Acme"]),
+            ..Subject::default()
+        },
+        ..params()
+    };
+    let csr = request(&twice, &p256());
+    assert_eq!(csr.subject().to_subject().organizations, ["Acme", "Acme"]);
+    openssl::run(
+        &["req", "-noout", "-verify"],
+        build_request(&twice, &p256()).unwrap(),
+    );
 }
 
 #[test]

@@ -143,15 +143,25 @@ fn sign(
 /// A private key and a certificate for it: PEM.
 pub(super) fn pair(names: &[&str], now: Timestamp, lifetime: SignedDuration) -> (Vec<u8>, Vec<u8>) {
     let key = new_key(KeyAlgorithm::Ecdsa(pki::Curve::P256));
+    pair_of(&key, names, now, lifetime)
+}
+
+/// This key and a certificate for it: PEM.
+pub(super) fn pair_of(
+    key: &PrivateKey,
+    names: &[&str],
+    now: Timestamp,
+    lifetime: SignedDuration,
+) -> (Vec<u8>, Vec<u8>) {
     let params = RequestParams {
         dns_names: names.iter().map(|n| (*n).to_owned()).collect(),
         ..RequestParams::default()
     };
-    let csr = build_request(&params, &key).unwrap();
+    let csr = build_request(&params, key).unwrap();
     let csr = CertificateSigningRequest::parse_pem(csr.as_bytes()).unwrap();
     let usages = KeyUsages::from_names::<&str>(&[], false).unwrap();
     (
-        pem(&key, KeyEncoding::Pkcs1).to_vec(),
+        pem(key, KeyEncoding::Pkcs1).to_vec(),
         sign(&csr, now, lifetime, false, usages),
     )
 }

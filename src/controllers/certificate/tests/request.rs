@@ -35,6 +35,47 @@ fn csr(world: &World) -> CertificateSigningRequest {
 }
 
 #[test]
+fn whether_it_is_for_a_ca_is_said_if_the_gate_is_open() {
+    for (gate, is_ca) in [(false, true), (true, true), (true, false)] {
+        let mut world = World::new(&json!({ "isCA": is_ca }));
+        world.settings.basic_constraints_in_request = gate;
+        world.answer = Answer::Nothing;
+        world.run(4);
+        assert_eq!(csr(&world).is_ca(), gate.then_some(is_ca));
+    }
+}
+
+#[test]
+fn the_request_holds_the_name_constraints() {
+    let constraints = json!({ "critical": true, "permitted": { "dnsDomains": ["example.com"] } });
+    let world = asking(&json!({ "isCA": true, "nameConstraints": constraints }));
+    assert!(csr(&world).name_constraints().unwrap().critical);
+    // They are not compared (contract §4.2).
+    let mut world = World::issued(&json!({ "isCA": true }));
+    world.edit(&json!({ "nameConstraints": constraints }));
+    assert!(world.run(3));
+    assert_eq!(world.status().revision, Some(1));
+}
+
+#[test]
+fn a_literal_subject_is_asked_for_and_compared_in_its_order() {
+    let mut world = World::issued(&json!({ "literalSubject": "CN=app,OU=b,OU=a" }));
+    assert_eq!(csr(&world).subject().to_string(), "CN=app,OU=b,OU=a");
+    for same in ["CN=app, OU=b, OU=a", "CN=\\61pp;OU=b;OU=a"] {
+        world.edit(&json!({ "literalSubject": same }));
+        assert!(world.run(3));
+        assert_eq!(world.status().revision, Some(1), "{same}");
+    }
+    world.edit(&json!({ "literalSubject": "CN=app,OU=a,OU=b" }));
+    assert!(world.run(12));
+    assert_eq!(world.status().revision, Some(2));
+    // Without its request the names are compared, that of the subject among them.
+    world.requests.clear();
+    assert!(world.run(12));
+    assert_eq!(world.status().revision, Some(2));
+}
+
+#[test]
 fn the_request_is_made_of_the_certificate() {
     let mut world = World::new(&json!({
         "issuerRef": { "name": "ca", "kind": "ClusterIssuer" },
