@@ -88,6 +88,7 @@ fn plan_of(file: &str, certificate: &Certificate) -> Plan<certificate::Effect> {
     let settings = certificate::Settings {
         min_backoff: Duration::from_hours(1),
         max_backoff: Duration::from_hours(32),
+        budget: certificate::Budget { hour: 6, day: 20 },
         enable_certificate_owner_ref: false,
         copied_annotation_prefixes: vec!["*".into()],
         basic_constraints_in_request: false,
@@ -136,7 +137,8 @@ fn no_certificate_is_issued_anew_and_none_is_written_to() {
     let twin = said.remove("twin-b").unwrap();
     assert_eq!(twin.0, "IncorrectCertificate");
     assert!(
-        twin.1.ends_with("give this one a Secret of its own."),
+        twin.1
+            .ends_with("give this one a Secret of its own (EL-1104)."),
         "{}",
         twin.1
     );

@@ -14,6 +14,7 @@ mod support;
 mod budget;
 mod external;
 mod fields;
+mod fights;
 mod lifecycle;
 mod recorded;
 mod requests;

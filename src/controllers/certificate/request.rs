@@ -1,7 +1,7 @@
 //! From a Certificate's spec to the CSR and the CertificateRequest that ask for it (contract §4.4).
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use k8s_openapi::ByteString;
@@ -13,6 +13,7 @@ use crate::api::duration::{format_go_duration, parse_go_duration};
 use crate::api::{
     Certificate, CertificateRequest, CertificateRequestSpec, CertificateSpec, labels, names,
 };
+use crate::controllers::facts::Made;
 use crate::controllers::matching::WantedSubject;
 use crate::pki::{
     Curve, KeyAlgorithm, KeyEncoding, KeyUsages, RequestParams, SignatureAlgorithm, Subject,
@@ -283,6 +284,7 @@ pub fn certificate_request(
     revision: i64,
     key_secret: &str,
     csr: &str,
+    made: &BTreeSet<Made>,
     copied_prefixes: &[String],
 ) -> CertificateRequest {
     let meta = &certificate.metadata;
@@ -299,6 +301,10 @@ pub fn certificate_request(
         labels::PRIVATE_KEY_SECRET_NAME_ANNOTATION.into(),
         key_secret.into(),
     );
+    if !made.is_empty() {
+        let made: Vec<_> = made.iter().map(ToString::to_string).collect();
+        annotations.insert(labels::REQUESTS_MADE_ANNOTATION.into(), made.join(" "));
+    }
     CertificateRequest {
         metadata: ObjectMeta {
             name: Some(names::certificate_request_name(name, revision)),

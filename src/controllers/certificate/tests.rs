@@ -10,6 +10,7 @@
 )]
 
 mod authority;
+mod budget;
 mod cron;
 mod failure;
 mod issuing;

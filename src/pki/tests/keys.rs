@@ -78,7 +78,7 @@ fn keys_of_openssl_are_read_and_written_byte_for_byte() {
 
 #[test]
 fn rsa_keys_of_sizes_that_cannot_be_made_sign_requests_and_certificates() {
-    for bits in [2050, 2500, 3000, 4100] {
+    for bits in [2050, 2500, 3000] {
         let text = openssl::run(&["genrsa", &bits.to_string()], "");
         let key = PrivateKey::from_pem(text.as_bytes()).unwrap();
         assert_eq!(key.algorithm(), KeyAlgorithm::Rsa { bits });

@@ -10,6 +10,7 @@ use crate::controllers::certificate::policy::{self, Violation};
 use crate::controllers::certificate::request::{Invalid, Wanted, key_secret_name};
 use crate::controllers::certificate::{Effect, IssuerState, KeySource};
 use crate::controllers::facts::{KeyFact, SecretFact};
+use crate::explain::{Code, Verdict};
 use crate::pki::{KeyAlgorithm, RequestParams};
 
 impl Step<'_> {
@@ -36,12 +37,16 @@ impl Step<'_> {
 
     /// Make the private key, or take the one that is there, and build the CSR.
     pub(super) fn prepare(&mut self, wanted: &Wanted) {
+        if self.is_spent() {
+            return;
+        }
         let source = match self.key_source(wanted) {
             Ok(source) => source,
             Err(problem) => {
+                let verdict = Verdict::new(Code::KEY_KEPT, problem.clone());
                 let why = Violation {
                     reason: "CannotRegenerateKey",
-                    message: problem.clone(),
+                    message: verdict.to_string(),
                 };
                 self.plan
                     .events
