@@ -20,6 +20,7 @@ mod policy;
 mod recorded;
 mod renewal;
 mod request;
+mod schema;
 mod settled;
 mod spec;
 mod window;
