@@ -10,16 +10,19 @@ use crate::{cluster, self_signed};
 const RECORDED: &str = include_str!("../fixtures/cert-manager-1.21.1/ready.json");
 
 /// Those that a self-signing Issuer can issue, by name.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 12] = [
     "ecdsa-256",
     "ecdsa-521-pkcs8",
     "ed25519",
     "every-name",
+    "intermediate",
+    "literal",
     "minimal",
     "no-renewal",
     "no-usages-in-request",
     "percent",
     "rsa-4096-pkcs8",
+    "windows",
 ];
 
 fn recorded(kind: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {

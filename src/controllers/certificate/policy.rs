@@ -9,6 +9,7 @@ use super::renewal::renewal;
 use super::request::desired_key;
 use crate::controllers::facts::{KeyFact, LeafFact, RequestFact, SecretFact};
 use crate::controllers::matching::{differences, spec_names};
+use crate::explain::{Code, Verdict};
 use crate::pki::KeyAlgorithm;
 
 /// Why a certificate has to be issued, or is not ready.
@@ -47,10 +48,10 @@ pub fn readiness(o: &Observation, now: Timestamp) -> Option<Violation> {
         .or_else(|| expired(leaf, now))
         .or_else(|| {
             let missed = missed_windows(o)?;
-            hit(
-                "WindowError",
-                format!("Could not calculate renewal time: {missed}"),
-            )
+            let what = "It will be renewed at that time, outside of them: widen spec.renewal.windows, or renew \
+                        earlier with spec.renewBefore";
+            let what = Verdict::new(Code::WINDOWS_MISSED, what);
+            hit("WindowError", format!("Could not calculate renewal time: {missed}. {what}"))
         })
 }
 

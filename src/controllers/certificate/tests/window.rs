@@ -139,6 +139,7 @@ fn that_no_window_comes_in_time_is_said_and_it_is_renewed_still() {
         "{}",
         world.message("Ready")
     );
+    assert!(world.message("Ready").ends_with("(EL-1110)."));
     let due = world.status().renewal_time.unwrap().0;
     world.forget_records();
     world.now = due;
