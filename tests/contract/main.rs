@@ -14,6 +14,7 @@ mod support;
 mod budget;
 mod ca;
 mod external;
+mod fights;
 mod lifecycle;
 mod recorded;
 mod requests;

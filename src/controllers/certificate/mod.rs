@@ -1,5 +1,6 @@
 //! Certificates: keep a valid key pair in the Secret.
 
+mod budget;
 mod observe;
 mod plan;
 mod policy;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
+pub use budget::Budget;
 pub use observe::observe;
 pub use plan::{absorb, plan};
 pub use secret::{SecretData, details};
@@ -35,6 +37,8 @@ pub struct Settings {
     pub min_backoff: Duration,
     /// Longest wait after a failure.
     pub max_backoff: Duration,
+    /// How many requests a Certificate may make.
+    pub budget: Budget,
     /// Give the Secret an owner reference.
     pub enable_certificate_owner_ref: bool,
     /// Which annotations go to the request.
