@@ -6,6 +6,7 @@
 )]
 
 mod certificates;
+mod chains;
 mod constraints;
 mod keys;
 mod literal;

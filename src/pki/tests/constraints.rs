@@ -1,5 +1,5 @@
 use super::super::{
-    CertificateTemplate, Error, IpRange, KeyUsages, NameConstraints, RequestParams, Subtrees,
+    CertificateTemplate, Error, IpRange, KeyUsages, NameConstraints, RequestParams, Subtrees, Urls,
     build_request, self_sign,
 };
 use super::openssl;
@@ -67,7 +67,7 @@ fn openssl_reads_every_kind_in_the_request_and_in_the_certificate() {
         duration: std::time::Duration::from_hours(1),
         is_ca: true,
         usages: params.usages.clone(),
-        crl_distribution_points: &[],
+        urls: Urls::default(),
     };
     let certificate = self_sign(&template, &key).unwrap();
     let pem = build_request(&params, &key).unwrap();

@@ -8,7 +8,7 @@ use der::Encode as _;
 use der::asn1::{BitString, UintRef};
 
 use super::super::{
-    CertificateSigningRequest, CertificateTemplate, Error, KeyEncoding, SignatureAlgorithm,
+    CertificateSigningRequest, CertificateTemplate, Error, KeyEncoding, SignatureAlgorithm, Urls,
     build_request, pem, public_key, self_sign, verify_key_matches,
 };
 use super::openssl::{self, TempFile};
@@ -94,7 +94,7 @@ fn rsa_keys_of_sizes_that_cannot_be_made_sign_requests_and_certificates() {
             duration: std::time::Duration::from_hours(1),
             is_ca: false,
             usages: params().usages,
-            crl_distribution_points: &[],
+            urls: Urls::default(),
         };
         let certificate = self_sign(&template, &key).unwrap();
         certificate.verify_issued_by(&certificate).unwrap();
