@@ -10,6 +10,7 @@ mod csr;
 mod error;
 mod issue;
 mod key;
+pub mod keystore;
 mod pem;
 mod public_key;
 mod san;

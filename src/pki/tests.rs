@@ -7,6 +7,7 @@
 
 mod certificates;
 mod keys;
+mod keystores;
 mod openssl;
 mod requests;
 mod robustness;
