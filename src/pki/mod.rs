@@ -29,6 +29,7 @@ pub use csr::{CertificateSigningRequest, RequestParams, build_request};
 pub use error::Error;
 pub use issue::{CertificateTemplate, IssuerIdentity, self_sign, sign};
 pub use key::{KeyEncoding, PrivateKey};
+pub use pem::first_block;
 pub use san::{OtherName, SubjectAltNames};
 pub use subject::{DistinguishedName, Subject};
 pub use usages::{KeyUsages, usage_names};

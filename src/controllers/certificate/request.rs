@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use super::outputs::Outputs;
 use crate::api::duration::{format_go_duration, parse_go_duration};
 use crate::api::{
     Certificate, CertificateRequest, CertificateRequestSpec, CertificateSpec, labels, names,
@@ -26,7 +27,7 @@ pub struct Invalid {
     pub problem: String,
 }
 
-fn invalid(field: &'static str, problem: impl Into<String>) -> Invalid {
+pub(super) fn invalid(field: &'static str, problem: impl Into<String>) -> Invalid {
     Invalid {
         reason: "InvalidSpec",
         field,
@@ -53,6 +54,8 @@ pub struct Wanted {
     pub encoding: KeyEncoding,
     /// What goes into the CSR.
     pub params: RequestParams,
+    /// What the Secret holds beside key and certificate.
+    pub outputs: Outputs,
 }
 
 impl TryFrom<&CertificateSpec> for Wanted {
@@ -87,6 +90,7 @@ impl TryFrom<&CertificateSpec> for Wanted {
             key,
             encoding: encoding(spec),
             params,
+            outputs: Outputs::try_from(spec)?,
         })
     }
 }
@@ -127,8 +131,6 @@ fn check_given(spec: &CertificateSpec) -> Result<(), Invalid> {
 
 /// What the API accepts and this version does not do yet.
 fn check_supported(spec: &CertificateSpec) -> Result<(), Invalid> {
-    let creates = |create: Option<bool>| create.unwrap_or_default();
-    let keystores = spec.keystores.as_ref();
     let windows = spec.renewal.as_ref().and_then(|r| r.windows.as_ref());
     let unmet = [
         (
@@ -136,20 +138,6 @@ fn check_supported(spec: &CertificateSpec) -> Result<(), Invalid> {
             spec.literal_subject.as_ref().is_some_and(|s| !s.is_empty()),
         ),
         ("spec.nameConstraints", spec.name_constraints.is_some()),
-        (
-            "spec.keystores.jks",
-            creates(keystores.and_then(|k| k.jks.as_ref()).map(|j| j.create)),
-        ),
-        (
-            "spec.keystores.pkcs12",
-            creates(keystores.and_then(|k| k.pkcs12.as_ref()).map(|p| p.create)),
-        ),
-        (
-            "spec.additionalOutputFormats",
-            spec.additional_output_formats
-                .as_ref()
-                .is_some_and(|f| !f.is_empty()),
-        ),
         (
             "spec.renewal.windows",
             windows.is_some_and(|w| !w.is_empty()),

@@ -14,6 +14,7 @@ mod failure;
 mod issuing;
 mod key;
 mod model;
+mod outputs;
 mod policy;
 mod renewal;
 mod request;

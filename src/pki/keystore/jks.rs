@@ -1,4 +1,4 @@
-//! The Java keystore, version 2. It has no specification but the code of OpenJDK
+//! The Java keystore, version 2. It has no specification but the code of `OpenJDK`
 //! (`sun.security.provider.JavaKeyStore` and `KeyProtector`): entries behind a header, then a SHA-1 of
 //! password and entries. The private key is hidden by a key stream of SHA-1.
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use x509_cert::AlgorithmIdentifier;
 use zeroize::Zeroizing;
 
-use super::{Identity, Password, encoding_failed, random, sha1};
+use super::{Identity, Password, contains, encoding_failed, random, sha1};
 use crate::pki::{Error, ParsedCertificate};
 
 const MAGIC: u32 = 0xfeed_feed;
@@ -105,6 +105,11 @@ pub fn alias(keystore: &[u8]) -> Option<String> {
         rest.take(usize::try_from(length).ok()?)?;
     }
     None
+}
+
+/// Whether a keystore holds this certificate.
+pub fn holds(keystore: &[u8], certificate: &ParsedCertificate) -> bool {
+    contains(keystore, certificate.der())
 }
 
 /// Whether `found` is the alias that is written for `wanted`.

@@ -4,6 +4,7 @@ pub mod jks;
 pub mod pkcs12;
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use zeroize::Zeroizing;
@@ -38,6 +39,12 @@ impl Password {
     }
 }
 
+impl Hash for Password {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_str().hash(state);
+    }
+}
+
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password([hidden])")
@@ -62,6 +69,10 @@ fn sha1(parts: &[&[u8]]) -> [u8; 20] {
     // A SHA-1 digest has 20 bytes (FIPS 180-4 §6.1).
     out.copy_from_slice(context.finish().as_ref());
     out
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

@@ -8,7 +8,7 @@ use der::asn1::{Any, ObjectIdentifier, OctetString, SetOfVec};
 use der::{Decode, Encode, Sequence, Tag, ValueOrd};
 use x509_cert::AlgorithmIdentifier;
 
-use super::{Identity, Password, encoding_failed, sha1};
+use super::{Identity, Password, contains, encoding_failed, sha1};
 use crate::pki::{Error, ParsedCertificate};
 use protect::{Cipher, Mac};
 
@@ -172,7 +172,7 @@ pub fn keystore(
         encrypted(certificates, &bags, password)?,
         data_content(&vec![key].to_der().map_err(encoding_failed)?)?,
     ];
-    seal(profile, contents.into(), password)
+    seal(profile, &contents.into(), password)
 }
 
 /// Certificates that are trusted. Java knows each by its subject; what has the same subject as one
@@ -206,7 +206,11 @@ pub fn truststore(
         let attributes = SetOfVec::from_iter(attributes).map_err(encoding_failed)?;
         bags.push(cert_bag(certificate, Some(attributes))?);
     }
-    seal(profile, vec![encrypted(cipher, &bags, password)?], password)
+    seal(
+        profile,
+        &vec![encrypted(cipher, &bags, password)?],
+        password,
+    )
 }
 
 /// Whether this is a store of this profile that opens with this password. One that asks for more work
@@ -234,6 +238,11 @@ pub fn opens(store: &[u8], profile: Profile, password: &Password) -> bool {
                 password,
             )
             .is_some_and(|right| verify_slices_are_equal(&right, found.digest.as_bytes()).is_ok())
+}
+
+/// Whether the private key of a keystore is tied to this certificate: its `localKeyId` is not encrypted.
+pub fn holds(keystore: &[u8], leaf: &ParsedCertificate) -> bool {
+    contains(keystore, &sha1(&[leaf.der()]))
 }
 
 /// The cipher of the first content that is encrypted.
@@ -295,7 +304,7 @@ fn encrypted(
 
 fn seal(
     profile: Profile,
-    contents: Vec<ContentInfo>,
+    contents: &Vec<ContentInfo>,
     password: &Password,
 ) -> Result<Vec<u8>, Error> {
     let safe = contents.to_der().map_err(encoding_failed)?;

@@ -67,18 +67,6 @@ fn what_this_version_cannot_do_is_said() {
             json!({ "isCA": true, "nameConstraints": { "permitted": { "dnsDomains": ["example.com"] } } }),
         ),
         (
-            "spec.keystores.jks",
-            json!({ "keystores": { "jks": { "create": true } } }),
-        ),
-        (
-            "spec.keystores.pkcs12",
-            json!({ "keystores": { "pkcs12": { "create": true } } }),
-        ),
-        (
-            "spec.additionalOutputFormats",
-            json!({ "additionalOutputFormats": [{ "type": "DER" }] }),
-        ),
-        (
             "spec.renewal.windows",
             json!({ "renewal": { "windows": [{ "cron": "0 2 * * *", "windowDuration": "2h" }] } }),
         ),
@@ -135,6 +123,35 @@ fn what_nobody_can_do_is_said() {
         (
             "spec.signatureAlgorithm",
             json!({ "signatureAlgorithm": "SHA256WithRSA" }),
+        ),
+        (
+            "spec.keystores.jks",
+            json!({ "keystores": { "jks": { "create": true } } }),
+        ),
+        (
+            "spec.keystores.jks",
+            json!({ "keystores": { "jks": { "create": true, "password": "" } } }),
+        ),
+        (
+            "spec.keystores.jks",
+            json!({ "keystores": { "jks": { "create": true, "passwordSecretRef": { "name": "p" } } } }),
+        ),
+        (
+            "spec.keystores.jks",
+            json!({ "keystores": { "jks": { "create": true, "password": "x", "alias": "a".repeat(1025) } } }),
+        ),
+        (
+            "spec.keystores.pkcs12",
+            json!({ "keystores": { "pkcs12": { "create": true, "password": "x",
+                "passwordSecretRef": { "name": "p", "key": "k" } } } }),
+        ),
+        (
+            "spec.keystores.pkcs12.profile",
+            json!({ "keystores": { "pkcs12": { "create": true, "password": "x", "profile": "Modern" } } }),
+        ),
+        (
+            "spec.additionalOutputFormats",
+            json!({ "additionalOutputFormats": [{ "type": "PEM" }] }),
         ),
         ("spec", json!({ "dnsNames": ["b\u{fc}cher.example.com"] })),
         (
