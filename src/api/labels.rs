@@ -113,6 +113,8 @@ pub const NEXT_PRIVATE_KEY_LABEL: &str = "cert-manager.io/next-private-key";
 pub const CERTIFICATE_REVISION_ANNOTATION: &str = "cert-manager.io/certificate-revision";
 /// Name of the Secret that holds the request's key.
 pub const PRIVATE_KEY_SECRET_NAME_ANNOTATION: &str = "cert-manager.io/private-key-secret-name";
+/// On a request: when those were made that count against its Certificate's budget (ours).
+pub const REQUESTS_MADE_ANNOTATION: &str = "everleaf.io/requests-made";
 /// Asks for a temporary certificate while the real one is awaited.
 pub const ISSUE_TEMPORARY_CERTIFICATE_ANNOTATION: &str =
     "cert-manager.io/issue-temporary-certificate";

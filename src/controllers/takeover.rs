@@ -92,6 +92,7 @@ fn plan_of(file: &str, certificate: &Certificate) -> Plan<certificate::Effect> {
     let settings = certificate::Settings {
         min_backoff: Duration::from_hours(1),
         max_backoff: Duration::from_hours(32),
+        budget: certificate::Budget { hour: 6, day: 20 },
         enable_certificate_owner_ref: false,
         copied_annotation_prefixes: vec!["*".into()],
         verbose_events: false,

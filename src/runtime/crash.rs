@@ -1,9 +1,10 @@
 //! Crash points: with the feature `crash-points`, the process ends at a chosen write to the API server
 //! or call to the CA. Without it, nothing of this is compiled in.
 //!
-//! `EVERLEAF_CRASH=N:STAGE` ends it at the N-th of them (counted from 1). `EVERLEAF_CRASH_LOG=FILE`
-//! gets a line for each, so that a test can find out how many there are. Events, reads and the Lease
-//! do not count: nothing that is to be finished depends on them.
+//! `EVERLEAF_CRASH=N:STAGE:KIND` ends it at the N-th of those that begin with KIND (counted from 1): what
+//! is done side by side comes in any order, but each kind in its own. `EVERLEAF_CRASH_LOG=FILE` gets a
+//! line for each, so that a test can find out which there are. Events, reads and the Lease do not count:
+//! nothing that is to be finished depends on them.
 //!
 //! `EVERLEAF_PANIC=Certificate NAMESPACE/NAME` makes each reconcile of that object panic.
 
@@ -33,7 +34,7 @@ pub use armed::{point, reconcile};
 
 #[cfg(feature = "crash-points")]
 mod armed {
-    use std::collections::HashMap;
+    use std::collections::HashSet;
     use std::io::Write;
     use std::sync::LazyLock;
 
@@ -43,23 +44,31 @@ mod armed {
     use super::Stage;
 
     struct Armed {
-        count: u64,
-        at: Option<(u64, Stage)>,
+        at: Option<At>,
         log: Option<std::fs::File>,
-        /// The number of each task's newest call. A task makes one after the other.
-        newest: HashMap<Option<Id>, u64>,
+        /// Tasks whose newest call is the one. A task makes one after the other.
+        newest: HashSet<Option<Id>>,
+    }
+
+    struct At {
+        /// How many of the kind are still to come, with the one.
+        left: u64,
+        stage: Stage,
+        kind: String,
     }
 
     static ARMED: LazyLock<Mutex<Armed>> = LazyLock::new(|| {
         let at = std::env::var("EVERLEAF_CRASH").ok().and_then(|text| {
-            let (number, stage) = text.split_once(':')?;
-            let stage = match stage {
+            let mut parts = text.splitn(3, ':');
+            let left = parts.next()?.parse().ok()?;
+            let stage = match parts.next()? {
                 "before" => Stage::Before,
                 "committed" => Stage::Committed,
                 "after" => Stage::After,
                 _ => return None,
             };
-            Some((number.parse().ok()?, stage))
+            let kind = parts.next()?.to_owned();
+            Some(At { left, stage, kind })
         });
         let log = std::env::var_os("EVERLEAF_CRASH_LOG").and_then(|path| {
             std::fs::File::options()
@@ -69,10 +78,9 @@ mod armed {
                 .ok()
         });
         Mutex::new(Armed {
-            count: 0,
             at,
             log,
-            newest: HashMap::new(),
+            newest: HashSet::new(),
         })
     });
 
@@ -92,12 +100,13 @@ mod armed {
         match stage {
             Stage::Before => {
                 armed.reached(task, Stage::After);
-                armed.count += 1;
-                let number = armed.count;
-                armed.newest.insert(task, number);
+                armed.newest.remove(&task);
                 if let Some(log) = &mut armed.log {
                     // A test reads the file; a failed write shows as a missing line there.
-                    drop(writeln!(log, "{number} {what}"));
+                    drop(writeln!(log, "{what}"));
+                }
+                if armed.is_the_one(what) {
+                    armed.newest.insert(task);
                 }
                 armed.reached(task, Stage::Before);
             }
@@ -110,9 +119,17 @@ mod armed {
     }
 
     impl Armed {
+        fn is_the_one(&mut self, what: &str) -> bool {
+            let Some(at) = self.at.as_mut().filter(|at| what.starts_with(&at.kind)) else {
+                return false;
+            };
+            at.left = at.left.wrapping_sub(1);
+            at.left == 0
+        }
+
         fn reached(&self, task: Option<Id>, stage: Stage) {
-            let number = self.newest.get(&task).copied();
-            if self.at.is_some() && self.at == number.map(|number| (number, stage)) {
+            let armed = self.at.as_ref().is_some_and(|at| at.stage == stage);
+            if armed && self.newest.contains(&task) {
                 std::process::abort();
             }
         }

@@ -167,6 +167,13 @@ pub struct Options {
     /// Longest wait after failed issuances.
     #[arg(long, default_value = "32h", value_parser = go_duration)]
     pub certificate_request_maximum_backoff_duration: Duration,
+    /// Requests that one Certificate may make within an hour, renewals on schedule aside; 0 for no bound.
+    #[arg(long, default_value_t = 6)]
+    pub certificate_requests_per_hour: usize,
+    /// Requests that one Certificate may make within a day without a change of its spec, renewals on
+    /// schedule aside; 0 for no bound.
+    #[arg(long, default_value_t = 20)]
+    pub certificate_requests_per_day: usize,
     /// Post a Kubernetes event for every step, as cert-manager does; otherwise only for an issued
     /// certificate and for what goes wrong.
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
@@ -359,6 +366,10 @@ impl Options {
             certificate: certificate::Settings {
                 min_backoff: self.certificate_request_minimum_backoff_duration,
                 max_backoff: self.certificate_request_maximum_backoff_duration,
+                budget: certificate::Budget {
+                    hour: self.certificate_requests_per_hour,
+                    day: self.certificate_requests_per_day,
+                },
                 enable_certificate_owner_ref: self.enable_certificate_owner_ref,
                 copied_annotation_prefixes: self.copied_annotation_prefixes.clone(),
                 verbose_events: self.verbose_events,

@@ -13,6 +13,7 @@ mod support;
 
 mod budget;
 mod external;
+mod fights;
 mod lifecycle;
 mod recorded;
 mod requests;

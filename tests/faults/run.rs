@@ -20,7 +20,7 @@ const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice"
 /// Objects of somebody else, which share the namespace, and names where they can.
 const FOREIGN: [&str; 3] = ["secret", "ingress", "service"];
 
-pub const STAGES: [&str; 3] = ["before", "committed", "after"];
+const STAGES: [&str; 3] = ["before", "committed", "after"];
 
 /// What is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,21 +32,42 @@ pub enum Scenario {
 /// Where the operator dies.
 #[derive(Clone, Debug)]
 pub struct Crash {
+    /// Of the calls of this kind, counted from 1.
     pub number: usize,
+    pub kind: String,
     pub stage: &'static str,
+}
+
+impl Crash {
+    /// One for each stage of each call.
+    pub fn each(calls: &[String]) -> Vec<Self> {
+        let mut seen = BTreeMap::<String, usize>::new();
+        let mut crashes = Vec::new();
+        for call in calls {
+            let kind = kind_of(call);
+            let number = seen.entry(kind.clone()).or_default();
+            *number += 1;
+            crashes.extend(STAGES.map(|stage| Self {
+                number: *number,
+                kind: kind.clone(),
+                stage,
+            }));
+        }
+        crashes
+    }
 }
 
 impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.number, self.stage)
+        write!(f, "{}:{}:{}", self.number, self.stage, self.kind)
     }
 }
 
 /// How far the first operator came.
 pub enum Ended {
-    /// It died at this call.
-    Crashed(String),
-    /// It had fewer calls to make than the rehearsal.
+    /// It died where it should.
+    Crashed,
+    /// It had fewer calls of this kind to make than the rehearsal.
     Unreached,
 }
 
@@ -66,7 +87,7 @@ pub fn namespace_of(plan: usize) -> String {
 }
 
 /// A call without the names in it.
-pub fn kind_of(call: &str) -> String {
+fn kind_of(call: &str) -> String {
     let kind = call.split("crash-").next().unwrap_or(call);
     kind.trim_end_matches([' ', '/']).to_owned()
 }
@@ -201,9 +222,10 @@ pub fn plan(
             "a second order was made though {stored:?} was stored"
         );
     }
-    Ok(match made.get(crash.number - 1) {
-        Some(call) if died => Ended::Crashed(call.clone()),
-        _ => Ended::Unreached,
+    Ok(if died {
+        Ended::Crashed
+    } else {
+        Ended::Unreached
     })
 }
 
@@ -340,8 +362,7 @@ fn calls(log: &Path) -> Result<Vec<String>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error.into()),
     };
-    let call = |line: &str| Some(line.split_once(' ')?.1.to_owned());
-    Ok(text.lines().filter_map(call).collect())
+    Ok(text.lines().map(ToOwned::to_owned).collect())
 }
 
 /// An operator that sees one namespace only.

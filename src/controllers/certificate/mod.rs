@@ -1,5 +1,6 @@
 //! Certificates: keep a valid key pair in the Secret.
 
+mod budget;
 mod observe;
 pub(crate) mod outputs;
 mod plan;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
+pub use budget::Budget;
 pub use observe::observe;
 pub use outputs::{Entries, Recipe, password_secrets};
 pub use plan::{absorb, plan};
@@ -39,6 +41,8 @@ pub struct Settings {
     pub min_backoff: Duration,
     /// Longest wait after a failure.
     pub max_backoff: Duration,
+    /// How many requests a Certificate may make.
+    pub budget: Budget,
     /// Give the Secret an owner reference.
     pub enable_certificate_owner_ref: bool,
     /// Which annotations go to the request.

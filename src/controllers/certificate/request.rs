@@ -1,6 +1,6 @@
 //! From a Certificate's spec to the CSR and the CertificateRequest that ask for it (contract §4.4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use k8s_openapi::ByteString;
@@ -11,6 +11,7 @@ use crate::api::duration::{format_go_duration, parse_go_duration};
 use crate::api::{
     Certificate, CertificateRequest, CertificateRequestSpec, CertificateSpec, labels, names,
 };
+use crate::controllers::facts::Made;
 use crate::pki::{
     Curve, KeyAlgorithm, KeyEncoding, KeyUsages, OtherName, RequestParams, SignatureAlgorithm,
     Subject,
@@ -308,6 +309,7 @@ pub fn certificate_request(
     revision: i64,
     key_secret: &str,
     csr: &str,
+    made: &BTreeSet<Made>,
     copied_prefixes: &[String],
 ) -> CertificateRequest {
     let meta = &certificate.metadata;
@@ -324,6 +326,10 @@ pub fn certificate_request(
         labels::PRIVATE_KEY_SECRET_NAME_ANNOTATION.into(),
         key_secret.into(),
     );
+    if !made.is_empty() {
+        let made: Vec<_> = made.iter().map(ToString::to_string).collect();
+        annotations.insert(labels::REQUESTS_MADE_ANNOTATION.into(), made.join(" "));
+    }
     CertificateRequest {
         metadata: ObjectMeta {
             name: Some(names::certificate_request_name(name, revision)),

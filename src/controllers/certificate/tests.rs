@@ -10,6 +10,7 @@
 )]
 
 mod authority;
+mod budget;
 mod failure;
 mod issuing;
 mod key;

@@ -54,6 +54,20 @@ pub(super) fn ours(meta: &ObjectMeta) -> Option<&Value> {
     ours.and_then(|f| f.fields_v1.as_ref()).map(|f| &f.0)
 }
 
+/// The newest field manager, beside this operator, that holds the private key or the certificate.
+pub(super) fn other_writer(meta: &ObjectMeta) -> Option<Box<str>> {
+    let holds = |fields: &Value| {
+        let data = fields.get("f:data");
+        data.is_some_and(|d| d.get("f:tls.crt").is_some() || d.get("f:tls.key").is_some())
+    };
+    let others = meta.managed_fields.iter().flatten().filter(|f| {
+        f.manager.as_deref() != Some(labels::MANAGER_CERTIFICATES_ISSUING)
+            && f.fields_v1.as_ref().is_some_and(|fields| holds(&fields.0))
+    });
+    let newest = others.max_by_key(|f| f.time.as_ref().map(|t| t.0))?;
+    newest.manager.as_deref().map(Into::into)
+}
+
 /// Whether a label of the target Secret can come from a template.
 pub fn is_template_label(key: &str) -> bool {
     key != labels::FAO_LABEL

@@ -100,11 +100,43 @@ pub fn changed_at(meta: &ObjectMeta) -> Option<Timestamp> {
         .max()
 }
 
+/// A request that counts against the budget of its Certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Made {
+    /// When, in milliseconds: several may fall into one second.
+    pub at: Timestamp,
+    /// The generation of the Certificate that it was made for.
+    pub generation: i64,
+}
+
+impl Made {
+    /// Those that an annotation lists, as `MILLISECONDS/GENERATION` with spaces between; what cannot be read
+    /// is passed over.
+    fn parse(text: &str) -> Box<[Self]> {
+        let one = |word: &str| {
+            let (at, generation) = word.split_once('/')?;
+            Some(Self {
+                at: Timestamp::from_millisecond(at.parse().ok()?).ok()?,
+                generation: generation.parse().ok()?,
+            })
+        };
+        text.split(' ').filter_map(one).collect()
+    }
+}
+
+impl std::fmt::Display for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.at.as_millisecond(), self.generation)
+    }
+}
+
 /// A CertificateRequest.
 #[derive(Debug, Clone)]
 pub struct RequestFact {
     /// Identity.
     pub id: Identity,
+    /// The requests that count, as it lists them; a request without the list counts itself.
+    pub made: Box<[Made]>,
     /// The owning Certificate: uid and name.
     pub owner: Option<(String, String)>,
     /// The annotation `cert-manager.io/certificate-revision`, if it is a number.
@@ -144,8 +176,18 @@ impl RequestFact {
                 .filter(|c| c.status == "True")
                 .cloned()
         };
+        let id = Identity::of(meta);
+        let listed = annotation(labels::REQUESTS_MADE_ANNOTATION);
+        let made = listed.map_or_else(
+            || {
+                let at = id.created;
+                Box::from([Made { at, generation: 0 }])
+            },
+            |text| Made::parse(&text),
+        );
         Self {
-            id: Identity::of(meta),
+            id,
+            made,
             owner: controller_of(meta, "Certificate").map(|o| (o.uid.clone(), o.name.clone())),
             revision: annotation(labels::CERTIFICATE_REVISION_ANNOTATION)
                 .and_then(|r| r.parse().ok()),
@@ -205,6 +247,8 @@ pub struct SecretFact {
     pub applied: Applied,
     /// The entries that repeat key and certificate in other forms.
     pub outputs: OutputsFact,
+    /// The field manager that writes the key or the certificate beside this operator.
+    pub other_writer: Option<Box<str>>,
 }
 
 /// What is known of a private key.
@@ -298,6 +342,7 @@ impl SecretFact {
             described: data("tls.crt").is_none_or(|pem| applied::is_described(pem, meta)),
             applied: Applied::of(meta),
             outputs: OutputsFact::of(object),
+            other_writer: applied::other_writer(meta),
         }
     }
 }

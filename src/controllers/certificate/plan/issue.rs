@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{ISSUING, REQUESTS, Step, joined};
 use crate::api::meta::IssuerReference;
 use crate::controllers::action::{Action, Event, Object, SecretObject, Target};
+use crate::controllers::certificate::budget;
 use crate::controllers::certificate::policy::{self};
 use crate::controllers::certificate::renewal::renewal_time;
 use crate::controllers::certificate::request::{Wanted, certificate_request};
 use crate::controllers::certificate::secret::{SecretData, next_key, target};
 use crate::controllers::certificate::{Effect, IssuerState, PATIENCE};
-use crate::controllers::facts::{KeyFact, RequestFact};
+use crate::controllers::facts::{KeyFact, Made, RequestFact};
 use crate::controllers::status::{condition, find, remove_condition, seconds};
 use crate::pki::parse_chain;
 
@@ -36,7 +38,8 @@ impl Step<'_> {
                 Target::CertificateRequest,
                 request.id.clone(),
             ));
-            return;
+            // Together, so that the new one lists what the old one listed.
+            return self.prepare(wanted);
         }
         if let Some(refusal) = request.denied.as_ref().or(request.invalid.as_ref()) {
             return self.fail(
@@ -98,7 +101,14 @@ impl Step<'_> {
                 )))));
         }
         let prefixes = &self.settings.copied_annotation_prefixes;
-        let request = certificate_request(certificate, revision, &name, csr, prefixes);
+        let mut made = budget::made(self.o, self.now);
+        // The first counts itself, without a list.
+        if !made.is_empty() && !self.is_on_schedule() {
+            let generation = certificate.metadata.generation.unwrap_or_default();
+            let at = Timestamp::from_millisecond(self.now.as_millisecond()).unwrap_or(self.now);
+            made.insert(Made { at, generation });
+        }
+        let request = certificate_request(certificate, revision, &name, csr, &made, prefixes);
         if self.settings.verbose_events {
             let created = request.metadata.name.clone().unwrap_or_default();
             let message = format!("Created new CertificateRequest resource \"{created}\"");

@@ -35,6 +35,9 @@ impl Step<'_> {
 
     /// Make the private key, or take the one that is there, and build the CSR.
     pub(super) fn prepare(&mut self, wanted: &Wanted) {
+        if self.is_spent() {
+            return;
+        }
         let source = match self.key_source(wanted) {
             Ok(source) => source,
             Err(problem) => {

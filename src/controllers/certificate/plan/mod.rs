@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::budget;
 use super::policy::{self, Violation};
 use super::renewal::{failure_delay, fresh_delay};
 use super::request::{Invalid, Wanted};
@@ -190,6 +191,38 @@ impl<'a> Step<'a> {
             delay
         };
         failed.checked_add(delay).ok()
+    }
+
+    /// Whether this is a renewal whose time has come.
+    fn is_on_schedule(&self) -> bool {
+        budget::is_on_schedule(self.o, policy::trigger(self.o, self.now).as_ref(), self.now)
+    }
+
+    /// Whether another request has to wait for the budget; says so, and looks again when there is room.
+    fn is_spent(&mut self) -> bool {
+        let generation = self.o.certificate.metadata.generation.unwrap_or_default();
+        let made = budget::made(self.o, self.now);
+        let spent = budget::check(self.settings.budget, &made, generation, self.now);
+        let Some(spent) = spent.filter(|_| !self.is_on_schedule()) else {
+            return budget::too_many_open(self.o);
+        };
+        self.plan.sooner(between(self.now, spent.until));
+        let writer = self.o.secret.as_ref().and_then(|s| s.other_writer.as_ref());
+        let note = |why: &str| budget::note(why, &spent, writer.map(AsRef::as_ref));
+        if let Some(unmet) = policy::readiness(self.o, self.now) {
+            let message = note(&unmet.message);
+            self.ready(Some(&Violation { message, ..unmet }), None);
+        }
+        if let Some(issuing) = find(&self.conditions, "Issuing").cloned() {
+            let message = note(issuing.message.as_deref().unwrap_or_default());
+            if issuing.message.as_deref() != Some(&message) {
+                let event = Event::warning(TRIGGER, "RequestBudgetSpent", &message);
+                self.plan.events.push(event);
+                let message = Some(message);
+                self.set(Condition { message, ..issuing });
+            }
+        }
+        true
     }
 
     fn next_request(&self) -> Option<&Arc<RequestFact>> {

@@ -143,6 +143,7 @@ fn an_edit_of_the_issuer_does_not_end_the_wait_after_the_next_attempt() {
     let mut world = failed(Answer::Fail);
     world.pass(SignedDuration::from_mins(5));
     world.issuer_changed = Some(world.now);
+    world.pass(SignedDuration::from_secs(1));
     world.run(12);
     assert_eq!((attempts(&world), world.issuing().0), (Some(2), "False"));
     world.pass(SignedDuration::from_mins(119));

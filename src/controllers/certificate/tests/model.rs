@@ -1,6 +1,8 @@
 //! Whatever the spec, the state of things and the answers: no panic, no strife with itself, and in the
 //! end a certificate or a word why not.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -176,7 +178,8 @@ fn strike(world: &mut World, blow: Blow) {
             }
         }
         Blow::StrayRequest => {
-            let mut stray = certificate_request(&world.certificate, 0, "none", "?", &[]);
+            let mut stray =
+                certificate_request(&world.certificate, 0, "none", "?", &BTreeSet::new(), &[]);
             stray.metadata.uid = Some("uid-stray".into());
             stray.metadata.annotations = None;
             world

@@ -1,0 +1,209 @@
+//! How many requests a Certificate may make in a time. A writer that fights over the Secret, an issuer
+//! that answers with something else than was asked for, a spec that changes every second: each would
+//! otherwise make requests without end, and use up a CA's limits for everybody.
+//!
+//! Each CertificateRequest carries the times of those that count, its own included, so that a restart
+//! forgets none. A renewal on schedule does not count: the certificate has lived for most of its time.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Observation;
+use super::policy::Violation;
+use crate::controllers::facts::Made;
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Requests of one Certificate that may be open at once.
+const OPEN: usize = 3;
+
+/// The most requests in a time; 0 for no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Within an hour.
+    pub hour: usize,
+    /// Within a day, for one spec: a change of it by a person begins anew.
+    pub day: usize,
+}
+
+/// Why a request has to wait.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// When there is room again.
+    pub until: Timestamp,
+    /// Which bound is reached.
+    pub bound: String,
+}
+
+/// The requests that count, by what is known now.
+pub fn made(o: &Observation, now: Timestamp) -> BTreeSet<Made> {
+    let all = o.requests.iter().flat_map(|r| r.made.iter().copied());
+    all.filter(|m| m.at <= now && now.duration_since(m.at) < DAY)
+        .collect()
+}
+
+/// Whether there is room for one more.
+pub fn check(
+    budget: Budget,
+    made: &BTreeSet<Made>,
+    generation: i64,
+    now: Timestamp,
+) -> Option<Spent> {
+    let hour = oldest(
+        made.iter().filter(|m| now.duration_since(m.at) < HOUR),
+        budget.hour,
+    )
+    .map(|oldest| {
+        (
+            oldest,
+            HOUR,
+            budget.hour,
+            "an hour (--certificate-requests-per-hour)",
+        )
+    });
+    let day = oldest(
+        made.iter().filter(|m| m.generation == generation),
+        budget.day,
+    )
+    .map(|oldest| {
+        (
+            oldest,
+            DAY,
+            budget.day,
+            "a day (--certificate-requests-per-day)",
+        )
+    });
+    let spent = [hour, day]
+        .into_iter()
+        .flatten()
+        .filter_map(|(oldest, time, most, what)| {
+            Some(Spent {
+                until: oldest.checked_add(time).ok()?,
+                bound: format!("{most} requests were made within {what}"),
+            })
+        });
+    spent.max_by_key(|s| s.until)
+}
+
+/// What begins the addition to a message.
+const NOTE: &str = " Waiting:";
+
+/// The message of a condition while it waits; one that says so already is brought up to date. `writer` is the field manager that wrote the
+/// Secret's data after this operator.
+pub fn note(why: &str, spent: &Spent, writer: Option<&str>) -> String {
+    let why = why.split(NOTE).next().unwrap_or_default();
+    let stop = if why.is_empty() || why.ends_with('.') {
+        ""
+    } else {
+        "."
+    };
+    let rival = writer.map(|writer| {
+        format!(" \"{writer}\" (a field manager) writes the data of the Secret too: let one of the two do it.")
+    });
+    let (bound, until) = (&spent.bound, spent.until);
+    format!(
+        "{why}{stop}{NOTE} {bound}; the next one is made at {until:.0}.{}",
+        rival.unwrap_or_default()
+    )
+}
+
+/// Whether too many requests are open already.
+pub fn too_many_open(o: &Observation) -> bool {
+    o.requests.iter().filter(|r| !r.is_final()).count() >= OPEN
+}
+
+/// The request that has to become old for one more: the `most`-th of the newest.
+fn oldest<'a>(made: impl DoubleEndedIterator<Item = &'a Made>, most: usize) -> Option<Timestamp> {
+    made.rev().nth(most.checked_sub(1)?).map(|m| m.at)
+}
+
+/// Whether this issuance is a renewal whose time has come, of a certificate that came long ago: an
+/// issuer whose certificates are always due would make one without end.
+pub fn is_on_schedule(o: &Observation, violation: Option<&Violation>, now: Timestamp) -> bool {
+    let leaf = o
+        .secret
+        .as_ref()
+        .and_then(|s| s.certificate.as_ref()?.as_ref().ok());
+    let (Some(leaf), Some(request)) = (leaf, o.current_request()) else {
+        return false;
+    };
+    let half = leaf.not_after.duration_since(leaf.not_before) / 2;
+    violation.is_some_and(|v| v.reason == "Renewing")
+        && now.duration_since(request.id.created) >= half
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BUDGET: Budget = Budget { hour: 6, day: 20 };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap_or_default()
+    }
+
+    fn requests(times: &[(i64, i64)]) -> BTreeSet<Made> {
+        let made = |(second, generation): &(i64, i64)| Made {
+            at: at(*second),
+            generation: *generation,
+        };
+        times.iter().map(made).collect()
+    }
+
+    #[test]
+    fn six_an_hour_whatever_the_spec() {
+        let made = requests(&[(0, 1), (10, 1), (20, 2), (30, 2), (40, 3)]);
+        assert_eq!(check(BUDGET, &made, 3, at(50)), None);
+        let made = requests(&[(0, 1), (10, 1), (20, 2), (30, 2), (40, 3), (50, 4)]);
+        let spent = check(BUDGET, &made, 9, at(60)).map(|s| (s.until, s.bound));
+        let text = "6 requests were made within an hour (--certificate-requests-per-hour)";
+        assert_eq!(spent, Some((at(3600), text.into())));
+        assert_eq!(check(BUDGET, &made, 9, at(3600)), None);
+    }
+
+    #[test]
+    fn twenty_a_day_for_one_spec() {
+        let times: Vec<_> = (0..20).map(|n| (n * 3000, 1)).collect();
+        let made = requests(&times);
+        let now = at(20 * 3000 + 3600);
+        assert_eq!(
+            check(BUDGET, &made, 1, now).map(|s| s.until),
+            Some(at(86_400))
+        );
+        assert_eq!(
+            check(BUDGET, &made, 2, now),
+            None,
+            "a person has changed the spec"
+        );
+    }
+
+    #[test]
+    fn zero_is_no_bound() {
+        let made = requests(&(0..100).map(|n| (n, 1)).collect::<Vec<_>>());
+        assert_eq!(check(Budget { hour: 0, day: 0 }, &made, 1, at(100)), None);
+    }
+
+    proptest! {
+        /// Whoever asks whenever, and waits when told to, never has more than the bounds in any window.
+        #[test]
+        fn no_window_holds_more_than_the_budget(steps in proptest::collection::vec((0_i64..4000, 1_i64..4), 1..120)) {
+            let mut made = BTreeSet::new();
+            let mut now = 0;
+            for (step, generation) in steps {
+                now += step;
+                if check(BUDGET, &made, generation, at(now)).is_none() {
+                    made.insert(Made { at: at(now), generation });
+                }
+            }
+            for first in &made {
+                let within = |time| made.iter().filter(move |m| m.at >= first.at && m.at.duration_since(first.at) < time);
+                prop_assert!(within(HOUR).count() <= BUDGET.hour);
+                prop_assert!(within(DAY).filter(|m| m.generation == first.generation).count() <= BUDGET.day);
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Somebody else who works against a Certificate costs a bounded number of requests, and is named.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use crate::support::{DEADLINE, Namespace, certificate, is_ready, ready_condition};
+use crate::{cluster, condition, self_signed};
+
+/// Requests that one Certificate may make within an hour.
+const BUDGET: u64 = 6;
+
+/// Whether the Certificate waits for its budget.
+fn waits(object: &Value) -> bool {
+    let issuing = condition(object, "Issuing");
+    let message = issuing["message"].as_str().unwrap_or_default();
+    message.contains("6 requests were made within an hour (--certificate-requests-per-hour)")
+}
+
+/// Do it again and again, until the Certificate waits; its revision then.
+fn until_it_waits(
+    namespace: &Namespace<'_>,
+    mut act: impl FnMut(u64) -> Result<()>,
+) -> Result<Value> {
+    let began = Instant::now();
+    let mut acted = 0;
+    loop {
+        let object = namespace.get("certificate", "site")?;
+        if waits(&object) {
+            return Ok(object);
+        }
+        let revision = object["status"]["revision"].as_u64().unwrap_or_default();
+        if revision > acted {
+            act(revision)?;
+            acted = revision;
+        }
+        ensure!(began.elapsed() < DEADLINE, "it never waits: {object:#}");
+    }
+}
+
+fn others_go_on(namespace: &Namespace<'_>) -> Result<()> {
+    namespace.apply(&certificate("other", "self", "other.example.com", ""))?;
+    namespace.ready("other", DEADLINE)?;
+    Ok(())
+}
+
+#[test]
+fn another_writer_of_the_secret() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("fights-writer")?;
+    namespace.apply(&self_signed("self"))?;
+    namespace.apply(&certificate("site", "self", "site.example.com", ""))?;
+    namespace.ready("site", DEADLINE)?;
+    namespace.apply(&certificate("theirs", "self", "site.example.com", ""))?;
+    namespace.ready("theirs", DEADLINE)?;
+    let held = namespace.get("secret", "theirs")?["data"].clone();
+    let object = until_it_waits(&namespace, |_| {
+        let manifest = json!({ "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": { "name": "site" }, "data": held });
+        let file = cluster.lab.dir().join("fights-writer.json");
+        std::fs::write(&file, manifest.to_string())?;
+        let file = format!("--filename={}", file.display());
+        let apply = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--field-manager=secret-sync",
+            &file,
+        ];
+        namespace.kubectl(&apply)?;
+        Ok(())
+    })?;
+    assert_eq!(object["status"]["revision"], BUDGET);
+    let why = ready_condition(&object);
+    let message = why["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("\"secret-sync\" (a field manager)"),
+        "{message}"
+    );
+    namespace.until_list("event", "a word about the budget", |events| {
+        events.iter().any(|e| e["reason"] == "RequestBudgetSpent")
+    })?;
+    others_go_on(&namespace)
+}
+
+#[test]
+fn a_spec_that_never_rests() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("fights-spec")?;
+    namespace.apply(&self_signed("self"))?;
+    namespace.apply(&certificate("site", "self", "site.example.com", ""))?;
+    let object = until_it_waits(&namespace, |revision| {
+        let name = format!("{revision}.example.com");
+        namespace.apply(&certificate("site", "self", &name, ""))
+    })?;
+    assert_eq!(object["status"]["revision"], BUDGET);
+    assert!(
+        !is_ready(&object),
+        "what is stored is not what is asked for"
+    );
+    others_go_on(&namespace)
+}
