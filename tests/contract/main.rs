@@ -15,6 +15,7 @@ mod budget;
 mod external;
 mod fights;
 mod lifecycle;
+mod outputs;
 mod recorded;
 mod requests;
 mod shim;

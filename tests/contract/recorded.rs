@@ -10,7 +10,7 @@ use crate::{cluster, self_signed};
 const RECORDED: &str = include_str!("../fixtures/cert-manager-1.21.1/ready.json");
 
 /// Those that a self-signing Issuer can issue, by name.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 12] = [
     "ecdsa-256",
     "ecdsa-521-pkcs8",
     "ed25519",
@@ -18,7 +18,10 @@ const NAMES: [&str; 9] = [
     "minimal",
     "no-renewal",
     "no-usages-in-request",
+    "outputs",
     "percent",
+    "pkcs12-2026",
+    "pkcs12-legacy",
     "rsa-4096-pkcs8",
 ];
 
@@ -93,6 +96,9 @@ fn secrets_and_requests_have_the_same_shape() -> Result<()> {
     let namespace = cluster.namespace("recorded")?;
     // The recorded one is of another type, which a Secret does not show.
     namespace.apply(&self_signed("ca"))?;
+    namespace.apply(
+        "{apiVersion: v1, kind: Secret, metadata: {name: keystore-password}, stringData: {password: changeit}}",
+    )?;
     for name in NAMES {
         let certificate = named("Certificate", name)?;
         let meta = &certificate["metadata"];

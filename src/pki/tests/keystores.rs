@@ -1,6 +1,7 @@
 //! Keystores, read back by OpenSSL and Java, and by what cert-manager wrote.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::Command;
 
 use base64::Engine as _;
@@ -95,6 +96,16 @@ fn output(program: &str, arguments: &[&str], password: &str) -> Option<String> {
     Some(text)
 }
 
+/// Said where the test harness does not hide it.
+fn skipped(program: &str) {
+    let test = std::thread::current();
+    let test = test.name().unwrap_or("a test");
+    let _ = writeln!(
+        std::io::stderr(),
+        "SKIPPED in part (needs {program}): {test}"
+    );
+}
+
 /// What a JDK says of a keystore. Without one this is said, and the rest of the test stands.
 fn keytool(kind: &str, store: &[u8], password: &str, more: &[&str]) -> Option<String> {
     let file = TempFile::new(store);
@@ -103,7 +114,7 @@ fn keytool(kind: &str, store: &[u8], password: &str, more: &[&str]) -> Option<St
     arguments.extend(more);
     let said = output("keytool", &arguments, password);
     if said.is_none() {
-        eprintln!("SKIPPED: there is no keytool here, {kind} is not read by Java");
+        skipped("keytool");
     }
     said
 }
@@ -300,7 +311,7 @@ fn java_gets_the_private_key_out_of_a_jks() {
             "PASSWORD",
         ];
         if output("keytool", &arguments, "changeit").is_none() {
-            eprintln!("SKIPPED: there is no keytool here, JKS is not read by Java");
+            skipped("keytool");
             return;
         }
         let text = read(
@@ -539,6 +550,6 @@ fn an_independent_reader_checks_pbmac1() {
     } else if python.is_ok_and(|o| o.status.success()) {
         output("python3", &["-c", script, &file.0], "pässwörd 🔑").unwrap();
     } else {
-        eprintln!("SKIPPED: neither OpenSSL 3.4 nor Python's cryptography is here to check PBMAC1");
+        skipped("OpenSSL 3.4 or Python's cryptography 46");
     }
 }
