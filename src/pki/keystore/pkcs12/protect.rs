@@ -344,3 +344,51 @@ fn add_one_and(block: &mut [u8], addend: &[u8]) {
         carry = sum >> 8;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    /// Whether the MAC is made again for a store that asks for so many iterations.
+    fn is_made(mac: Mac, iterations: u32) -> bool {
+        let salt = [7; 16];
+        let params = TwoAlgorithms {
+            derivation: identifier(
+                PBKDF2,
+                &Pbkdf2Params {
+                    salt: OctetString::new(salt).unwrap(),
+                    iterations,
+                    length: Some(32),
+                    function: Some(plain_identifier(HMAC_SHA256)),
+                },
+            )
+            .unwrap(),
+            scheme: plain_identifier(HMAC_SHA256),
+        };
+        let algorithm = match mac {
+            Mac::Sha1 => plain_identifier(SHA1),
+            Mac::Sha256 => plain_identifier(SHA256),
+            Mac::Pbmac1 => identifier(PBMAC1, &params).unwrap(),
+        };
+        let password = Password::new("changeit");
+        mac.again(&algorithm, &salt, iterations, b"contents", &password)
+            .is_some()
+    }
+
+    #[test]
+    fn no_store_can_ask_for_endless_work() {
+        for mac in [Mac::Sha1, Mac::Sha256, Mac::Pbmac1] {
+            for (iterations, made) in [
+                (0, false),
+                (1, true),
+                (ITERATIONS, true),
+                (MOST_ITERATIONS + 1, false),
+                (u32::MAX, false),
+            ] {
+                assert_eq!(is_made(mac, iterations), made, "{iterations}");
+            }
+        }
+    }
+}
