@@ -166,7 +166,8 @@ fn no_certificate_is_issued_anew_and_none_is_written_to() {
     let twin = said.remove("twin-b").unwrap();
     assert_eq!(twin.0, "IncorrectCertificate");
     assert!(
-        twin.1.ends_with("give this one a Secret of its own."),
+        twin.1
+            .ends_with("give this one a Secret of its own (EL-1104)."),
         "{}",
         twin.1
     );

@@ -1,8 +1,13 @@
-//! From a Certificate and everything under it to the deepest cause that is known, in words that a
-//! person can act on. Progress as it should be is no cause.
+//! From a Certificate and everything under it to one verdict: the deepest cause that is known, in words
+//! that a person can act on, with a code to look up. Progress as it should be is no cause.
 
+mod code;
 #[cfg(test)]
 mod tests;
+
+use std::fmt;
+
+pub use code::Code;
 
 use crate::api::meta::IssuerReference;
 use crate::api::{CertificateRequest, Challenge, Order};
@@ -39,8 +44,32 @@ pub struct Chain<'a> {
     pub overdue: bool,
 }
 
-/// The deepest cause, in whole sentences; `None` when nothing is wrong.
-pub fn cause(chain: &Chain<'_>) -> Option<String> {
+/// What is wrong, why, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What it is, in short.
+    pub code: Code,
+    /// Whole sentences.
+    pub text: String,
+}
+
+impl Verdict {
+    /// Of a problem in whole sentences; the last stop may be missing.
+    pub fn new(code: Code, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { code, text }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, text } = self;
+        write!(f, "{} ({code}).", text.trim_end_matches('.'))
+    }
+}
+
+/// The verdict; `None` when nothing is wrong.
+pub fn verdict(chain: &Chain<'_>) -> Option<Verdict> {
     // Without an issuer nothing below it goes on, whatever was wrong there.
     let missing = || issuer(chain).filter(|_| chain.issuer == Issuer::Missing);
     let found = missing()
@@ -48,84 +77,47 @@ pub fn cause(chain: &Chain<'_>) -> Option<String> {
         .or_else(|| order(chain))
         .or_else(|| request(chain))
         .or_else(|| issuer(chain))?;
-    let stop = if found.ends_with('.') { "" } else { "." };
-    let advice = advice(&found).map(|a| format!(" {a}"));
-    Some(format!("{found}{stop}{}", advice.unwrap_or_default()))
+    // What the CA said is the deepest of all.
+    Some(match code::of_acme_problem(&found.text) {
+        Some((code, advice)) => Verdict {
+            code,
+            text: format!("{}. {advice}", found.text.trim_end_matches('.')),
+        },
+        None => found,
+    })
 }
 
-/// What to do about an ACME problem, by its type (RFC 8555 §6.7).
-const ADVICE: [(&str, &str); 9] = [
-    (
-        "rejectedIdentifier",
-        "The CA does not issue for this name: take the name out of the Certificate, or use an issuer of \
-         another CA.",
-    ),
-    (
-        "unsupportedIdentifier",
-        "The CA does not issue for names of this sort: take the name out of the Certificate, or use an issuer \
-         of another CA.",
-    ),
-    (
-        "caa",
-        "A CAA record of the domain forbids this CA: change the record, or use an issuer of a CA that it allows.",
-    ),
-    (
-        "dns",
-        "Correct the DNS of the name: the CA must be able to resolve it.",
-    ),
-    (
-        "connection",
-        "Correct the DNS record of the name, or let port 80 through to the Ingress controller: the CA must be \
-         able to fetch http:// from there.",
-    ),
-    (
-        "unauthorized",
-        "Something else answers for the name: its DNS record must lead to this cluster's Ingress controller, \
-         and the Ingress class of the issuer's solver must be that controller's.",
-    ),
-    (
-        "rateLimited",
-        "The CA's limit is reached: nothing but waiting helps.",
-    ),
-    (
-        "badCSR",
-        "The CA refuses what the Certificate asks for: correct its spec.",
-    ),
-    (
-        "externalAccountRequired",
-        "Set spec.acme.externalAccountBinding of the issuer: this CA knows its customers.",
-    ),
-];
-
-fn advice(text: &str) -> Option<&'static str> {
-    let (_, rest) = text.split_once("urn:ietf:params:acme:error:")?;
-    let kind = rest.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
-    ADVICE
-        .iter()
-        .find(|(known, _)| *known == kind)
-        .map(|(_, advice)| *advice)
-}
-
-fn issuer(chain: &Chain<'_>) -> Option<String> {
+fn issuer(chain: &Chain<'_>) -> Option<Verdict> {
     let reference = chain.issuer_ref;
     let (kind, name) = (reference.kind_or_default(), &reference.name);
-    match &chain.issuer {
-        Issuer::Missing if kind == "ClusterIssuer" => Some(format!(
-            "ClusterIssuer \"{name}\" does not exist: create it, or correct spec.issuerRef."
-        )),
-        Issuer::Missing => Some(format!(
-            "{kind} \"{name}\" does not exist in namespace \"{}\": create it, or correct spec.issuerRef.",
-            chain.namespace
-        )),
-        Issuer::NotReady(why) if why.is_empty() => {
-            Some(format!("{kind} \"{name}\" is not ready yet."))
-        }
-        Issuer::NotReady(why) => Some(format!("{kind} \"{name}\" is not ready: {why}")),
-        Issuer::External | Issuer::Ready => None,
-    }
+    let (code, text) = match &chain.issuer {
+        Issuer::Missing if kind == "ClusterIssuer" => (
+            Code::ISSUER_MISSING,
+            format!(
+                "ClusterIssuer \"{name}\" does not exist: create it, or correct spec.issuerRef."
+            ),
+        ),
+        Issuer::Missing => (
+            Code::ISSUER_MISSING,
+            format!(
+                "{kind} \"{name}\" does not exist in namespace \"{}\": create it, or correct spec.issuerRef.",
+                chain.namespace
+            ),
+        ),
+        Issuer::NotReady(why) if why.is_empty() => (
+            Code::ISSUER_NOT_READY,
+            format!("{kind} \"{name}\" is not ready yet."),
+        ),
+        Issuer::NotReady(why) => (
+            Code::ISSUER_NOT_READY,
+            format!("{kind} \"{name}\" is not ready: {why}"),
+        ),
+        Issuer::External | Issuer::Ready => return None,
+    };
+    Some(Verdict::new(code, text))
 }
 
-fn request(chain: &Chain<'_>) -> Option<String> {
+fn request(chain: &Chain<'_>) -> Option<Verdict> {
     let request = chain.request?;
     let name = request.metadata.name.as_deref().unwrap_or_default();
     let status = request.status.as_ref();
@@ -133,36 +125,45 @@ fn request(chain: &Chain<'_>) -> Option<String> {
         .and_then(|s| s.conditions.as_deref())
         .unwrap_or_default();
     let find = |kind: &str| conditions.iter().find(|c| c.type_ == kind);
-    let failed = find("Denied")
+    let refused = find("Denied")
         .or_else(|| find("InvalidRequest"))
-        .filter(|c| c.status == "True");
-    let failed = failed.or_else(|| find("Ready").filter(|c| c.reason.as_deref() == Some("Failed")));
-    if let Some(condition) = failed {
+        .filter(|c| c.status == "True")
+        .map(|c| (Code::REQUEST_DENIED, c));
+    let failed = || {
+        let ready = find("Ready").filter(|c| c.reason.as_deref() == Some("Failed"));
+        ready.map(|c| (Code::REQUEST_FAILED, c))
+    };
+    if let Some((code, condition)) = refused.or_else(failed) {
         let why = condition.message.as_deref().unwrap_or_default();
-        return Some(format!("CertificateRequest \"{name}\": {why}"));
+        return Some(Verdict::new(
+            code,
+            format!("CertificateRequest \"{name}\": {why}"),
+        ));
     }
     if !chain.overdue {
         return None;
     }
     if find("Approved").is_none() {
-        return Some(format!(
+        let text = format!(
             "CertificateRequest \"{name}\" waits for approval: approve or deny it, or let this operator's \
              approver run."
-        ));
+        );
+        return Some(Verdict::new(Code::REQUEST_NOT_APPROVED, text));
     }
     let reference = chain.issuer_ref;
     (chain.issuer == Issuer::External).then(|| {
-        format!(
+        let text = format!(
             "CertificateRequest \"{name}\" waits for the external issuer {}.{} \"{}\": look at that issuer's \
              controller.",
             reference.kind_or_default(),
             reference.group_or_default(),
             reference.name
-        )
+        );
+        Verdict::new(Code::REQUEST_EXTERNAL, text)
     })
 }
 
-fn order(chain: &Chain<'_>) -> Option<String> {
+fn order(chain: &Chain<'_>) -> Option<Verdict> {
     let order = chain.order?;
     let name = order.metadata.name.as_deref().unwrap_or_default();
     let reason = order
@@ -171,19 +172,24 @@ fn order(chain: &Chain<'_>) -> Option<String> {
         .reason
         .as_deref()
         .filter(|r| !r.is_empty())?;
-    Some(format!("Order \"{name}\": {reason}"))
+    let text = format!("Order \"{name}\": {reason}");
+    Some(Verdict::new(Code::ORDER_FAILED, text))
 }
 
-fn challenge(chain: &Chain<'_>) -> Option<String> {
+fn challenge(chain: &Chain<'_>) -> Option<Verdict> {
     chain.challenges.iter().find_map(|challenge| {
         let status = challenge.status.as_ref()?;
         let reason = status.reason.as_deref().filter(|r| !r.is_empty())?;
+        let code = match status.state.as_deref() {
+            Some("valid") => return None,
+            Some("invalid" | "expired" | "errored") => Code::CHALLENGE_FAILED,
+            _ => Code::CHALLENGE_WAITS,
+        };
         let domain = &challenge.spec.dns_name;
-        (status.state.as_deref() != Some("valid")).then(|| {
-            format!(
-                "{} challenge for \"{domain}\": {reason}",
-                challenge.spec.type_
-            )
-        })
+        let text = format!(
+            "{} challenge for \"{domain}\": {reason}",
+            challenge.spec.type_
+        );
+        Some(Verdict::new(code, text))
     })
 }

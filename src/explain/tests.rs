@@ -1,1 +1,188 @@
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+fn reference() -> IssuerReference {
+    object(json!({ "name": "ca" }))
+}
+
+fn request(conditions: &Value) -> CertificateRequest {
+    object(
+        json!({ "metadata": { "name": "site-1" }, "spec": { "issuerRef": { "name": "ca" }, "request": "" },
+        "status": { "conditions": conditions } }),
+    )
+}
+
+fn order(reason: &str) -> Order {
+    object(json!({ "metadata": { "name": "site-1-1" },
+        "spec": { "issuerRef": { "name": "ca" }, "request": "" }, "status": { "reason": reason } }))
+}
+
+fn pending(state: &str, reason: &str) -> Challenge {
+    object(json!({ "metadata": { "name": "c" },
+        "spec": { "authorizationURL": "", "dnsName": "a.example.com", "issuerRef": { "name": "ca" }, "key": "",
+            "solver": {}, "token": "", "type": "HTTP-01", "url": "", "wildcard": false },
+        "status": { "state": state, "reason": reason } }))
+}
+
+fn chain(reference: &IssuerReference) -> Chain<'_> {
+    Chain {
+        namespace: "team",
+        issuer_ref: reference,
+        issuer: Issuer::Ready,
+        request: None,
+        order: None,
+        challenges: vec![],
+        overdue: false,
+    }
+}
+
+#[test]
+fn progress_as_it_should_be_is_no_cause() {
+    let reference = reference();
+    let waiting = request(&json!([]));
+    let valid = pending("valid", "Successfully authorized domain");
+    let found = verdict(&Chain {
+        request: Some(&waiting),
+        challenges: vec![&valid],
+        ..chain(&reference)
+    });
+    assert_eq!(found, None);
+}
+
+#[test]
+fn the_deepest_cause_is_told() {
+    let reference = reference();
+    let failed = request(
+        &json!([{ "type": "Ready", "status": "False", "reason": "Failed", "message": "no" }]),
+    );
+    let order = order("no solver");
+    let challenge = pending("pending", "the name does not resolve");
+    let all = Chain {
+        issuer: Issuer::NotReady("no account".into()),
+        request: Some(&failed),
+        order: Some(&order),
+        challenges: vec![&challenge],
+        ..chain(&reference)
+    };
+    let code = |chain: &Chain<'_>| verdict(chain).map(|v| v.code);
+    assert_eq!(code(&all), Some(Code::CHALLENGE_WAITS));
+    let all = Chain {
+        challenges: vec![],
+        ..all
+    };
+    assert_eq!(code(&all), Some(Code::ORDER_FAILED));
+    let all = Chain { order: None, ..all };
+    assert_eq!(code(&all), Some(Code::REQUEST_FAILED));
+    let all = Chain {
+        request: None,
+        ..all
+    };
+    assert_eq!(code(&all), Some(Code::ISSUER_NOT_READY));
+    let all = Chain {
+        issuer: Issuer::Missing,
+        request: Some(&failed),
+        ..all
+    };
+    assert_eq!(
+        code(&all),
+        Some(Code::ISSUER_MISSING),
+        "nothing below it goes on"
+    );
+}
+
+#[test]
+fn what_the_ca_said_decides() {
+    let reference = reference();
+    let words = "Error accepting authorization: urn:ietf:params:acme:error:caa: CAA record for a.example.com";
+    let challenge = pending("invalid", words);
+    let found = verdict(&Chain {
+        challenges: vec![&challenge],
+        ..chain(&reference)
+    })
+    .unwrap();
+    assert_eq!(found.code, Code::ACME_CAA);
+    let text = found.to_string();
+    assert!(
+        text.starts_with(&format!(
+            "HTTP-01 challenge for \"a.example.com\": {words}. A CAA record"
+        )),
+        "{text}"
+    );
+    assert!(text.ends_with("that it allows (EL-1403)."), "{text}");
+    let challenge = pending("invalid", "urn:ietf:params:acme:error:neverHeardOf: x");
+    let found = verdict(&Chain {
+        challenges: vec![&challenge],
+        ..chain(&reference)
+    })
+    .unwrap();
+    assert_eq!(found.code, Code::CHALLENGE_FAILED);
+}
+
+#[test]
+fn requests_that_wait_are_told_when_they_are_overdue() {
+    let reference = reference();
+    let (new, approved) = (
+        request(&json!([])),
+        request(&json!([{ "type": "Approved", "status": "True" }])),
+    );
+    let code = |request: &CertificateRequest, issuer, overdue| {
+        let chain = Chain {
+            request: Some(request),
+            issuer,
+            overdue,
+            ..chain(&reference)
+        };
+        verdict(&chain).map(|v| v.code)
+    };
+    assert_eq!(code(&new, Issuer::Ready, false), None);
+    assert_eq!(
+        code(&new, Issuer::Ready, true),
+        Some(Code::REQUEST_NOT_APPROVED)
+    );
+    assert_eq!(code(&approved, Issuer::Ready, true), None);
+    assert_eq!(
+        code(&approved, Issuer::External, true),
+        Some(Code::REQUEST_EXTERNAL)
+    );
+    for kind in ["Denied", "InvalidRequest"] {
+        let refused = request(&json!([{ "type": kind, "status": "True", "message": "policy" }]));
+        assert_eq!(
+            code(&refused, Issuer::Ready, false),
+            Some(Code::REQUEST_DENIED),
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn each_code_has_a_page_and_each_page_a_code() {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting");
+    let index = std::fs::read_to_string(pages.join("README.md")).unwrap();
+    let mut known = BTreeSet::from(["README.md".to_owned()]);
+    for (code, what) in Code::ALL {
+        let page = format!("{code}.md");
+        let text = std::fs::read_to_string(pages.join(&page)).unwrap_or_default();
+        assert!(text.starts_with(&format!("# {code}: {what}\n")), "{page}");
+        assert!(text.contains("## What to do"), "{page}");
+        assert!(
+            index.contains(&format!("| [{code}]({page}) | {what} |")),
+            "{page} in the index"
+        );
+        assert!(known.insert(page), "{code} is given out twice");
+    }
+    let files = std::fs::read_dir(pages).unwrap();
+    let files: BTreeSet<_> = files
+        .map(|f| f.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(files, known);
+}

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
 use super::ca::Session;
@@ -19,6 +19,9 @@ use crate::issuers::acme::Account;
 use crate::solvers::http01::objects::Mode;
 use crate::solvers::http01::self_check::{Outcome as Checked, SelfCheck};
 use crate::solvers::http01::tokens::Tokens;
+
+/// A Challenge that is no older than this at a start may have failed for want of a process to answer.
+const AROUND_A_START: SignedDuration = SignedDuration::from_mins(10);
 
 /// The validations of all Challenges.
 pub struct Validations {
@@ -84,6 +87,9 @@ impl Validations {
         let ended = object.metadata.deletion_timestamp.is_some()
             || challenge::is_final(challenge::state(object));
         if ended {
+            if self.may_have_been_absent(object, settings) {
+                self.recoveries.note(&uid, now());
+            }
             self.tokens.remove_owner(&uid);
             self.shared.leave(key);
             self.leave(key);
@@ -191,11 +197,27 @@ impl Validations {
         let mut places = self.places.lock();
         let memo = places.memo_mut(key);
         memo.accepted = true;
-        let inherited = self.is_inherited(object);
-        if memo.direct && inherited && challenge::is_final(state) && state != "valid" {
+        if memo.direct
+            && self.is_inherited(object)
+            && challenge::is_final(state)
+            && state != "valid"
+        {
             let uid = object.metadata.uid.as_deref().unwrap_or_default();
             self.recoveries.note(uid, now());
         }
+    }
+
+    /// Whether a failure may have come from there being no process to answer: it fell into the time of a
+    /// start, and the process that heard of it did not live to try again.
+    fn may_have_been_absent(&self, object: &Challenge, settings: &challenge::Settings) -> bool {
+        let created = object.metadata.creation_timestamp.as_ref();
+        let recent = created.is_some_and(|t| self.started.duration_since(t.0) < AROUND_A_START);
+        let failed =
+            object.metadata.deletion_timestamp.is_none() && challenge::state(object) != "valid";
+        recent
+            && failed
+            && self.is_inherited(object)
+            && mode(object, settings) == Some(Mode::Direct)
     }
 
     /// Look at the well-known path aside, so that a slow host takes no worker; the answer wakes the

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Observation;
 use super::policy::Violation;
 use crate::controllers::facts::Made;
+use crate::explain::{Code, Verdict};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -103,10 +104,12 @@ pub fn note(why: &str, spent: &Spent, writer: Option<&str>) -> String {
         format!(" \"{writer}\" (a field manager) writes the data of the Secret too: let one of the two do it.")
     });
     let (bound, until) = (&spent.bound, spent.until);
-    format!(
-        "{why}{stop}{NOTE} {bound}; the next one is made at {until:.0}.{}",
+    let text = format!(
+        "{bound}; the next one is made at {until:.0}.{}",
         rival.unwrap_or_default()
-    )
+    );
+    let verdict = Verdict::new(Code::BUDGET_SPENT, text);
+    format!("{why}{stop}{NOTE} {verdict}")
 }
 
 /// Whether too many requests are open already.

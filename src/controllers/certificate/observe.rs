@@ -141,7 +141,7 @@ fn explain_it(
         .iter()
         .filter_map(|c| reader.recoveries.since(c.metadata.uid.as_deref()?))
         .max();
-    let cause = explain::cause(&explain::Chain {
+    let cause = explain::verdict(&explain::Chain {
         namespace: &namespace,
         issuer_ref: &o.certificate.spec.issuer_ref,
         issuer: match (o.issuer, issuer) {
@@ -158,7 +158,8 @@ fn explain_it(
         challenges: challenges.iter().map(AsRef::as_ref).collect(),
         overdue: request.is_some_and(|r| now.duration_since(r.id.created) >= PATIENCE),
     });
-    (o.cause, o.recovered) = (cause, recovered);
+    o.cause = cause.map(|verdict| verdict.to_string());
+    o.recovered = recovered;
 }
 
 /// The target Secret. One without our label is read live: a user made it, or another tool.

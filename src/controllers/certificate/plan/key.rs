@@ -10,6 +10,7 @@ use crate::controllers::certificate::policy::{self, Violation};
 use crate::controllers::certificate::request::{Wanted, key_secret_name};
 use crate::controllers::certificate::{Effect, IssuerState, KeySource};
 use crate::controllers::facts::{KeyFact, SecretFact};
+use crate::explain::{Code, Verdict};
 
 impl Step<'_> {
     /// The private key of the issuance under way.
@@ -41,9 +42,10 @@ impl Step<'_> {
         let source = match self.key_source(wanted) {
             Ok(source) => source,
             Err(problem) => {
+                let verdict = Verdict::new(Code::KEY_KEPT, problem.clone());
                 let why = Violation {
                     reason: "CannotRegenerateKey",
-                    message: problem.clone(),
+                    message: verdict.to_string(),
                 };
                 self.plan
                     .events

@@ -21,6 +21,7 @@ use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::{Identity, RequestFact};
 use crate::controllers::key::Kind;
 use crate::controllers::status::{condition, find, remove_condition, set_condition};
+use crate::explain::{Code, Verdict};
 
 const TRIGGER: &str = "cert-manager-certificates-trigger";
 const KEYS: &str = "cert-manager-certificates-key-manager";
@@ -114,7 +115,8 @@ impl<'a> Step<'a> {
             "Certificate \"{rival}\" has spec.secretName \"{secret}\" too and keeps it; give this one a \
              Secret of its own."
         );
-        why.message = joined(&why.message, &note);
+        let note = Verdict::new(Code::SECRET_SHARED, note);
+        why.message = joined(&why.message, &note.to_string());
         self.ready(Some(&why), None);
     }
 
@@ -153,9 +155,14 @@ impl<'a> Step<'a> {
             || "The certificate in the Secret stays as it is, and is not renewed".into(),
             |found| found.message,
         );
+        let code = match invalid.reason {
+            "NotSupported" => Code::SPEC_UNSUPPORTED,
+            _ => Code::SPEC_INVALID,
+        };
+        let why = Verdict::new(code, format!("{}: {}", invalid.field, invalid.problem));
         let unmet = Violation {
             reason: invalid.reason,
-            message: joined(&format!("{}: {}", invalid.field, invalid.problem), &found),
+            message: joined(&why.to_string(), &found),
         };
         remove_condition(&mut self.conditions, "Issuing");
         self.ready(Some(&unmet), None);

@@ -67,7 +67,7 @@ fn a_rival_keeps_the_secret_and_is_named() {
     assert_eq!(
         world.message("Ready"),
         "Issuing certificate as Secret does not exist. Certificate \"older\" has spec.secretName \"app-tls\" too \
-         and keeps it; give this one a Secret of its own."
+         and keeps it; give this one a Secret of its own (EL-1104)."
     );
     // Its Secret may even be good for both.
     let mut world = World::issued(&json!({}));

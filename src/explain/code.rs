@@ -1,0 +1,111 @@
+//! The codes of verdicts. Each has a page in docs/troubleshooting; one that was given out keeps its meaning.
+
+use std::fmt;
+
+/// What is wrong, for people and programs that look it up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code(u16);
+
+macro_rules! codes {
+    ($($number:literal $name:ident, $what:literal;)*) => {
+        impl Code {
+            $(#[doc = $what] pub const $name: Self = Self($number);)*
+
+            /// All of them, with what each means in a few words.
+            pub const ALL: &[(Self, &str)] = &[$((Self::$name, $what)),*];
+        }
+    };
+}
+
+codes! {
+    1001 ISSUER_MISSING, "The issuer does not exist";
+    1002 ISSUER_NOT_READY, "The issuer is not ready";
+    1101 SPEC_INVALID, "A field of the Certificate cannot be met";
+    1102 SPEC_UNSUPPORTED, "A field of the Certificate is not supported by this version";
+    1103 KEY_KEPT, "The private key does not fit, and may not be replaced";
+    1104 SECRET_SHARED, "Another Certificate keeps the Secret";
+    1105 BUDGET_SPENT, "The Certificate has made too many requests";
+    1201 REQUEST_DENIED, "The request was denied, or found invalid";
+    1202 REQUEST_FAILED, "The issuer refused the request";
+    1203 REQUEST_NOT_APPROVED, "The request waits for approval";
+    1204 REQUEST_EXTERNAL, "The request waits for an external issuer";
+    1301 ORDER_FAILED, "The ACME order does not go on";
+    1302 CHALLENGE_WAITS, "The challenge's answer cannot be reached yet";
+    1303 CHALLENGE_FAILED, "The CA could not validate a name";
+    1401 ACME_REJECTED_IDENTIFIER, "The CA does not issue for this name";
+    1402 ACME_UNSUPPORTED_IDENTIFIER, "The CA does not issue for names of this sort";
+    1403 ACME_CAA, "A CAA record forbids this CA";
+    1404 ACME_DNS, "The CA cannot resolve the name";
+    1405 ACME_CONNECTION, "The CA cannot connect to the name";
+    1406 ACME_UNAUTHORIZED, "The CA got another answer than the challenge's";
+    1407 ACME_RATE_LIMITED, "A limit of the CA is reached";
+    1408 ACME_BAD_CSR, "The CA refuses what the Certificate asks for";
+    1409 ACME_EXTERNAL_ACCOUNT, "The CA wants an external account";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EL-{}", self.0)
+    }
+}
+
+/// ACME problem types (RFC 8555 §6.7) with their code and what to do about them.
+const ACME: [(&str, Code, &str); 9] = [
+    (
+        "rejectedIdentifier",
+        Code::ACME_REJECTED_IDENTIFIER,
+        "The CA does not issue for this name: take the name out of the Certificate, or use an issuer of \
+         another CA.",
+    ),
+    (
+        "unsupportedIdentifier",
+        Code::ACME_UNSUPPORTED_IDENTIFIER,
+        "The CA does not issue for names of this sort: take the name out of the Certificate, or use an issuer \
+         of another CA.",
+    ),
+    (
+        "caa",
+        Code::ACME_CAA,
+        "A CAA record of the domain forbids this CA: change the record, or use an issuer of a CA that it allows.",
+    ),
+    (
+        "dns",
+        Code::ACME_DNS,
+        "Correct the DNS of the name: the CA must be able to resolve it.",
+    ),
+    (
+        "connection",
+        Code::ACME_CONNECTION,
+        "Correct the DNS record of the name, or let port 80 through to the Ingress controller: the CA must be \
+         able to fetch http:// from there.",
+    ),
+    (
+        "unauthorized",
+        Code::ACME_UNAUTHORIZED,
+        "Something else answers for the name: its DNS record must lead to this cluster's Ingress controller, \
+         and the Ingress class of the issuer's solver must be that controller's.",
+    ),
+    (
+        "rateLimited",
+        Code::ACME_RATE_LIMITED,
+        "The CA's limit is reached: nothing but waiting helps.",
+    ),
+    (
+        "badCSR",
+        Code::ACME_BAD_CSR,
+        "The CA refuses what the Certificate asks for: correct its spec.",
+    ),
+    (
+        "externalAccountRequired",
+        Code::ACME_EXTERNAL_ACCOUNT,
+        "Set spec.acme.externalAccountBinding of the issuer: this CA knows its customers.",
+    ),
+];
+
+/// The code and the advice for the ACME problem that a text quotes.
+pub fn of_acme_problem(text: &str) -> Option<(Code, &'static str)> {
+    let (_, rest) = text.split_once("urn:ietf:params:acme:error:")?;
+    let kind = rest.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+    let found = ACME.iter().find(|(known, ..)| *known == kind);
+    found.map(|(_, code, advice)| (*code, *advice))
+}
