@@ -10,6 +10,10 @@ const STORES: &str = "keystores: {jks: {create: true, passwordSecretRef: {name: 
                       pkcs12: {create: true, profile: Modern2023, passwordSecretRef: {name: store, key: password}}}";
 const FORMATS: &str = "additionalOutputFormats: [{type: DER}, {type: CombinedPEM}]";
 
+/// Passwords that are found nowhere by chance.
+const FIRST: &str = "first-6f1c0b";
+const SECOND: &str = "second-2d9e47";
+
 const ALL: [&str; 9] = [
     "ca.crt",
     "key.der",
@@ -82,12 +86,12 @@ fn the_password_comes_later_changes_and_what_is_not_asked_for_goes() -> Result<(
             .any(|r| r == "KeystorePasswordSecretNotFound")
     })?;
 
-    set_password(&namespace, "changeit")?;
+    set_password(&namespace, FIRST)?;
     namespace.ready("site", DEADLINE)?;
     namespace.pair_matches("site")?;
     let secret = namespace.get("secret", "site")?;
     assert_eq!(entries(&secret), ALL);
-    let text = opens(&namespace, &secret, "changeit")?;
+    let text = opens(&namespace, &secret, FIRST)?;
     assert!(text.contains("BEGIN PRIVATE KEY"), "{text}");
     let (key, chain) = (entry(&secret, "tls.key")?, entry(&secret, "tls.crt")?);
     assert_eq!(
@@ -100,8 +104,8 @@ fn the_password_comes_later_changes_and_what_is_not_asked_for_goes() -> Result<(
     assert_eq!(cluster.openssl(&arguments, &der)?, public);
     nothing_was_issued_again(&namespace)?;
 
-    set_password(&namespace, "rotated")?;
-    let rotated = opened(&namespace, "rotated")?;
+    set_password(&namespace, SECOND)?;
+    let rotated = opened(&namespace, SECOND)?;
     for same in [
         "tls.crt",
         "tls.key",
@@ -121,7 +125,7 @@ fn the_password_comes_later_changes_and_what_is_not_asked_for_goes() -> Result<(
     let broken = json!({"data": {"key.der": "AAAA", "keystore.p12": "AAAA"}});
     let patch = format!("--patch={broken}");
     namespace.kubectl(&["patch", "secret", "site", "--type=merge", &patch])?;
-    let mended = opened(&namespace, "rotated")?;
+    let mended = opened(&namespace, SECOND)?;
     assert_eq!(mended["data"]["key.der"], secret["data"]["key.der"]);
     namespace.apply(&asked("additionalOutputFormats: [{type: DER}]"))?;
     namespace.until(DEADLINE, "secret", "site", "smaller", |secret| {
@@ -131,7 +135,17 @@ fn the_password_comes_later_changes_and_what_is_not_asked_for_goes() -> Result<(
     namespace.until(DEADLINE, "secret", "site", "plain", |secret| {
         entries(secret) == ["ca.crt", "tls.crt", "tls.key"]
     })?;
-    nothing_was_issued_again(&namespace)
+    nothing_was_issued_again(&namespace)?;
+
+    let told = [
+        cluster.operator_log()?,
+        json!(namespace.list("event")?).to_string(),
+        namespace.get("certificate", "site")?.to_string(),
+    ];
+    for text in told {
+        assert!(!text.contains(FIRST) && !text.contains(SECOND));
+    }
+    Ok(())
 }
 
 #[test]

@@ -402,6 +402,15 @@ fn what_cert_manager_wrote_opens_with_its_password_only() {
     }
 }
 
+/// cert-manager takes each byte of a password for a character.
+#[test]
+fn a_jks_with_a_password_beyond_ascii_is_taken_over_too() {
+    let bytes: String = "pässwörd".bytes().map(char::from).collect();
+    let store = jks::encode(None, &one_authority(), &Password::new(&bytes), now()).unwrap();
+    assert!(jks::opens(&store, &Password::new("pässwörd")));
+    assert!(!jks::opens(&store, &Password::new("passwort")));
+}
+
 #[test]
 fn a_password_is_not_shown() {
     assert_eq!(

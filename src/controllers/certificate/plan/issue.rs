@@ -16,6 +16,7 @@ use crate::controllers::certificate::secret::{SecretData, next_key, target};
 use crate::controllers::certificate::{Effect, IssuerState, PATIENCE};
 use crate::controllers::facts::{KeyFact, Made, RequestFact};
 use crate::controllers::status::{condition, find, remove_condition, seconds};
+use crate::explain::{Code, Verdict};
 use crate::pki::parse_chain;
 
 impl Step<'_> {
@@ -174,7 +175,8 @@ impl Step<'_> {
     /// written without its keystores.
     fn wait_for_password(&mut self, problem: &str) {
         if let Some(mut due) = policy::readiness(self.o, self.now) {
-            due.message = joined(&due.message, &format!("{problem}."));
+            let verdict = Verdict::new(Code::KEYSTORE_PASSWORD, problem);
+            due.message = joined(&due.message, &verdict.to_string());
             self.ready(Some(&due), None);
         }
         self.say_password(problem);
