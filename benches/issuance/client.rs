@@ -29,10 +29,10 @@ const REQUEST: usize = 520;
 const KEY: usize = 227;
 
 pub fn run(arguments: &[String]) -> Result<()> {
-    let [what, count] = arguments else {
-        bail!("client: prepare, floor, issue or single, and a number");
+    let [what, count, issuers] = arguments else {
+        bail!("client: prepare, floor, issue or single, and how many Certificates and Issuers");
     };
-    let count: usize = count.parse()?;
+    let (count, issuers) = (count.parse()?, issuers.parse()?);
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS back end is installed already"))?;
@@ -43,6 +43,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         config.headers.push((USER_AGENT, name));
         let bench = Bench {
             client: Client::try_from(config)?,
+            issuers,
         };
         match what.as_str() {
             "prepare" => bench.prepare(count).await,
@@ -65,6 +66,8 @@ type Times = (f64, f64, f64);
 #[derive(Clone)]
 struct Bench {
     client: Client,
+    /// The Certificates are shared out among `issuer-0` and so on.
+    issuers: usize,
 }
 
 /// What the watch needs of a Certificate.
@@ -228,7 +231,7 @@ impl Bench {
                 "secretName": name,
                 "dnsNames": [format!("{n}.bench.example.com")],
                 "privateKey": { "algorithm": "ECDSA", "size": 256 },
-                "issuerRef": { "name": "issuer" },
+                "issuerRef": { "name": format!("issuer-{}", n % self.issuers) },
             },
         });
         self.post(&path("certificates"), &body).await

@@ -24,7 +24,15 @@ const IDLE: Duration = Duration::from_mins(1);
 #[derive(Clone, Copy, PartialEq)]
 pub enum Lot {
     SelfSigned,
+    /// Ten CAs, each its own root.
+    Ca,
     Acme,
+}
+
+impl Lot {
+    fn issuers(self) -> usize {
+        if self == Self::Ca { 10 } else { 1 }
+    }
 }
 
 /// What the client saw.
@@ -64,10 +72,10 @@ pub struct Quiet {
 /// The writes that the contract demands for `count` certificates, by a bare client, without an operator.
 pub fn floor(count: usize) -> Result<Floor> {
     let lab = cluster()?;
-    client(&lab, &["prepare", &count.to_string()])?;
+    client(&lab, "prepare", count, 1)?;
     let server = lab.part("apiserver")?.pid()?;
     let before = cpu_seconds(server)?;
-    let seen = client(&lab, &["floor", &count.to_string()])?;
+    let seen = client(&lab, "floor", count, 1)?;
     Ok(Floor {
         seconds: seen.seconds,
         server_cpu: cpu_seconds(server)? - before,
@@ -78,11 +86,11 @@ pub fn floor(count: usize) -> Result<Floor> {
 pub fn issue(lot: Lot, count: usize) -> Result<Issued> {
     let lab = cluster()?;
     let operator = operator(&lab)?;
-    issuer(&lab, lot)?;
+    issuers(&lab, lot)?;
     let (pid, server) = (operator.pid()?, lab.part("apiserver")?.pid()?);
     let earlier = Requests::of_operator(&lab)?;
     let (operator_before, server_before) = (cpu_seconds(pid)?, cpu_seconds(server)?);
-    let seen = client(&lab, &["issue", &count.to_string()])?;
+    let seen = client(&lab, "issue", count, lot.issuers())?;
     let server_cpu = cpu_seconds(server)? - server_before;
     pause(SETTLED);
     Ok(Issued {
@@ -108,8 +116,8 @@ pub fn quiet(count: usize) -> Result<Quiet> {
     pause(IDLE);
     let requests = Requests::of_operator(&lab)?.since(&earlier);
     let idle_mib = mib(pid, "VmRSS")?;
-    issuer(&lab, Lot::Acme)?;
-    let seen = client(&lab, &["single", &count.to_string()])?;
+    issuers(&lab, Lot::Acme)?;
+    let seen = client(&lab, "single", count, 1)?;
     Ok(Quiet {
         idle_mib,
         idle_requests: requests.total() as f64,
@@ -167,28 +175,61 @@ fn operator(lab: &Lab) -> Result<Process> {
     Ok(operator)
 }
 
-fn issuer(lab: &Lab, lot: Lot) -> Result<()> {
-    let spec = match lot {
-        Lot::SelfSigned => "{selfSigned: {}}".to_owned(),
-        Lot::Acme => format!(
-            // Without a profile, Pebble chooses one at random: some would be renewed before the end.
-            "{{acme: {{server: '{}', caBundle: {}, profile: default, privateKeySecretRef: {{name: account}}, \
-             solvers: [{{http01: {{ingress: {{ingressClassName: traefik}}}}}}]}}}}",
-            lab.acme_directory(),
-            base64(lab.acme_ca_pem()?.as_bytes()),
-        ),
-    };
+/// Make the Issuers of a lot, and wait until they are ready.
+fn issuers(lab: &Lab, lot: Lot) -> Result<()> {
+    if lot == Lot::Ca {
+        issuer(lab, "self", "{selfSigned: {}}")?;
+    }
+    for number in 0..lot.issuers() {
+        let spec = match lot {
+            Lot::SelfSigned => "{selfSigned: {}}".to_owned(),
+            Lot::Ca => {
+                root(lab, &format!("root-{number}"))?;
+                format!("{{ca: {{secretName: root-{number}}}}}")
+            }
+            Lot::Acme => format!(
+                // Without a profile, Pebble chooses one at random: some would be renewed before the end.
+                "{{acme: {{server: '{}', caBundle: {}, profile: default, privateKeySecretRef: {{name: account}}, \
+                 solvers: [{{http01: {{ingress: {{ingressClassName: traefik}}}}}}]}}}}",
+                lab.acme_directory(),
+                base64(lab.acme_ca_pem()?.as_bytes()),
+            ),
+        };
+        issuer(lab, &format!("issuer-{number}"), &spec)?;
+    }
+    ready(lab, "issuer")
+}
+
+fn issuer(lab: &Lab, name: &str, spec: &str) -> Result<()> {
     lab.apply(&format!(
-        "{{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {{name: issuer, namespace: {NAMESPACE}}}, spec: {spec}}}"
+        "{{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {{name: {name}, namespace: {NAMESPACE}}}, \
+         spec: {spec}}}"
+    ))
+    .map(drop)
+}
+
+/// A CA of the Issuer `self`.
+fn root(lab: &Lab, name: &str) -> Result<()> {
+    lab.apply(&format!(
+        "{{apiVersion: cert-manager.io/v1, kind: Certificate, metadata: {{name: {name}, namespace: {NAMESPACE}}}, \
+         spec: {{secretName: {name}, isCA: true, commonName: {name}, privateKey: {{algorithm: ECDSA}}, \
+         issuerRef: {{name: self}}}}}}"
     ))?;
-    let ready = [
+    ready(lab, &format!("certificate/{name}"))
+}
+
+/// Wait until an object, or all of a kind, are Ready.
+fn ready(lab: &Lab, what: &str) -> Result<()> {
+    let mut arguments = vec![
+        "--namespace",
+        NAMESPACE,
         "wait",
         "--for=condition=Ready",
-        "issuer/issuer",
-        "--timeout=30s",
+        what,
     ];
-    lab.kubectl(&[&["--namespace", NAMESPACE], &ready[..]].concat())?;
-    Ok(())
+    arguments.extend((!what.contains('/')).then_some("--all"));
+    arguments.push("--timeout=30s");
+    lab.kubectl(&arguments).map(drop)
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -197,8 +238,8 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// Run this program's other half inside the lab.
-fn client(lab: &Lab, arguments: &[&str]) -> Result<Seen> {
+fn client(lab: &Lab, what: &str, count: usize, issuers: usize) -> Result<Seen> {
     let mut command = lab.command(std::env::current_exe()?);
-    command.arg("client").args(arguments);
+    command.args(["client", what, &count.to_string(), &issuers.to_string()]);
     Ok(serde_json::from_str(&lab::output(&mut command)?)?)
 }

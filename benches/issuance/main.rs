@@ -1,6 +1,6 @@
 //! What issuance costs: time, requests, CPU and memory for 500 Certificates at once, beside the floor of
 //! the same machine. `make bench` runs it. Each lot has a fresh control-tier lab; the names of some, `selfsigned`,
-//! `acme`, `quiet`, run only those.
+//! `ca`, `acme`, `quiet`, run only those.
 //!
 //! The program is two: run by cargo it starts the labs and measures; run by itself inside a lab
 //! (`client …`, see `client.rs`) it creates the Certificates and watches them.
@@ -79,6 +79,23 @@ fn bench(chosen: &[String]) -> Result<()> {
             Row("SelfSigned: requests each", 7.0, lot.requests.each(COUNT)),
             Row("SelfSigned: operator CPU ms each", 4.0, cpu),
             Row("SelfSigned: settled MiB", 18.0, lot.settled_mib),
+        ]);
+    }
+    if wanted("ca") {
+        let lot = lot::issue(Lot::Ca, COUNT)?;
+        report("CA", &lot)?;
+        rows.extend([
+            Row(
+                "CA, ten issuers: seconds, of the floor's",
+                1.4,
+                lot.seconds / floor.seconds,
+            ),
+            Row(
+                "CA, ten issuers: requests each",
+                7.0,
+                lot.requests.each(COUNT),
+            ),
+            Row("CA, ten issuers: settled MiB", 18.0, lot.settled_mib),
         ]);
     }
     if wanted("acme") {

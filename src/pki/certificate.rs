@@ -2,10 +2,12 @@ use std::fmt::{self, Write as _};
 
 use aws_lc_rs::digest;
 use der::asn1::{BitString, Int};
+use der::flagset::FlagSet;
 use der::{Any, Decode, Encode, Sequence};
 use jiff::Timestamp;
 use x509_cert::AlgorithmIdentifier;
 use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::KeyUsages as Bits;
 use x509_cert::time::{Time, Validity};
 
 use super::error::check_size;
@@ -130,6 +132,22 @@ impl ParsedCertificate {
         self.issuer == self.subject
     }
 
+    /// Whether it does not forbid itself to sign certificates. One of version 1 says nothing of it.
+    pub fn may_issue(&self) -> bool {
+        let signs = |bits: FlagSet<Bits>| bits.contains(Bits::KeyCertSign);
+        self.extensions.is_ca.unwrap_or(true) && self.extensions.key_usage.is_none_or(signs)
+    }
+
+    /// Whether it is a root: a CA that has signed itself.
+    pub fn is_self_signed(&self) -> bool {
+        self.may_issue() && self.verify_issued_by(self).is_ok()
+    }
+
+    /// The subject, cut to a length that does for messages.
+    pub(super) fn short_subject(&self) -> String {
+        self.subject.to_string().chars().take(200).collect()
+    }
+
     /// DER `SubjectPublicKeyInfo`.
     pub fn public_key_der(&self) -> &[u8] {
         &self.public_key_der
@@ -199,7 +217,7 @@ pub fn check_chain_order(chain: &[ParsedCertificate]) -> Result<(), Error> {
             .verify_issued_by(issuer)
             .map_err(|_| Error::BrokenChain {
                 index,
-                subject: certificate.subject.to_string().chars().take(200).collect(),
+                subject: certificate.short_subject(),
             })?;
     }
     Ok(())

@@ -69,6 +69,12 @@ pub enum Error {
     /// The chain is not leaf first with each certificate signed by the next.
     #[error("certificate {index} of the chain (\"{subject}\") is not signed by the one after it")]
     BrokenChain { index: usize, subject: String },
+    /// A certificate of a bag has signed neither the leaf nor anything above it.
+    #[error("certificate chain is malformed or broken: nothing leads to \"{0}\"")]
+    StrayCertificate(String),
+    /// More certificates than a chain is looked for in.
+    #[error("certificate chain is too long: more than {0} certificates")]
+    TooManyCertificates(usize),
     /// The certificate is for another key.
     #[error("the certificate's public key does not match the private key")]
     KeyMismatch,

@@ -1,4 +1,4 @@
-//! Certificates that this program signs itself: `SelfSigned` now, a CA by the same template.
+//! Certificates that this program signs itself, for `SelfSigned` and CA issuers by the same template.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use der::asn1::{GeneralizedTime, Ia5String, Int, OctetString};
 use der::{Any, Decode, Encode};
 use jiff::{SignedDuration, Timestamp};
 use x509_cert::ext::Extension;
-use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 use x509_cert::ext::pkix::crl::dp::DistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
+use x509_cert::ext::pkix::{AccessDescription, AuthorityKeyIdentifier};
 use x509_cert::time::{Time, Validity};
 
 use super::certificate::CertificateBody;
@@ -34,8 +34,18 @@ pub struct CertificateTemplate<'a> {
     pub is_ca: bool,
     /// Said in the certificate, with cert sign added if `is_ca`.
     pub usages: KeyUsages,
-    /// URLs.
+    pub urls: Urls<'a>,
+}
+
+/// Where a certificate says that more is to be found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Urls<'a> {
+    /// Revocation lists (RFC 5280 §4.2.1.13).
     pub crl_distribution_points: &'a [String],
+    /// OCSP servers (RFC 5280 §4.2.2.1).
+    pub ocsp_servers: &'a [String],
+    /// The certificate of the CA (RFC 5280 §4.2.2.1).
+    pub issuing_certificates: &'a [String],
 }
 
 /// Who signs.
@@ -185,14 +195,18 @@ fn extensions(
             &authority(id)?,
         )?;
     }
+    let access = authority_information(template.urls)?;
+    if !access.is_empty() {
+        list.push(rfc5280::ID_PE_AUTHORITY_INFO_ACCESS, false, &access)?;
+    }
     if let Some((value, _)) = &csr.extensions.san {
         let critical = csr.subject().is_empty();
         list.push_raw(rfc5280::ID_CE_SUBJECT_ALT_NAME, critical, value.as_bytes())?;
     }
     list.0.extend(csr.extensions.name_constraints.clone());
-    if !template.crl_distribution_points.is_empty() {
-        let points = template
-            .crl_distribution_points
+    let crls = template.urls.crl_distribution_points;
+    if !crls.is_empty() {
+        let points = crls
             .iter()
             .map(|url| distribution_point(url))
             .collect::<Result<Vec<_>, _>>()?;
@@ -217,10 +231,29 @@ fn authority(id: &[u8]) -> Result<AuthorityKeyIdentifier, Error> {
     })
 }
 
+/// OCSP servers first, as Go writes them.
+fn authority_information(urls: Urls<'_>) -> Result<Vec<AccessDescription>, Error> {
+    let ocsp = urls.ocsp_servers.iter();
+    let ocsp = ocsp.map(|url| (rfc5280::ID_AD_OCSP, "ocspServers", url));
+    let issuers = urls.issuing_certificates.iter();
+    let issuers = issuers.map(|url| (rfc5280::ID_AD_CA_ISSUERS, "issuingCertificateURLs", url));
+    ocsp.chain(issuers)
+        .map(|(access_method, field, url)| {
+            Ok(AccessDescription {
+                access_method,
+                access_location: location(field, url)?,
+            })
+        })
+        .collect()
+}
+
+fn location(field: &'static str, url: &str) -> Result<GeneralName, Error> {
+    let url = Ia5String::new(url).map_err(|_| Error::invalid(field, "a URL that is not ASCII"))?;
+    Ok(GeneralName::UniformResourceIdentifier(url))
+}
+
 fn distribution_point(url: &str) -> Result<DistributionPoint, Error> {
-    let url = Ia5String::new(url)
-        .map_err(|_| Error::invalid("crlDistributionPoints", "a URL that is not ASCII"))?;
-    let name = GeneralName::UniformResourceIdentifier(url);
+    let name = location("crlDistributionPoints", url)?;
     Ok(DistributionPoint {
         distribution_point: Some(DistributionPointName::FullName(vec![name])),
         reasons: None,

@@ -6,6 +6,7 @@
 
 mod algorithm;
 mod certificate;
+mod chain;
 mod csr;
 mod error;
 mod issue;
@@ -25,9 +26,10 @@ pub use algorithm::{Curve, KeyAlgorithm, SignatureAlgorithm};
 pub use certificate::{
     ParsedCertificate, check_chain_order, parse_bundle, parse_chain, verify_key_matches,
 };
+pub use chain::{Chain, MAX_CERTIFICATES, build_chain};
 pub use csr::{CertificateSigningRequest, RequestParams, build_request};
 pub use error::Error;
-pub use issue::{CertificateTemplate, IssuerIdentity, self_sign, sign};
+pub use issue::{CertificateTemplate, IssuerIdentity, Urls, self_sign, sign};
 pub use key::{KeyEncoding, PrivateKey};
 pub use pem::first_block;
 pub use san::{OtherName, SubjectAltNames};

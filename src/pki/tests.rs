@@ -6,6 +6,7 @@
 )]
 
 mod certificates;
+mod chains;
 mod keys;
 mod keystores;
 mod openssl;

@@ -19,7 +19,7 @@ use crate::api::labels;
 use crate::api::meta::IssuerReference;
 use crate::controllers::action::SecretObject;
 use crate::controllers::issuer::Retry;
-use crate::controllers::key::{Key, Kind};
+use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::store::{Name, Store};
 use crate::controllers::{issuer, order};
@@ -111,28 +111,15 @@ impl AccountsInUse {
         self.refusals.lock().remove(&name);
     }
 
-    /// An issuer's effect.
-    pub async fn issuer(
+    /// Load the account's private key; without one, make it.
+    pub async fn load(
         &self,
         reader: &Reader,
         seen: &issuer::Observation,
-        effect: issuer::Effect,
     ) -> Result<issuer::Outcome, ReadError> {
-        let Some(spec) = seen.issuer.spec.acme.clone() else {
-            return Ok(issuer::Outcome::KeyMissing("spec.acme is gone".into()));
+        let Some(spec) = &seen.issuer.spec.acme else {
+            return Ok(no_longer());
         };
-        match effect {
-            issuer::Effect::LoadAccountKey => self.load(reader, seen, &spec).await,
-            issuer::Effect::Register => self.register(reader, seen, &spec).await,
-        }
-    }
-
-    async fn load(
-        &self,
-        reader: &Reader,
-        seen: &issuer::Observation,
-        spec: &AcmeIssuer,
-    ) -> Result<issuer::Outcome, ReadError> {
         let reference = &spec.private_key_secret_ref;
         let entry = reference.key_or("tls.key");
         let secret: Option<Secret> = reader.live(&seen.home, &reference.name).await?;
@@ -217,12 +204,15 @@ impl AccountsInUse {
         })))
     }
 
-    async fn register(
+    /// Register the account with the CA, or find it there; update its contact.
+    pub async fn register(
         &self,
         reader: &Reader,
         seen: &issuer::Observation,
-        spec: &AcmeIssuer,
     ) -> Result<issuer::Outcome, ReadError> {
+        let Some(spec) = &seen.issuer.spec.acme else {
+            return Ok(no_longer());
+        };
         let name: Name = (
             seen.issuer.id.namespace.clone(),
             seen.issuer.id.name.clone(),
@@ -365,6 +355,11 @@ fn retry(error: &crate::acme::Error) -> Retry {
     }
 }
 
+/// The issuer was another one when its effect was planned.
+fn no_longer() -> issuer::Outcome {
+    issuer::Outcome::KeyMissing("spec.acme is gone".into())
+}
+
 fn refused(message: String, retry: Retry) -> issuer::Outcome {
     issuer::Outcome::Refused {
         reason: "ErrRegisterACMEAccount",
@@ -383,22 +378,18 @@ fn same_server(uri: Option<&str>, server: &str) -> bool {
 }
 
 fn secret_version(store: &Store, key: &Key, spec: &AcmeIssuer) -> Option<u64> {
-    store.secret_version(&home(store, key), &spec.private_key_secret_ref.name)
-}
-
-/// The namespace of an issuer's Secrets.
-fn home(store: &Store, key: &Key) -> Arc<str> {
-    match key.kind {
-        Kind::ClusterIssuer => store.cluster_namespace().clone(),
-        _ => key.namespace.clone(),
-    }
+    store.secret_version(
+        store.home(key.kind, &key.namespace),
+        &spec.private_key_secret_ref.name,
+    )
 }
 
 fn asked(store: &Store, key: &Key) -> Option<Asked> {
     let issuer = store.issuer_named(&key.namespace, &key.name)?;
     let spec = issuer.spec.acme.as_ref()?;
     let binding = spec.external_account_binding.as_ref();
-    let binding =
-        binding.and_then(|b| store.secret_version(&home(store, key), &b.key_secret_ref.name));
+    let binding = binding.and_then(|b| {
+        store.secret_version(store.home(key.kind, &key.namespace), &b.key_secret_ref.name)
+    });
     Some((issuer.generation, secret_version(store, key, spec), binding))
 }

@@ -232,14 +232,25 @@ impl Driver {
         let resting = self.accounts.resting(&self.reader.store, key);
         let Some(seen) = issuer::observe(&self.reader, key, loaded, resting) else {
             self.accounts.forget(key);
+            self.signer.authorities.forget(key);
             return Ok(());
         };
+        if seen.issuer.spec.ca.is_none() {
+            self.signer.authorities.forget(key);
+        }
         let uid = seen.issuer.id.uid.clone();
         let mut plan = issuer::plan(&seen, now());
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if let Some(effect) = effect {
-            let outcome = self.accounts.issuer(&self.reader, &seen, effect).await?;
+            let outcome = match effect {
+                issuer::Effect::LoadAuthority(secret) => {
+                    let authorities = &self.signer.authorities;
+                    authorities.issuer(&self.reader, key, &secret).await?
+                }
+                issuer::Effect::LoadAccountKey => self.accounts.load(&self.reader, &seen).await?,
+                issuer::Effect::Register => self.accounts.register(&self.reader, &seen).await?,
+            };
             let refused = matches!(outcome, issuer::Outcome::Refused { .. });
             let plan = issuer::absorb(&seen, outcome, now());
             if let Some(wait) = plan.wake.filter(|_| refused) {

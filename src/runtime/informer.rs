@@ -269,7 +269,9 @@ impl Informers {
     /// A list is complete: what was known and is not in it is gone.
     fn listed(&self, informer: Informer, list: List) {
         if informer == Informer::OtherSecrets {
-            self.store.replace_other_secrets(list.digests);
+            for key in self.store.replace_other_secrets(list.digests) {
+                self.queue.add(key);
+            }
         }
         for name in self.store.names(informer).unwrap_or_default() {
             if !list.names.contains(&name) {

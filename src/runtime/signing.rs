@@ -7,19 +7,22 @@ use k8s_openapi::api::core::v1::Secret;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use super::authorities::Authorities;
 use super::clock::now;
 use crate::controllers::certificate::{self, Entries, KeySource, SecretData};
 use crate::controllers::certificate_request as request;
 use crate::controllers::facts::{KeyFact, stores_digest};
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
-use crate::issuers::self_signed;
-use crate::pki::{self, KeyAlgorithm, KeyEncoding, PrivateKey, build_request};
+use crate::issuers::{self, self_signed};
+use crate::pki::{self, KeyAlgorithm, KeyEncoding, PrivateKey, Urls, build_request};
 
 /// Makes keys and signatures. New RSA keys take a core for a while: as many at once as there are
 /// cores, and off the tasks that serve everything else.
 pub struct Signer {
     rsa: Arc<Semaphore>,
+    /// The CAs behind CA issuers.
+    pub authorities: Authorities,
 }
 
 impl Default for Signer {
@@ -27,6 +30,7 @@ impl Default for Signer {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             rsa: Arc::new(Semaphore::new(cores)),
+            authorities: Authorities::default(),
         }
     }
 }
@@ -175,47 +179,90 @@ impl Signer {
         namespace: &str,
         effect: request::Effect,
     ) -> Result<request::Outcome, ReadError> {
-        let request::Effect::SelfSign {
-            key_secret,
-            csr,
-            duration,
-            is_ca,
-            usages,
-            crl_distribution_points,
-            not_before,
-        } = effect;
-        let key = match reader.keys.get(namespace, &key_secret) {
+        match effect {
+            request::Effect::SelfSign { key_secret, wanted } => {
+                self.self_sign(reader, namespace, &key_secret, &wanted)
+                    .await
+            }
+            request::Effect::SignByCa {
+                issuer,
+                secret,
+                wanted,
+            } => {
+                let at = wanted.not_before;
+                let authority = match self
+                    .authorities
+                    .to_sign(reader, &issuer, &secret, at)
+                    .await?
+                {
+                    Ok(authority) => authority,
+                    Err(waiting) => return Ok(waiting),
+                };
+                Ok(match authority.sign(&asked(&wanted)) {
+                    Ok(issued) => request::Outcome::Signed {
+                        certificate: issued.certificate,
+                        ca: issued.ca,
+                        clamped: issued.clamped,
+                    },
+                    Err(error) => request::Outcome::Refused {
+                        reason: "SigningError",
+                        message: format!("Error signing certificate: {error}"),
+                    },
+                })
+            }
+        }
+    }
+
+    async fn self_sign(
+        &self,
+        reader: &Reader,
+        namespace: &str,
+        key_secret: &str,
+        wanted: &request::Wanted,
+    ) -> Result<request::Outcome, ReadError> {
+        let key = match reader.keys.get(namespace, key_secret) {
             Some(key) => Some(key),
-            None => self.stored(reader, namespace, &key_secret).await?,
+            None => self.stored(reader, namespace, key_secret).await?,
         };
         let Some(key) = key else {
             let message = format!(
                 "Referenced secret {namespace}/{key_secret} not found, or without a private key in tls.key"
             );
-            return Ok(request::Outcome::NoKey(message));
+            return Ok(request::Outcome::Waiting {
+                reason: "SecretMissing",
+                message,
+            });
         };
-        let wanted = self_signed::Request {
-            csr: &csr,
-            not_before,
-            duration,
-            is_ca,
-            usages: &usages,
-            crl_distribution_points: &crl_distribution_points,
-        };
-        Ok(match self_signed::sign(&wanted, &key) {
-            Ok(pem) => request::Outcome::Signed(pem),
-            Err(error @ self_signed::Error::OtherKey) => request::Outcome::Refused {
+        Ok(match self_signed::sign(&asked(wanted), &key) {
+            Ok(pem) => request::Outcome::Signed {
+                ca: pem.clone(),
+                certificate: pem,
+                clamped: None,
+            },
+            Err(error @ issuers::Error::OtherKey) => request::Outcome::Refused {
                 reason: "ErrorKeyMatch",
                 message: error.to_string(),
             },
-            Err(error) => {
-                let message = format!("Error signing certificate: {error}");
-                request::Outcome::Refused {
-                    reason: "ErrorSigning",
-                    message,
-                }
-            }
+            Err(error) => request::Outcome::Refused {
+                reason: "ErrorSigning",
+                message: format!("Error signing certificate: {error}"),
+            },
         })
+    }
+}
+
+fn asked(wanted: &request::Wanted) -> issuers::Request<'_> {
+    issuers::Request {
+        csr: &wanted.csr,
+        not_before: wanted.not_before,
+        duration: wanted.duration,
+        is_ca: wanted.is_ca,
+        usages: &wanted.usages,
+        urls: Urls {
+            crl_distribution_points: &wanted.crl_distribution_points,
+            ocsp_servers: &wanted.ocsp_servers,
+            issuing_certificates: &wanted.issuing_certificate_urls,
+        },
     }
 }
 

@@ -12,6 +12,7 @@
 mod support;
 
 mod budget;
+mod ca;
 mod external;
 mod fights;
 mod lifecycle;

@@ -3,13 +3,13 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::support::{DEADLINE, entry};
-use crate::{cluster, self_signed};
+use crate::cluster;
+use crate::support::{Cluster, DEADLINE, entry};
 
 /// Recorded from cert-manager; see the README beside it.
 const RECORDED: &str = include_str!("../fixtures/cert-manager-1.21.1/ready.json");
 
-/// Those that a self-signing Issuer can issue, by name.
+/// Certificates of the Issuer "ca", by name.
 const NAMES: [&str; 12] = [
     "ecdsa-256",
     "ecdsa-521-pkcs8",
@@ -94,22 +94,31 @@ fn secrets_and_requests_have_the_same_shape() -> Result<()> {
         return Ok(());
     };
     let namespace = cluster.namespace("recorded")?;
-    // The recorded one is of another type, which a Secret does not show.
-    namespace.apply(&self_signed("ca"))?;
     namespace.apply(
         "{apiVersion: v1, kind: Secret, metadata: {name: keystore-password}, stringData: {password: changeit}}",
     )?;
-    for name in NAMES {
-        let certificate = named("Certificate", name)?;
-        let meta = &certificate["metadata"];
+    let authority = [
+        ("Issuer", "self"),
+        ("Certificate", "root"),
+        ("Issuer", "ca"),
+    ];
+    for (kind, name) in authority
+        .into_iter()
+        .chain(NAMES.map(|name| ("Certificate", name)))
+    {
+        let object = named(kind, name)?;
+        let meta = &object["metadata"];
         let wanted = json!({
-            "apiVersion": certificate["apiVersion"],
-            "kind": certificate["kind"],
+            "apiVersion": object["apiVersion"],
+            "kind": kind,
             "metadata": { "name": name, "labels": meta["labels"], "annotations": meta["annotations"] },
-            "spec": certificate["spec"],
+            "spec": object["spec"],
         });
         namespace.apply(&wanted.to_string())?;
     }
+    let root = namespace
+        .ready("root", DEADLINE)
+        .and_then(|_| namespace.secret_entry("root", "tls.crt"))?;
     for name in NAMES {
         namespace.ready(name, DEADLINE)?;
         namespace.pair_matches(name)?;
@@ -125,13 +134,39 @@ fn secrets_and_requests_have_the_same_shape() -> Result<()> {
             request_shape(&theirs, "1"),
             "{name}"
         );
+        let theirs = extensions(cluster, &entry(&named("Secret", name)?, "tls.crt")?)?;
+        let ours = extensions(cluster, &namespace.secret_entry(name, "tls.crt")?)?;
+        assert_eq!(ours, theirs, "{name}");
+        assert_eq!(namespace.secret_entry(name, "ca.crt")?, root, "{name}");
     }
-    // A self-signed certificate is its own CA.
-    assert_eq!(
-        namespace.secret_entry("minimal", "ca.crt")?,
-        namespace.secret_entry("minimal", "tls.crt")?
-    );
     Ok(())
+}
+
+/// Subject, issuer, algorithm and extensions of a certificate, without what is derived from its CA's key. The names are
+/// in no order.
+fn extensions(cluster: &Cluster, certificate: &[u8]) -> Result<Vec<String>> {
+    let hidden = "no_serial,no_validity,no_pubkey,no_sigdump";
+    let text = cluster.openssl(
+        &["x509", "-noout", "-text", "-certopt", hidden],
+        certificate,
+    )?;
+    assert!(text.contains("Authority Key Identifier"), "{text}");
+    let is_derived = |line: &&str| line.split(':').all(|byte| byte.len() == 2);
+    let lines = text.lines().map(str::trim).filter(|line| !is_derived(line));
+    let sorted = |line: &str| {
+        let mut names: Vec<_> = line.split(", ").collect();
+        names.sort_unstable();
+        names.join(", ")
+    };
+    Ok(lines
+        .map(|line| {
+            if line.contains("DNS:") {
+                sorted(line)
+            } else {
+                line.to_owned()
+            }
+        })
+        .collect())
 }
 
 #[test]

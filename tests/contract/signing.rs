@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::support::Namespace;
 
 /// Run a shell line in a directory of the namespace's own, `$1` and so on being `arguments`.
-fn shell(namespace: &Namespace<'_>, script: &str, arguments: &[&str]) -> Result<String> {
+pub fn shell(namespace: &Namespace<'_>, script: &str, arguments: &[&str]) -> Result<String> {
     let lab = &namespace.cluster.lab;
     let dir = lab.dir().join("openssl").join(&namespace.name);
     std::fs::create_dir_all(&dir)?;

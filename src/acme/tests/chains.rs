@@ -5,7 +5,7 @@ use super::super::{AccountRef, Error};
 use super::fake::{FakeServer, Response};
 use crate::pki::{
     CertificateSigningRequest, CertificateTemplate, Curve, IssuerIdentity, KeyAlgorithm, KeyUsages,
-    PrivateKey, RequestParams, Subject, build_request, sign,
+    PrivateKey, RequestParams, Subject, Urls, build_request, sign,
 };
 
 /// PEM of a leaf whose issuer has this name.
@@ -23,7 +23,7 @@ fn issued_by(issuer: &str) -> String {
         duration: Duration::from_hours(1),
         is_ca: false,
         usages: KeyUsages::default(),
-        crl_distribution_points: &[],
+        urls: Urls::default(),
     };
     let subject_der = &Subject::from_common_name(issuer).to_der().unwrap();
     let issuer = IssuerIdentity {

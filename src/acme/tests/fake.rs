@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::super::{Client, Hooks, ServerConfig};
 use crate::pki::{
     CertificateSigningRequest, CertificateTemplate, Curve, IssuerIdentity, KeyAlgorithm, KeyUsages,
-    ParsedCertificate, PrivateKey, RequestParams, Subject, build_request, self_sign, sign,
+    ParsedCertificate, PrivateKey, RequestParams, Subject, Urls, build_request, self_sign, sign,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -216,7 +216,7 @@ fn template(csr: &CertificateSigningRequest, is_ca: bool) -> CertificateTemplate
         duration: Duration::from_hours(1),
         is_ca,
         usages: KeyUsages::from_names(&["digital signature", "server auth"], is_ca).unwrap(),
-        crl_distribution_points: &[],
+        urls: Urls::default(),
     }
 }
 

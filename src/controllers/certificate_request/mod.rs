@@ -43,28 +43,60 @@ pub enum Effect {
     SelfSign {
         /// The Secret of the private key.
         key_secret: String,
-        /// PEM.
-        csr: Vec<u8>,
-        /// Lifetime.
-        duration: SignedDuration,
-        /// Make it a CA.
-        is_ca: bool,
-        /// Names of the usages.
-        usages: Vec<String>,
-        /// From the issuer.
-        crl_distribution_points: Vec<String>,
-        /// Start of validity.
-        not_before: Timestamp,
+        /// What to sign.
+        wanted: Wanted,
     },
+    /// Have a CA sign the request.
+    SignByCa {
+        /// Issuer or ClusterIssuer.
+        issuer: Key,
+        /// The Secret of the CA.
+        secret: String,
+        /// What to sign.
+        wanted: Wanted,
+    },
+}
+
+/// What a certificate is to hold.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// PEM.
+    pub csr: Vec<u8>,
+    /// Start of validity.
+    pub not_before: Timestamp,
+    /// Lifetime.
+    pub duration: SignedDuration,
+    /// Make it a CA.
+    pub is_ca: bool,
+    /// Names of the usages.
+    pub usages: Vec<String>,
+    /// From the issuer.
+    pub crl_distribution_points: Vec<String>,
+    /// From the issuer.
+    pub ocsp_servers: Vec<String>,
+    /// From the issuer.
+    pub issuing_certificate_urls: Vec<String>,
 }
 
 /// What an effect brought.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// PEM of the certificate.
-    Signed(String),
-    /// The Secret of the private key, or the key in it, is missing.
-    NoKey(String),
+    /// It is signed.
+    Signed {
+        /// PEM of the certificate, and of the chain that a server is to present.
+        certificate: String,
+        /// PEM of what its clients trust.
+        ca: String,
+        /// The end of validity, if the CA's own brought it forward.
+        clamped: Option<Timestamp>,
+    },
+    /// A Secret is missing, or what is in it does not do: it may come.
+    Waiting {
+        /// Event reason of the contract.
+        reason: &'static str,
+        /// For what.
+        message: String,
+    },
     /// It cannot be signed, now or ever.
     Refused {
         /// Event reason of the contract.

@@ -1,26 +1,29 @@
-//! Approval and signing of a CertificateRequest (contract §2.2, §4.7, §5.2, §6.2).
+//! Approval and signing of a CertificateRequest (contract §2.2, §4.7, §5.2, §6.1, §6.2).
+
+mod order;
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Map, Value, json};
 
-use super::{Effect, Observation, Outcome, Settings};
-use crate::api::acme_issuer::AcmeIssuer;
+use super::{Effect, Observation, Outcome, Settings, Wanted};
 use crate::api::duration::parse_go_duration;
-use crate::api::issuer::SelfSignedIssuer;
-use crate::api::{CertificateRequest, Condition, Order, OrderSpec, names};
-use crate::controllers::action::{Action, Event, Object, Plan, Target, patch_status};
-use crate::controllers::facts::{Identity, digest};
-use crate::controllers::key::Kind;
+use crate::api::issuer::{CaIssuer, SelfSignedIssuer};
+use crate::api::{CertificateRequest, Condition, IssuerSpec, labels};
+use crate::controllers::action::{Action, Event, Plan, patch_status};
+use crate::controllers::facts::IssuerFact;
+use crate::controllers::key::{Key, Kind};
 use crate::controllers::status::{condition, find, seconds, set_condition};
-use crate::pki::{CertificateSigningRequest, KeyUsages, Subject, parse_chain};
+use crate::pki::{CertificateSigningRequest, KeyUsages, Subject};
 
-const APPROVER: &str = "cert-manager-certificaterequests-approver";
-const SELF_SIGNED: &str = "cert-manager-certificaterequests-issuer-selfsigned";
-const ACME: &str = "cert-manager-certificaterequests-issuer-acme";
+const APPROVER: &str = labels::MANAGER_CERTIFICATEREQUESTS_APPROVER;
+const SELF_SIGNED: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_SELFSIGNED;
+const CA: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_CA;
+const ACME: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_ACME;
+
+const ISSUED: &str = "Certificate fetched from issuer successfully";
 
 /// Lifetime of a certificate when nobody asked for one: 90 days.
 const DEFAULT_DURATION: SignedDuration = SignedDuration::from_hours(2160);
@@ -51,17 +54,42 @@ pub fn absorb(
     };
     let mut step = Step::new(o, settings, body, now);
     step.approve();
+    let component = component(o.issuer.as_deref());
     match outcome {
-        Outcome::Signed(pem) => {
-            let certificate = ByteString(pem.into_bytes());
-            step.put("ca", json!(certificate));
-            step.issued(SELF_SIGNED, &certificate);
-            step.warn_of_empty_issuer();
+        Outcome::Signed {
+            certificate,
+            ca,
+            clamped,
+        } => {
+            step.put("ca", json!(ByteString(ca.into_bytes())));
+            let message = clamped.map_or_else(|| ISSUED.to_owned(), clamped_message);
+            step.issued(component, &ByteString(certificate.into_bytes()), &message);
+            if component == SELF_SIGNED {
+                step.warn_of_empty_issuer();
+            }
         }
-        Outcome::NoKey(message) => step.pending(SELF_SIGNED, "SecretMissing", message),
-        Outcome::Refused { reason, message } => step.failed(SELF_SIGNED, reason, &message),
+        Outcome::Waiting { reason, message } => step.pending(component, reason, message),
+        Outcome::Refused { reason, message } => step.failed(component, reason, &message),
     }
     step.finish()
+}
+
+fn clamped_message(end: Timestamp) -> String {
+    format!(
+        "{ISSUED}; it ends at {end}, before the time asked for, because its CA's certificate does"
+    )
+}
+
+/// Whom events come from: the controller of the issuer's type.
+fn component(issuer: Option<&IssuerFact>) -> &'static str {
+    match issuer.map(|issuer| &issuer.spec) {
+        Some(IssuerSpec { ca: Some(_), .. }) => CA,
+        Some(IssuerSpec {
+            self_signed: Some(_),
+            ..
+        }) => SELF_SIGNED,
+        _ => ACME,
+    }
 }
 
 struct Step<'a> {
@@ -163,22 +191,25 @@ impl<'a> Step<'a> {
             );
             return self.pending(ACME, "IssuerNotFound", message);
         };
+        let component = component(Some(&issuer));
         if !issuer.is_ready() {
             let message = "Referenced issuer does not have a Ready status condition";
-            return self.pending(ACME, "IssuerNotReady", message.into());
+            return self.pending(component, "IssuerNotReady", message.into());
         }
         let csr = match self.checked_csr() {
             Ok(csr) => csr,
-            Err(problem) => return self.failed(ACME, "RequestParsingError", &problem),
+            Err(problem) => return self.failed(component, "RequestParsingError", &problem),
         };
         if let Some(self_signed) = &issuer.spec.self_signed {
             self.self_sign(self_signed);
+        } else if let Some(ca) = &issuer.spec.ca {
+            self.sign_by_ca(&issuer, ca);
         } else if let Some(acme) = &issuer.spec.acme {
             self.order(&csr, acme);
         } else {
             let message = format!(
                 "{} \"{}\" is of a type that this version of Everleaf does not sign with; it signs with \
-                 acme and selfSigned",
+                 acme, ca and selfSigned",
                 reference.kind_or_default(),
                 reference.name
             );
@@ -224,139 +255,52 @@ impl<'a> Step<'a> {
                            names the Secret of the private key that a self-signed certificate is signed with";
             return self.failed(SELF_SIGNED, "MissingAnnotation", message);
         };
-        let spec = &self.body.spec;
-        let duration = spec
-            .duration
-            .as_deref()
-            .and_then(|d| parse_go_duration(d).ok());
-        self.plan.effect = Some(Effect::SelfSign {
-            key_secret,
-            csr: spec.request.0.clone(),
-            duration: duration.unwrap_or(DEFAULT_DURATION),
-            is_ca: spec.is_ca.unwrap_or_default(),
-            usages: spec.usages.clone().unwrap_or_default(),
+        let wanted = Wanted {
             crl_distribution_points: issuer.crl_distribution_points.clone().unwrap_or_default(),
-            not_before: self.now,
+            ..self.wanted()
+        };
+        self.plan.effect = Some(Effect::SelfSign { key_secret, wanted });
+        self.hold_status = true;
+    }
+
+    fn sign_by_ca(&mut self, issuer: &IssuerFact, ca: &CaIssuer) {
+        let kind = match &*issuer.id.namespace {
+            "" => Kind::ClusterIssuer,
+            _ => Kind::Issuer,
+        };
+        let urls = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+        self.plan.effect = Some(Effect::SignByCa {
+            issuer: Key::new(kind, &issuer.id.namespace, &issuer.id.name),
+            secret: ca.secret_name.clone(),
+            wanted: Wanted {
+                crl_distribution_points: urls(&ca.crl_distribution_points),
+                ocsp_servers: urls(&ca.ocsp_servers),
+                issuing_certificate_urls: urls(&ca.issuing_certificate_urls),
+                ..self.wanted()
+            },
         });
         self.hold_status = true;
     }
 
-    /// Contract §5.2: one Order a request, found by its owner.
-    fn order(&mut self, csr: &CertificateSigningRequest, acme: &AcmeIssuer) {
-        let sans = csr.sans();
-        let ip_addresses: Vec<String> = sans.ip_addresses.iter().map(ToString::to_string).collect();
-        let common_name = csr.subject().common_name().filter(|c| !c.is_empty());
-        if let Some(name) = &common_name
-            && !sans.dns_names.contains(name)
-            && !ip_addresses.contains(name)
-        {
-            let message = format!(
-                "The CSR PEM requests a commonName that is not present in the list of dnsNames or ipAddresses: \
-                 add \"{name}\" to spec.dnsNames of the Certificate"
-            );
-            return self.failed(ACME, "InvalidOrder", &message);
-        }
-        if let Some(order) = self
-            .o
-            .orders
-            .iter()
-            .find(|o| o.metadata.deletion_timestamp.is_none())
-            .cloned()
-        {
-            return self.follow(&order);
-        }
-        let spec = OrderSpec {
-            common_name,
-            dns_names: some(sans.dns_names),
-            ip_addresses: some(ip_addresses),
-            duration: self
-                .body
-                .spec
-                .duration
-                .clone()
-                .filter(|_| acme.enable_duration_feature == Some(true)),
-            issuer_ref: self.body.spec.issuer_ref.clone(),
-            profile: acme.profile.clone().filter(|p| !p.is_empty()),
-            replaces: None,
-            request: self.body.spec.request.clone(),
-        };
-        let meta = &self.body.metadata;
-        let id = &self.o.request.id;
-        let name = match names::order_name(&id.name, &spec) {
-            Ok(name) => name,
-            Err(e) => return self.failed(ACME, "OrderBuildingError", &e.to_string()),
-        };
-        let order = Order {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                namespace: meta.namespace.clone(),
-                labels: meta.labels.clone(),
-                annotations: meta.annotations.clone(),
-                owner_references: Some(vec![OwnerReference {
-                    api_version: "cert-manager.io/v1".into(),
-                    kind: "CertificateRequest".into(),
-                    name: id.name.to_string(),
-                    uid: id.uid.clone(),
-                    controller: Some(true),
-                    block_owner_deletion: Some(true),
-                }]),
-                ..ObjectMeta::default()
-            },
-            spec,
-            status: None,
-        };
-        let message = format!("Created Order resource {}/{name}", id.namespace);
-        self.pending(ACME, "OrderCreated", message);
-        self.after
-            .push(Action::Ensure(Box::new(Object::Order(order))));
-    }
-
-    fn follow(&mut self, order: &Order) {
-        let namespace = &self.o.request.id.namespace;
-        let name = order.metadata.name.as_deref().unwrap_or_default();
-        let status = order.status.clone().unwrap_or_default();
-        match status.state.as_deref().unwrap_or_default() {
-            state @ ("invalid" | "expired" | "errored") => {
-                let reason = status.reason.unwrap_or_default();
-                let message = format!(
-                    "Failed to wait for order resource \"{name}\" to become ready: order is in \"{state}\" \
-                     state: {reason}"
-                );
-                self.failed(ACME, "OrderFailed", &message);
-            }
-            "valid" if status.certificate.is_some() => {
-                let certificate = status.certificate.unwrap_or_default();
-                if self.fits(&certificate.0) {
-                    self.issued(ACME, &certificate);
-                } else {
-                    self.after
-                        .push(Action::Delete(Target::Order, Identity::of(&order.metadata)));
-                }
-            }
-            state => {
-                let message = format!(
-                    "Waiting on certificate issuance from order {namespace}/{name}: \"{state}\""
-                );
-                // The first word is enough: each state is on the Order itself.
-                if self.o.request.ready.is_none() {
-                    self.pending(ACME, "OrderPending", message);
-                }
-            }
+    /// What the request itself says of its certificate.
+    fn wanted(&self) -> Wanted {
+        let spec = &self.body.spec;
+        let duration = spec.duration.as_deref();
+        let duration = duration.and_then(|d| parse_go_duration(d).ok());
+        Wanted {
+            csr: spec.request.0.clone(),
+            not_before: self.now,
+            duration: duration.unwrap_or(DEFAULT_DURATION),
+            is_ca: spec.is_ca.unwrap_or_default(),
+            usages: spec.usages.clone().unwrap_or_default(),
+            crl_distribution_points: vec![],
+            ocsp_servers: vec![],
+            issuing_certificate_urls: vec![],
         }
     }
 
-    /// Whether the certificate has the public key of the request.
-    fn fits(&self, pem: &[u8]) -> bool {
-        let asked = self.o.request.compared.as_ref().map(|c| c.public);
-        let leaf = parse_chain(pem)
-            .ok()
-            .and_then(|chain| chain.into_iter().next());
-        leaf.is_some_and(|leaf| asked == Ok(digest(&leaf.public_key_der())))
-    }
-
-    fn issued(&mut self, component: &'static str, certificate: &ByteString) {
+    fn issued(&mut self, component: &'static str, certificate: &ByteString, message: &str) {
         self.put("certificate", json!(certificate));
-        let message = "Certificate fetched from issuer successfully";
         self.set(condition("Ready", true, "Issued", message, None));
         if self.settings.verbose_events || self.o.request.owner.is_none() {
             self.plan
@@ -427,10 +371,6 @@ impl<'a> Step<'a> {
         self.plan.actions.append(&mut self.after);
         self.plan
     }
-}
-
-fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
-    (!list.is_empty()).then_some(list)
 }
 
 fn same_usages(a: &KeyUsages, b: &KeyUsages) -> bool {

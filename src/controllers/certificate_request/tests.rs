@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Effect, Observation, Outcome, Settings, absorb, plan};
+use super::{Effect, Observation, Outcome, Settings, Wanted, absorb, plan};
 use crate::api::{CertificateRequest, Order, OrderSpec, OrderStatus, names};
 use crate::controllers::action::{Action, Event, Object, Plan, Target};
 use crate::controllers::facts::{Identity, RequestFact};
@@ -22,7 +22,7 @@ use crate::controllers::key::{Key, Kind};
 use crate::controllers::status::condition;
 use crate::pki::{
     CertificateSigningRequest, CertificateTemplate, KeyUsages, PrivateKey, RequestParams, Subject,
-    self_sign,
+    Urls, self_sign,
 };
 
 const NOW: Timestamp = START;
@@ -39,6 +39,10 @@ struct Scene {
 
 fn acme() -> Value {
     json!({ "acme": { "server": "https://ca.example/dir", "privateKeySecretRef": { "name": "account" } } })
+}
+
+fn ca() -> Value {
+    json!({ "ca": { "secretName": "root" } })
 }
 
 fn params() -> RequestParams {
@@ -141,6 +145,29 @@ impl Scene {
         self
     }
 
+    fn wanted(&self, duration: SignedDuration) -> Wanted {
+        Wanted {
+            csr: self.request.spec.request.0.clone(),
+            not_before: NOW,
+            duration,
+            is_ca: false,
+            usages: vec![],
+            crl_distribution_points: vec![],
+            ocsp_servers: vec![],
+            issuing_certificate_urls: vec![],
+        }
+    }
+
+    /// The certificate, its own CA.
+    fn signed(&self) -> Outcome {
+        let pem = self.certificate();
+        Outcome::Signed {
+            certificate: pem.clone(),
+            ca: pem,
+            clamped: None,
+        }
+    }
+
     fn certificate(&self) -> String {
         let csr = CertificateSigningRequest::parse_pem(&self.request.spec.request.0).unwrap();
         let template = CertificateTemplate {
@@ -149,7 +176,7 @@ impl Scene {
             duration: Duration::from_hours(1),
             is_ca: false,
             usages: KeyUsages::from_names::<&str>(&[], false).unwrap(),
-            crl_distribution_points: &[],
+            urls: Urls::default(),
         };
         self_sign(&template, &self.key).unwrap().to_pem()
     }
@@ -205,6 +232,7 @@ fn waits(plan: &Plan<Effect>, says: &str) {
 }
 
 const ACME: &str = "cert-manager-certificaterequests-issuer-acme";
+const CA: &str = "cert-manager-certificaterequests-issuer-ca";
 const SELF_SIGNED: &str = "cert-manager-certificaterequests-issuer-selfsigned";
 
 #[test]
@@ -291,10 +319,10 @@ fn an_issuer_that_cannot_sign_is_waited_for() {
         waits(&scene.plan(), "does not have a Ready status condition");
         assert_eq!(scene.plan().events[0].reason, "IssuerNotReady");
     }
-    for spec in [json!({ "ca": { "secretName": "ca" } }), json!({})] {
+    for spec in [json!({ "venafi": { "zone": "a" } }), json!({})] {
         waits(
             &scene(spec, &params()).plan(),
-            "it signs with acme and selfSigned",
+            "it signs with acme, ca and selfSigned",
         );
     }
 }
@@ -318,7 +346,7 @@ fn a_csr_that_does_not_say_what_the_request_does_is_refused() {
     unreadable.request.spec.request = ByteString(b"?".to_vec());
     fails(
         &unreadable.plan(),
-        ACME,
+        SELF_SIGNED,
         "RequestParsingError",
         "spec.request cannot be read",
     );
@@ -334,18 +362,23 @@ fn a_csr_that_does_not_say_what_the_request_does_is_refused() {
 
     let mut unknown = self_signed();
     unknown.request.spec.usages = Some(vec!["telepathy".into()]);
-    fails(&unknown.plan(), ACME, "RequestParsingError", "spec.usages");
+    fails(
+        &unknown.plan(),
+        SELF_SIGNED,
+        "RequestParsingError",
+        "spec.usages",
+    );
 
     let mut endless = self_signed();
     endless.request.spec.duration = Some("90d".into());
     fails(
         &endless.plan(),
-        ACME,
+        SELF_SIGNED,
         "RequestParsingError",
         "spec.duration: ",
     );
 
-    let mut ca = scene(
+    let mut authority = scene(
         acme(),
         &RequestParams {
             basic_constraints: true,
@@ -353,9 +386,9 @@ fn a_csr_that_does_not_say_what_the_request_does_is_refused() {
             ..usages(&["cert sign"])
         },
     );
-    ca.request.spec.usages = Some(vec!["cert sign".into()]);
+    authority.request.spec.usages = Some(vec!["cert sign".into()]);
     fails(
-        &ca.plan(),
+        &authority.plan(),
         ACME,
         "RequestParsingError",
         "spec.isCA disagree",
@@ -385,12 +418,10 @@ fn a_self_signed_certificate_is_signed_with_the_key_of_the_request() {
     let effect = |scene: &Scene| scene.plan().effect.unwrap();
     let wanted = |duration| Effect::SelfSign {
         key_secret: "app-key".into(),
-        csr: scene.request.spec.request.0.clone(),
-        duration,
-        is_ca: false,
-        usages: vec![],
-        crl_distribution_points: vec!["http://crl".into()],
-        not_before: NOW,
+        wanted: Wanted {
+            crl_distribution_points: vec!["http://crl".into()],
+            ..scene.wanted(duration)
+        },
     };
     assert_eq!(
         effect(&scene),
@@ -425,7 +456,11 @@ fn approval_and_certificate_are_one_write() {
     );
     assert!(first.effect.is_some());
     let pem = scene.certificate();
-    let plan = scene.absorb(Outcome::Signed(pem.clone()));
+    let plan = scene.absorb(Outcome::Signed {
+        certificate: pem.clone(),
+        ca: pem.clone(),
+        clamped: None,
+    });
     let written = status(&plan);
     assert_eq!(told(written, "Approved").0, "True");
     assert_eq!(
@@ -448,7 +483,7 @@ fn approval_and_certificate_are_one_write() {
 fn a_request_of_nobody_is_told_that_it_is_issued() {
     let mut scene = self_signed();
     scene.request.metadata.owner_references = None;
-    let plan = scene.absorb(Outcome::Signed(scene.certificate()));
+    let plan = scene.absorb(scene.signed());
     assert_eq!(plan.events[0].reason, "CertificateIssued");
 }
 
@@ -467,7 +502,7 @@ fn a_self_signed_certificate_without_a_subject_is_warned_about_when_asked() {
             },
         );
         scene.settings.verbose_events = verbose;
-        let plan = scene.absorb(Outcome::Signed(scene.certificate()));
+        let plan = scene.absorb(scene.signed());
         assert_eq!(
             plan.events
                 .iter()
@@ -481,9 +516,10 @@ fn a_self_signed_certificate_without_a_subject_is_warned_about_when_asked() {
 fn a_key_that_is_missing_is_waited_for_and_one_that_does_not_fit_is_the_end() {
     let scene = self_signed();
     waits(
-        &scene.absorb(Outcome::NoKey(
-            "Referenced secret shop/app-key not found".into(),
-        )),
+        &scene.absorb(Outcome::Waiting {
+            reason: "SecretMissing",
+            message: "Referenced secret shop/app-key not found".into(),
+        }),
         "shop/app-key not found",
     );
     let refused = Outcome::Refused {
@@ -496,6 +532,103 @@ fn a_key_that_is_missing_is_waited_for_and_one_that_does_not_fit_is_the_end() {
         "ErrorKeyMatch",
         "not the key",
     );
+}
+
+#[test]
+fn a_ca_is_asked_to_sign_what_the_request_and_the_issuer_say() {
+    let urls = json!({ "ca": {
+        "secretName": "root",
+        "crlDistributionPoints": ["http://crl"],
+        "ocspServers": ["http://ocsp"],
+        "issuingCertificateURLs": ["http://ca"],
+    } });
+    let mut scene = scene(urls, &params());
+    // Who signs with a CA needs no key of the request.
+    scene.request.metadata.annotations = None;
+    scene.request.spec.duration = Some("1h".into());
+    let effect = Effect::SignByCa {
+        issuer: Key::new(Kind::Issuer, "shop", "ca"),
+        secret: "root".into(),
+        wanted: Wanted {
+            crl_distribution_points: vec!["http://crl".into()],
+            ocsp_servers: vec!["http://ocsp".into()],
+            issuing_certificate_urls: vec!["http://ca".into()],
+            ..scene.wanted(SignedDuration::from_hours(1))
+        },
+    };
+    assert_eq!(scene.plan().effect, Some(effect));
+
+    let mut seen = scene.seen();
+    let mut fact = (*seen.issuer.unwrap()).clone();
+    fact.id.namespace = "".into();
+    seen.issuer = Some(fact.into());
+    let Some(Effect::SignByCa { issuer, .. }) = plan(&seen, &scene.settings, NOW).effect else {
+        panic!("no CA asked")
+    };
+    assert_eq!(issuer, Key::new(Kind::ClusterIssuer, "", "ca"));
+}
+
+#[test]
+fn what_a_ca_signs_is_approved_and_issued_in_one_write() {
+    let mut scene = scene(ca(), &params());
+    scene.conditions(&[]);
+    assert_eq!(scene.plan().actions, vec![], "the status waits for the CA");
+    for (clamped, says) in [
+        (None, "Certificate fetched from issuer successfully"),
+        (
+            Some(NOW),
+            "Certificate fetched from issuer successfully; it ends at 2026-01-01T00:00:00Z, before the time asked for, \
+             because its CA's certificate does",
+        ),
+    ] {
+        let plan = scene.absorb(Outcome::Signed {
+            certificate: "leaf, then middle".into(),
+            ca: "root".into(),
+            clamped,
+        });
+        let written = status(&plan);
+        assert_eq!(told(written, "Approved").0, "True");
+        assert_eq!(told(written, "Ready"), ("True", "Issued", says));
+        let data = |text: &str| json!(ByteString(text.as_bytes().to_vec()));
+        assert_eq!(written["certificate"], data("leaf, then middle"));
+        assert_eq!(written["ca"], data("root"));
+        assert_eq!(plan.events, []);
+    }
+    // A subject that is empty is no issuer's.
+    scene.settings.verbose_events = true;
+    let reasons = |plan: &Plan<Effect>| {
+        plan.events
+            .iter()
+            .map(|e| (e.component, e.reason.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert!(reasons(&scene.absorb(scene.signed())).contains(&(CA, "CertificateIssued".into())));
+    assert!(
+        !reasons(&scene.absorb(scene.signed()))
+            .iter()
+            .any(|(_, reason)| reason == "BadConfig")
+    );
+}
+
+#[test]
+fn a_secret_of_a_ca_is_waited_for_and_a_refusal_is_the_end() {
+    let scene = scene(ca(), &params());
+    for reason in ["SecretMissing", "SecretInvalidData"] {
+        let plan = scene.absorb(Outcome::Waiting {
+            reason,
+            message: "Referenced secret shop/root".into(),
+        });
+        waits(&plan, "shop/root");
+        assert_eq!(
+            plan.events,
+            [Event::normal(CA, reason, "Referenced secret shop/root")]
+        );
+    }
+    let refused = Outcome::Refused {
+        reason: "SigningError",
+        message: "Error signing certificate: broken".into(),
+    };
+    fails(&scene.absorb(refused), CA, "SigningError", "broken");
 }
 
 /// The Order that a plan creates, after the status.
@@ -661,7 +794,7 @@ proptest! {
         csr in prop_oneof![Just(None), prop::collection::vec(any::<u8>(), 0..40).prop_map(Some)],
         duration in prop::option::of(".{0,12}"),
         kinds in prop::collection::vec(("(Ready|Approved|Denied|InvalidRequest)", any::<bool>(), "(Issued|Failed|Pending|x)"), 0..4),
-        spec in prop::sample::select(vec![Value::Null, json!({}), json!({ "selfSigned": {} }), acme()]),
+        spec in prop::sample::select(vec![Value::Null, json!({}), json!({ "selfSigned": {} }), ca(), acme()]),
         state in prop::option::of("(valid|invalid|pending|)"),
         group in prop::option::of("(cert-manager.io|other|)"),
         approve: bool,
@@ -684,7 +817,8 @@ proptest! {
         let plan = scene.plan();
         let ended = scene.seen().request.is_final();
         prop_assert!(!ended || plan == Plan::idle());
-        for outcome in [Outcome::Signed("?".into()), Outcome::NoKey(String::new())] {
+        let signed = Outcome::Signed { certificate: "?".into(), ca: "?".into(), clamped: None };
+        for outcome in [signed, Outcome::Waiting { reason: "SecretMissing", message: String::new() }] {
             let _ = scene.absorb(outcome);
         }
     }

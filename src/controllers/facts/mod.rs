@@ -378,7 +378,7 @@ impl IssuerFact {
 
     /// Whether this operator signs by itself, with nobody outside to ask.
     pub fn signs_in_process(&self) -> bool {
-        self.spec.self_signed.is_some()
+        self.spec.self_signed.is_some() || self.spec.ca.is_some()
     }
 }
 

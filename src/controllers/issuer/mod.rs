@@ -30,13 +30,15 @@ pub struct Observation {
     pub resting: Option<Timestamp>,
 }
 
-/// A step that asks the CA, or reads or makes the account's key.
+/// A step that asks the CA, or reads or makes a private key.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Load the account's private key; without one, make it.
     LoadAccountKey,
     /// Register the account with the CA, or find it there; update its contact.
     Register,
+    /// Look at the key pair of a CA of the user's own, in the Secret of this name.
+    LoadAuthority(String),
 }
 
 /// What an effect brought.
@@ -66,6 +68,24 @@ pub enum Outcome {
         /// When to try again.
         retry: Retry,
     },
+    /// What is in the Secret of a CA of the user's own.
+    Authority(Authority),
+}
+
+/// A CA of the user's own, as its Secret has it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// It can sign, between these two times.
+    Usable {
+        /// It is not valid before.
+        not_before: Timestamp,
+        /// The last second that it is valid.
+        not_after: Timestamp,
+    },
+    /// There is no key pair to read: what is wrong.
+    Unreadable(String),
+    /// The key pair cannot sign: what is wrong.
+    Invalid(String),
 }
 
 /// When a refused call is made again, if nothing changes.
@@ -88,10 +108,7 @@ pub fn observe(
     resting: Option<Timestamp>,
 ) -> Option<Observation> {
     let issuer = reader.store.issuer_named(&key.namespace, &key.name)?;
-    let home = match key.kind {
-        Kind::ClusterIssuer => reader.store.cluster_namespace().clone(),
-        _ => key.namespace.clone(),
-    };
+    let home = reader.store.home(key.kind, &key.namespace).clone();
     Some(Observation {
         kind: key.kind,
         issuer,

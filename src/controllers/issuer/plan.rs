@@ -1,4 +1,4 @@
-//! Readiness of an issuer (contract §2.3, §5.1). The account's key is stored before the CA hears of
+//! Readiness of an issuer (contract §2.3, §5.1, §6.1). The account's key is stored before the CA hears of
 //! it, so a crash never loses an account.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Effect, Observation, Outcome, Retry};
+use super::{Authority, Effect, Observation, Outcome, Retry};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
 use crate::controllers::action::{Action, Event, Object, Plan, patch_status};
@@ -14,6 +14,8 @@ use crate::controllers::key::Kind;
 use crate::controllers::status::{condition, set_condition};
 
 const REGISTERED: &str = "The ACME account was registered with the ACME server";
+
+const VERIFIED: &str = "KeyPairVerified";
 
 /// How long a CA that refused is left alone when trying again is of no use by itself.
 const PERMANENT: Duration = Duration::from_mins(10);
@@ -34,15 +36,24 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
     if let Some(acme) = &spec.acme {
         return plan_acme(o, acme, now);
     }
+    if let Some(ca) = &spec.ca {
+        if ca.secret_name.is_empty() {
+            let problem = Authority::Unreadable("spec.ca.secretName is empty".into());
+            return judge(o, problem, now);
+        }
+        return Plan {
+            effect: Some(Effect::LoadAuthority(ca.secret_name.clone())),
+            ..Plan::idle()
+        };
+    }
     let kind = [
-        ("ca", spec.ca.is_some()),
         ("vault", spec.vault.is_some()),
         ("venafi", spec.venafi.is_some()),
     ];
     if let Some((kind, _)) = kind.into_iter().find(|(_, set)| *set) {
         let message = format!(
             "spec.{kind}: this version of Everleaf keeps the field but does not sign with it yet; it signs \
-             with acme and selfSigned"
+             with acme, ca and selfSigned"
         );
         ready(o, false, "NotSupported", &message, Map::new(), now)
     } else {
@@ -101,10 +112,14 @@ fn host(url: &str) -> Option<String> {
 
 /// Plan what follows from an effect.
 pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect> {
+    if let Outcome::Authority(authority) = outcome {
+        return judge(o, authority, now);
+    }
     let Some(acme) = &o.issuer.spec.acme else {
         return Plan::idle();
     };
     match outcome {
+        Outcome::Authority(_) => Plan::idle(),
         Outcome::KeyLoaded(hash) if is_registered(o, acme, &hash) => Plan::idle(),
         // The next plan finds the key loaded.
         Outcome::KeyLoaded(_) => Plan::wait(Duration::ZERO),
@@ -141,16 +156,62 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
                 Retry::At(time) => between(now, time).clamp(TRANSIENT, PATIENCE),
             });
             if !plan.actions.is_empty() {
-                let component = match o.kind {
-                    Kind::ClusterIssuer => labels::MANAGER_CLUSTERISSUERS,
-                    _ => labels::MANAGER_ISSUERS,
-                };
-                let message = format!("Error initializing issuer: {message}");
-                plan.events
-                    .push(Event::warning(component, "ErrInitIssuer", message));
+                plan.events.push(not_initialized(o, &message));
             }
             plan
         }
+    }
+}
+
+/// Whether a CA of the user's own can sign. Its Secret wakes its issuer; time does where the validity begins or ends.
+fn judge(o: &Observation, authority: Authority, now: Timestamp) -> Plan<Effect> {
+    let second = Duration::from_secs(1);
+    let (problem, wake) = match authority {
+        Authority::Usable { not_before, .. } if now < not_before => {
+            let problem = format!("certificate is not valid before {not_before}");
+            (
+                Some(("ErrInvalidKeyPair", problem)),
+                Some(between(now, not_before) + second),
+            )
+        }
+        Authority::Usable { not_after, .. } if now > not_after => {
+            let problem = format!("certificate has expired at {not_after}");
+            (Some(("ErrInvalidKeyPair", problem)), None)
+        }
+        Authority::Usable { not_after, .. } => (None, Some(between(now, not_after) + second)),
+        Authority::Unreadable(problem) => (Some(("ErrGetKeyPair", problem)), None),
+        Authority::Invalid(problem) => (Some(("ErrInvalidKeyPair", problem)), None),
+    };
+    let (reason, message) = match &problem {
+        None => (VERIFIED, "Signing CA verified".to_owned()),
+        Some((reason, problem)) => (
+            *reason,
+            format!("Error getting keypair for CA issuer: {problem}"),
+        ),
+    };
+    let mut plan = ready(o, problem.is_none(), reason, &message, Map::new(), now);
+    plan.wake = wake;
+    if !plan.actions.is_empty() {
+        plan.events = match problem {
+            None => vec![Event::normal(component(o), reason, message)],
+            Some((_, problem)) => vec![
+                Event::warning(component(o), reason, message),
+                not_initialized(o, &problem),
+            ],
+        };
+    }
+    plan
+}
+
+fn not_initialized(o: &Observation, problem: &str) -> Event {
+    let message = format!("Error initializing issuer: {problem}");
+    Event::warning(component(o), "ErrInitIssuer", message)
+}
+
+fn component(o: &Observation) -> &'static str {
+    match o.kind {
+        Kind::ClusterIssuer => labels::MANAGER_CLUSTERISSUERS,
+        _ => labels::MANAGER_ISSUERS,
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Effect, Observation, Outcome, Retry, absorb, plan};
+use super::{Authority, Effect, Observation, Outcome, Retry, absorb, plan};
 use crate::api::IssuerStatus;
 use crate::api::acme_issuer::AcmeIssuerStatus;
 use crate::controllers::action::{Action, Object, Plan, SecretObject};
@@ -91,10 +91,10 @@ fn each_type_says_whether_it_can_sign() {
     for (spec, status, reason, says) in [
         (json!({ "selfSigned": {} }), "True", "IsReady", ""),
         (
-            json!({ "ca": { "secretName": "a" } }),
+            json!({ "ca": { "secretName": "" } }),
             "False",
-            "NotSupported",
-            "spec.ca",
+            "ErrGetKeyPair",
+            "spec.ca.secretName is empty",
         ),
         (
             json!({ "vault": { "server": "a", "path": "b", "auth": {} } }),
@@ -317,4 +317,123 @@ fn a_ca_that_refused_is_left_alone_for_as_long_as_said() {
     // To read the key is no question to the CA.
     seen.loaded = None;
     assert_eq!(plan(&seen, START).effect, Some(Effect::LoadAccountKey));
+}
+
+fn ca(kind: Kind, ready: Option<(bool, &str)>) -> Observation {
+    Observation {
+        kind,
+        ..seen(json!({ "ca": { "secretName": "root" } }), ready)
+    }
+}
+
+fn valid(from: i64, to: i64) -> Outcome {
+    Outcome::Authority(Authority::Usable {
+        not_before: START + SignedDuration::from_secs(from),
+        not_after: START + SignedDuration::from_secs(to),
+    })
+}
+
+#[test]
+fn a_ca_is_looked_at_whenever_something_changes() {
+    for ready in [
+        None,
+        Some((true, "KeyPairVerified")),
+        Some((false, "ErrGetKeyPair")),
+    ] {
+        let plan = plan(&ca(Kind::Issuer, ready), START);
+        assert_eq!(plan.effect, Some(Effect::LoadAuthority("root".into())));
+        assert_eq!((plan.actions, plan.wake), (vec![], None));
+    }
+}
+
+#[test]
+fn a_ca_is_ready_while_its_key_pair_can_sign() {
+    const GETTING: &str = "Error getting keypair for CA issuer: ";
+    let unreadable = Outcome::Authority(Authority::Unreadable("secrets \"root\" not found".into()));
+    let invalid = Outcome::Authority(Authority::Invalid("certificate is not a CA".into()));
+    for (outcome, reason, says, wake) in [
+        (valid(0, 10), "KeyPairVerified", "", Some(11)),
+        (valid(-5, 0), "KeyPairVerified", "", Some(1)),
+        (
+            valid(-5, -1),
+            "ErrInvalidKeyPair",
+            "certificate has expired at 2025-12-31T23:59:59Z",
+            None,
+        ),
+        (
+            valid(3, 9),
+            "ErrInvalidKeyPair",
+            "certificate is not valid before 2026-01-01T00:00:03Z",
+            Some(4),
+        ),
+        (
+            unreadable,
+            "ErrGetKeyPair",
+            "secrets \"root\" not found",
+            None,
+        ),
+        (
+            invalid,
+            "ErrInvalidKeyPair",
+            "certificate is not a CA",
+            None,
+        ),
+    ] {
+        let plan = absorb(&ca(Kind::Issuer, None), outcome, START);
+        let events: Vec<_> = plan
+            .events
+            .iter()
+            .map(|e| (e.warning, e.reason.as_str(), e.message.clone()))
+            .collect();
+        if reason == "KeyPairVerified" {
+            is_ready(&plan, "True", reason, "Signing CA verified");
+            assert_eq!(events, [(false, reason, "Signing CA verified".to_owned())]);
+        } else {
+            is_ready(&plan, "False", reason, &format!("{GETTING}{says}"));
+            assert_eq!(
+                events,
+                [
+                    (true, reason, format!("{GETTING}{says}")),
+                    (
+                        true,
+                        "ErrInitIssuer",
+                        format!("Error initializing issuer: {says}")
+                    ),
+                ]
+            );
+        }
+        assert!(
+            plan.events
+                .iter()
+                .all(|e| e.component == "cert-manager-issuers")
+        );
+        assert_eq!(plan.wake, wake.map(Duration::from_secs), "{reason}");
+    }
+}
+
+#[test]
+fn a_ca_that_is_as_it_was_is_not_written_but_its_end_is_still_waited_for() {
+    let mut seen = ca(Kind::Issuer, None);
+    let first = absorb(&seen, valid(0, 10), START);
+    change(&mut seen, |fact| {
+        fact.status.conditions =
+            serde_json::from_value(written(&first).0["conditions"].clone()).unwrap();
+    });
+    assert_eq!(
+        absorb(&seen, valid(0, 10), START),
+        Plan::wait(Duration::from_secs(11))
+    );
+    let after = START + SignedDuration::from_secs(11);
+    is_ready(
+        &absorb(&seen, valid(0, 10), after),
+        "False",
+        "ErrInvalidKeyPair",
+        "expired",
+    );
+}
+
+#[test]
+fn a_cluster_issuer_speaks_for_itself() {
+    let plan = absorb(&ca(Kind::ClusterIssuer, None), valid(0, 1), START);
+    assert_eq!(plan.events[0].component, "cert-manager-clusterissuers");
 }

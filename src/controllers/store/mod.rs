@@ -3,6 +3,8 @@
 
 mod reads;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -130,6 +132,14 @@ fn key(kind: Kind, name: &Name) -> Key {
     }
 }
 
+/// Only a ClusterIssuer has no namespace.
+fn issuer_kind(issuer: &Name) -> Kind {
+    match &*issuer.0 {
+        "" => Kind::ClusterIssuer,
+        _ => Kind::Issuer,
+    }
+}
+
 impl Store {
     /// An empty store. ClusterIssuers refer to Secrets in `cluster_namespace`.
     pub fn new(cluster_namespace: &str) -> Self {
@@ -137,11 +147,6 @@ impl Store {
             inner: RwLock::default(),
             cluster_namespace: cluster_namespace.into(),
         }
-    }
-
-    /// The namespace of a ClusterIssuer's Secrets.
-    pub fn cluster_namespace(&self) -> &Arc<str> {
-        &self.cluster_namespace
     }
 
     /// Take a change in; the keys that it concerns.
@@ -268,9 +273,31 @@ impl Store {
         })
     }
 
-    /// Replace what is known of Secrets without the label, after a relist.
-    pub fn replace_other_secrets(&self, present: HashMap<u64, u64>) {
-        self.inner.write().other_secrets = present;
+    /// Replace what is known of Secrets without the label, after a relist; the keys that those concern
+    /// which are gone.
+    pub fn replace_other_secrets(&self, present: HashMap<u64, u64>) -> Vec<Key> {
+        let mut inner = self.inner.write();
+        let known = std::mem::replace(&mut inner.other_secrets, present);
+        let is_gone = |name: &Name| {
+            let name = digest(name);
+            known.contains_key(&name) && !inner.other_secrets.contains_key(&name)
+        };
+        // Only an issuer of this kind looks at its Secret once it is ready.
+        let authorities = inner.issuers.iter().filter_map(|(name, fact)| {
+            let kind = issuer_kind(name);
+            let secret = fact.spec.ca.as_ref()?.secret_name.as_str();
+            let home = self.home(kind, &name.0);
+            is_gone(&(home.clone(), secret.into())).then(|| key(kind, name))
+        });
+        authorities.collect()
+    }
+
+    /// The namespace of an issuer's Secrets.
+    pub fn home<'a>(&'a self, kind: Kind, namespace: &'a Arc<str>) -> &'a Arc<str> {
+        match kind {
+            Kind::ClusterIssuer => &self.cluster_namespace,
+            _ => namespace,
+        }
     }
 
     /// The certificate that a request was answered with is in its Secret: drop what nobody needs any
@@ -345,13 +372,15 @@ impl Store {
             owner.map(|(_, certificate)| named(Kind::Certificate, &certificate.as_str().into())),
         );
         for (issuer_name, fact) in &inner.issuers {
-            let (kind, home) = if issuer_name.0.is_empty() {
-                (Kind::ClusterIssuer, &self.cluster_namespace)
-            } else {
-                (Kind::Issuer, &issuer_name.0)
-            };
+            let kind = issuer_kind(issuer_name);
+            let home = self.home(kind, &issuer_name.0);
             if home == namespace && fact.refers_to(secret) {
                 keys.push(key(kind, issuer_name));
+                if fact.spec.ca.is_some() {
+                    // The issuer may be as ready as it was.
+                    let users = inner.users_of(kind, issuer_name).into_iter();
+                    keys.extend(users.filter(|user| user.kind == Kind::CertificateRequest));
+                }
             }
         }
         keys

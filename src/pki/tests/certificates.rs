@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::super::{
     CertificateSigningRequest, CertificateTemplate, Error, IssuerIdentity, ParsedCertificate,
-    RequestParams, check_chain_order, parse_bundle, parse_chain, self_sign, sign,
+    RequestParams, Urls, check_chain_order, parse_bundle, parse_chain, self_sign, sign,
     verify_key_matches,
 };
 use super::openssl::{self, TempFile};
@@ -19,7 +19,7 @@ fn template(csr: &CertificateSigningRequest, is_ca: bool) -> CertificateTemplate
         duration: 90 * DAY,
         is_ca,
         usages: KeyUsages::from_names::<&str>(&[], is_ca).unwrap(),
-        crl_distribution_points: &[],
+        urls: Urls::default(),
     }
 }
 
@@ -60,7 +60,11 @@ fn self_signed_certificates_of_every_key_verify() {
         ];
         let certificate = self_sign(
             &CertificateTemplate {
-                crl_distribution_points: &urls,
+                urls: Urls {
+                    crl_distribution_points: &urls,
+                    ocsp_servers: &urls[..1],
+                    issuing_certificates: &urls[1..],
+                },
                 ..template(&csr, false)
             },
             &key,
@@ -102,6 +106,8 @@ fn self_signed_certificates_of_every_key_verify() {
             "DNS:example.com, DNS:*.example.com",
             "URI:http://example.com/a.crl",
             "URI:http://example.com/b.crl",
+            "OCSP - URI:http://example.com/a.crl\n",
+            "CA Issuers - URI:http://example.com/b.crl\n",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::{
-    CertificateSigningRequest, CertificateTemplate, KeyEncoding, ParsedCertificate, parse_bundle,
-    parse_chain, pem, public_key, self_sign,
+    CertificateSigningRequest, CertificateTemplate, KeyEncoding, ParsedCertificate, Urls,
+    parse_bundle, parse_chain, pem, public_key, self_sign,
 };
 use super::{ALGORITHMS, KeyUsages, PrivateKey, key, params, request};
 
@@ -23,7 +23,7 @@ static SAMPLES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
             duration: Duration::from_hours(24),
             is_ca: true,
             usages: KeyUsages::from_names::<&str>(&[], true).unwrap(),
-            crl_distribution_points: &[],
+            urls: Urls::default(),
         };
         // The request asks for other usages than a CA has.
         assert!(self_sign(&template, &key).is_err());

@@ -13,7 +13,7 @@ use crate::api::duration::{self, parse_go_duration};
 use crate::controllers::status::{condition, set_condition};
 use crate::pki::{
     self, CertificateSigningRequest, CertificateTemplate, IssuerIdentity, KeyAlgorithm,
-    KeyEncoding, KeyUsages, PrivateKey, RequestParams, Subject, build_request,
+    KeyEncoding, KeyUsages, PrivateKey, RequestParams, Subject, Urls, build_request,
 };
 
 /// How a request is answered.
@@ -130,7 +130,7 @@ fn sign(
         duration: lifetime.try_into().unwrap(),
         is_ca,
         usages,
-        crl_distribution_points: &[],
+        urls: Urls::default(),
     };
     let issuer = IssuerIdentity {
         subject_der: &subject,
