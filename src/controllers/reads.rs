@@ -10,6 +10,7 @@ use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
+use super::facts::digest;
 use super::store::Store;
 use crate::pki::PrivateKey;
 
@@ -42,6 +43,8 @@ pub struct Reader {
     pub keys: Arc<Keys>,
     /// What was seen to recover after a failed challenge.
     pub recoveries: Arc<Recoveries>,
+    /// The keystores that were checked.
+    pub checked: Arc<Checked>,
     /// The API server.
     pub client: Client,
 }
@@ -127,5 +130,30 @@ impl Recoveries {
     /// Forget a Challenge that is gone.
     pub fn forget(&self, challenge_uid: &str) {
         self.0.lock().remove(challenge_uid);
+    }
+}
+
+/// The keystores that are known to open with the password of now, by namespace and name of their
+/// Certificate: a digest of the stores, of what the spec asks for, and of the versions of the Secrets that
+/// hold their passwords. After a restart each is looked at once.
+#[derive(Debug, Default)]
+pub struct Checked(Mutex<HashMap<u64, u64>>);
+
+impl Checked {
+    /// The stores of this digest fit, as long as what they depend on has this version.
+    pub fn note(&self, namespace: &str, certificate: &str, version: u64, stores: u64) {
+        let name = digest(&(namespace, certificate));
+        self.0.lock().insert(name, digest(&(version, stores)));
+    }
+
+    /// Whether that was noted.
+    pub fn is_noted(&self, namespace: &str, certificate: &str, version: u64, stores: u64) -> bool {
+        let checked = self.0.lock();
+        checked.get(&digest(&(namespace, certificate))) == Some(&digest(&(version, stores)))
+    }
+
+    /// Forget a Certificate that is gone.
+    pub fn forget(&self, namespace: &str, certificate: &str) {
+        self.0.lock().remove(&digest(&(namespace, certificate)));
     }
 }

@@ -75,10 +75,9 @@ impl PrivateKey {
     /// The first private key in a PEM text: PKCS#1, SEC 1 or PKCS#8, of any type that is supported.
     pub fn from_pem(text: &[u8]) -> Result<Self, Error> {
         check_size(WHAT, text, MAX_PRIVATE_KEY_PEM)?;
-        // `openssl ecparam -genkey` writes the curve as a block of its own before the key.
         let block = pem::decode(text)?
             .into_iter()
-            .find(|block| block.label != "EC PARAMETERS")
+            .find(|block| block.label != pem::EC_PARAMETERS)
             .ok_or(Error::NoPem(WHAT))?;
         let der = &block.contents;
         let pair = match block.label.as_str() {

@@ -12,6 +12,9 @@ const DASHES: &[u8] = b"-----";
 /// RFC 7468 §2.
 const LINE_WIDTH: usize = 64;
 
+/// `openssl ecparam -genkey` writes the curve as a block of its own before the key.
+pub(super) const EC_PARAMETERS: &str = "EC PARAMETERS";
+
 pub(super) struct Block {
     pub(super) label: String,
     pub(super) contents: Zeroizing<Vec<u8>>,
@@ -42,6 +45,14 @@ pub(super) fn decode(text: &[u8]) -> Result<Vec<Block>, Error> {
         blocks.push(decode_block(label, &mut lines)?);
     }
     Ok(blocks)
+}
+
+/// The contents of the first block that is not just parameters of a curve: of a private key in PEM, its
+/// DER.
+pub fn first_block(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let blocks = decode(text)?.into_iter();
+    let mut blocks = blocks.filter(|block| block.label != EC_PARAMETERS);
+    Ok(blocks.next().ok_or(Error::NoPem("private key"))?.contents)
 }
 
 /// The one block of `text`.

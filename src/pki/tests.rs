@@ -9,6 +9,7 @@ mod certificates;
 mod chains;
 mod constraints;
 mod keys;
+mod keystores;
 mod literal;
 mod openssl;
 mod requests;

@@ -104,6 +104,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             store,
             keys: Arc::new(Keys::default()),
             recoveries,
+            checked: Arc::default(),
             client,
         },
         queue,

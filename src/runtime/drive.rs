@@ -175,6 +175,7 @@ impl Driver {
         let settings = &self.settings.certificate;
         let Some(seen) = certificate::observe(&self.reader, key, now()).await? else {
             self.reader.keys.forget(&key.namespace, &key.name);
+            self.reader.checked.forget(&key.namespace, &key.name);
             return Ok(());
         };
         let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();

@@ -8,9 +8,10 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::authorities::Authorities;
-use crate::controllers::certificate::{self, KeySource, SecretData};
+use super::clock::now;
+use crate::controllers::certificate::{self, Entries, KeySource, SecretData};
 use crate::controllers::certificate_request as request;
-use crate::controllers::facts::KeyFact;
+use crate::controllers::facts::{KeyFact, stores_digest};
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::issuers::{self, self_signed};
@@ -72,6 +73,10 @@ impl Signer {
                 name,
                 encoding,
                 public,
+                certificate: chain,
+                ca,
+                recipe,
+                stores_version,
             } => {
                 let is_asked = |key: &Arc<PrivateKey>| KeyFact::of(key).public == public;
                 let key = match reader.keys.get(namespace, &name).filter(is_asked) {
@@ -81,18 +86,48 @@ impl Signer {
                         .await?
                         .filter(is_asked),
                 };
-                let encoded = key.and_then(|key| encoded(&key, encoding));
-                Ok(encoded.map_or(certificate::Outcome::KeyLost, certificate::Outcome::Loaded))
+                let Some(pem) = key.and_then(|key| encoded(&key, encoding)) else {
+                    return Ok(certificate::Outcome::KeyLost);
+                };
+                let data = SecretData {
+                    key: pem.to_vec(),
+                    certificate: chain,
+                    ca,
+                    outputs: Entries::new(),
+                };
+                let data = match data.with_outputs(&recipe, &Entries::new(), now()) {
+                    Ok(data) => data,
+                    Err(problem) => {
+                        return Ok(certificate::Outcome::Unmakable(problem.to_string()));
+                    }
+                };
+                reader.checked.note(
+                    namespace,
+                    &certificate.name,
+                    stores_version,
+                    data.stores_digest(),
+                );
+                Ok(certificate::Outcome::Loaded(data))
             }
-            certificate::Effect::Repair(name) => {
+            certificate::Effect::Repair {
+                name,
+                recipe,
+                stores_version,
+                needed,
+            } => {
                 let secret: Option<Secret> = reader.live(namespace, &name).await?;
-                let data = secret.and_then(|s| s.data).unwrap_or_default();
-                let entry = |name: &str| data.get(name).map(|b| b.0.clone());
-                Ok(certificate::Outcome::Repaired(SecretData {
-                    key: entry("tls.key").unwrap_or_default(),
-                    certificate: entry("tls.crt").unwrap_or_default(),
-                    ca: entry("ca.crt"),
-                }))
+                let found = secret.and_then(|s| s.data).unwrap_or_default();
+                let outcome = certificate::repaired(&recipe, &found, needed, now());
+                let stores = match &outcome {
+                    certificate::Outcome::Sound => Some(stores_digest(&found)),
+                    certificate::Outcome::Repaired(data) => Some(data.stores_digest()),
+                    _ => None,
+                };
+                if let Some(stores) = stores.filter(|_| recipe.is_complete()) {
+                    let checked = &reader.checked;
+                    checked.note(namespace, &certificate.name, stores_version, stores);
+                }
+                Ok(outcome)
             }
         }
     }

@@ -139,15 +139,15 @@ fn what_this_version_cannot_do_is_named_and_nothing_is_issued() -> Result<()> {
     };
     let namespace = cluster.namespace("unsupported")?;
     namespace.apply(&self_signed("self"))?;
-    let keystores = "keystores: {pkcs12: {create: true, password: changeit}}";
-    namespace.apply(&certificate("site", "self", "site.example.com", keystores))?;
-    namespace.says("site", &["spec.keystores.pkcs12", "remove it"], DEADLINE)?;
+    let missing = "isCA: true, nameConstraints: {permitted: {dnsDomains: [example.com]}}";
+    namespace.apply(&certificate("site", "self", "site.example.com", missing))?;
+    namespace.says("site", &["spec.nameConstraints", "remove it"], DEADLINE)?;
     let object = namespace.get("certificate", "site")?;
     assert_eq!(ready_condition(&object)["status"], "False");
     assert_eq!(ready_condition(&object)["reason"], "NotSupported");
     assert!(condition(&object, "Issuing").is_null());
     assert_eq!(
-        object["spec"]["keystores"]["pkcs12"]["create"], true,
+        object["spec"]["nameConstraints"]["permitted"]["dnsDomains"][0], "example.com",
         "the field is kept"
     );
     assert_eq!(namespace.list("certificaterequest")?.len(), 0);

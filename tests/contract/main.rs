@@ -17,6 +17,7 @@ mod external;
 mod fields;
 mod fights;
 mod lifecycle;
+mod outputs;
 mod recorded;
 mod requests;
 mod shim;

@@ -10,7 +10,7 @@ use crate::support::{Cluster, DEADLINE, entry};
 const RECORDED: &str = include_str!("../fixtures/cert-manager-1.21.1/ready.json");
 
 /// Certificates of the Issuer "ca", by name.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 15] = [
     "ecdsa-256",
     "ecdsa-521-pkcs8",
     "ed25519",
@@ -20,7 +20,10 @@ const NAMES: [&str; 12] = [
     "minimal",
     "no-renewal",
     "no-usages-in-request",
+    "outputs",
     "percent",
+    "pkcs12-2026",
+    "pkcs12-legacy",
     "rsa-4096-pkcs8",
     "windows",
 ];
@@ -94,6 +97,9 @@ fn secrets_and_requests_have_the_same_shape() -> Result<()> {
         return Ok(());
     };
     let namespace = cluster.namespace("recorded")?;
+    namespace.apply(
+        "{apiVersion: v1, kind: Secret, metadata: {name: keystore-password}, stringData: {password: changeit}}",
+    )?;
     let authority = [
         ("Issuer", "self"),
         ("Certificate", "root"),

@@ -4,6 +4,7 @@ mod budget;
 mod cron;
 mod names;
 mod observe;
+pub(crate) mod outputs;
 mod plan;
 mod policy;
 mod renewal;
@@ -21,8 +22,11 @@ use zeroize::Zeroizing;
 
 pub use budget::Budget;
 pub use observe::observe;
+pub use outputs::{Entries, Recipe, password_secrets};
 pub use plan::{absorb, plan};
-pub use secret::{SecretData, details};
+pub use secret::{SecretData, details, repaired};
+
+use outputs::Passwords;
 
 use super::facts::{KeyFact, RequestFact, SecretFact};
 use super::status::find;
@@ -75,6 +79,12 @@ pub struct Observation {
     pub cause: Option<String>,
     /// When what made the last attempt fail was seen to be gone.
     pub recovered: Option<Timestamp>,
+    /// The passwords of keystores: read only when one is about to be written or checked.
+    pub passwords: Passwords,
+    /// What the keystores depend on beside the Secret; see [`Checked`].
+    pub stores_version: u64,
+    /// The keystores in the Secret are known to open with the passwords of now.
+    pub stores_checked: bool,
 }
 
 /// The issuer, as far as a Certificate cares.
@@ -116,9 +126,26 @@ pub enum Effect {
         /// Digest of the public key that the certificate is for. What is remembered under this name
         /// may be the key of another attempt, that another replica has overtaken.
         public: u64,
+        /// The chain, in PEM.
+        certificate: Vec<u8>,
+        /// The CA, in PEM.
+        ca: Option<Vec<u8>>,
+        /// What else the target Secret is to hold.
+        recipe: Box<Recipe>,
+        /// See [`Observation::stores_version`].
+        stores_version: u64,
     },
-    /// Read the target Secret's data, to apply it again with the right metadata.
-    Repair(String),
+    /// Read the target Secret's data, to apply it again with the right metadata and outputs.
+    Repair {
+        /// Name of the Secret.
+        name: String,
+        /// What it is to hold beside key and certificate.
+        recipe: Box<Recipe>,
+        /// See [`Observation::stores_version`].
+        stores_version: u64,
+        /// Apply it even if the keystores fit.
+        needed: bool,
+    },
 }
 
 /// Where a private key comes from.
@@ -143,8 +170,12 @@ pub enum Outcome {
         /// PKCS#8 PEM.
         key: Option<Zeroizing<Vec<u8>>>,
     },
-    /// The private key in the encoding of the target Secret.
-    Loaded(Zeroizing<Vec<u8>>),
+    /// What goes into the target Secret.
+    Loaded(SecretData),
+    /// The outputs cannot be made of what the issuer returned: why.
+    Unmakable(String),
+    /// The keystores fit, and nothing else was wrong.
+    Sound,
     /// The private key is nowhere.
     KeyLost,
     /// The CSR cannot be built from this spec: why.

@@ -1,13 +1,15 @@
 //! Reads for a Certificate: facts, and a live object only where the facts leave something open.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
+use super::outputs::{Outputs, Passwords, missing, password_of};
 use super::{IssuerState, Observation, PATIENCE};
 use crate::api::{Certificate, CertificateRequest};
-use crate::controllers::facts::{IssuerFact, KeyFact, RequestFact, SecretFact};
+use crate::controllers::facts::{IssuerFact, KeyFact, RequestFact, SecretFact, digest};
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::explain;
@@ -45,6 +47,9 @@ pub async fn observe(
         issuer_changed: issuer.as_ref().and_then(|i| i.changed_at),
         cause: None,
         recovered: None,
+        passwords: BTreeMap::new(),
+        stores_version: 0,
+        stores_checked: true,
         certificate,
         secret,
     };
@@ -63,7 +68,55 @@ pub async fn observe(
     observation.staged = staged.map(|k| KeyFact::of(&k));
     complete_answer(reader, &mut observation, next).await?;
     explain_it(reader, &mut observation, issuer.as_deref(), next, now);
+    look_at_stores(reader, &mut observation, next).await?;
     Ok(Some(observation))
+}
+
+/// Whether the keystores are known to be as they should; and their passwords, when they are about to be
+/// written or have to be checked.
+async fn look_at_stores(reader: &Reader, o: &mut Observation, next: i64) -> Result<(), ReadError> {
+    let Ok(outputs) = Outputs::try_from(&o.certificate.spec) else {
+        return Ok(());
+    };
+    if !outputs.has_stores() {
+        return Ok(());
+    }
+    let meta = &o.certificate.metadata;
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let name = meta.name.as_deref().unwrap_or_default();
+    let store = &reader.store;
+    // The versions are older than what is read below, or the same: what is noted with them may be looked
+    // at once more, and never too seldom.
+    let versions: Vec<_> = outputs
+        .password_refs()
+        .map(|r| store.secret_version(namespace, &r.secret))
+        .collect();
+    o.stores_version = digest(&(&outputs, &versions));
+    let stores = o.secret.as_ref().map_or(0, |s| s.outputs.stores);
+    o.stores_checked = reader
+        .checked
+        .is_noted(namespace, name, o.stores_version, stores);
+    let answered = |r: &Arc<RequestFact>| r.revision == Some(next) && r.ready_reason() == "Issued";
+    if o.stores_checked && !o.requests.iter().any(answered) {
+        return Ok(());
+    }
+    let mut passwords = Passwords::new();
+    for reference in outputs.password_refs() {
+        if passwords.contains_key(reference) {
+            continue;
+        }
+        let secret: Option<Secret> = match store.secret_version(namespace, &reference.secret) {
+            None => None,
+            Some(_) => reader.live(namespace, &reference.secret).await?,
+        };
+        let found = match secret {
+            None => Err(missing(reference)),
+            Some(secret) => password_of(reference, secret.data.as_ref()),
+        };
+        passwords.insert(reference.clone(), found);
+    }
+    o.passwords = passwords;
+    Ok(())
 }
 
 /// The deepest cause, and whether what failed has recovered.

@@ -8,6 +8,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::names::{name_constraints, other_names, subject, unencodable};
+use super::outputs::Outputs;
 use super::window::windows;
 use crate::api::duration::{format_go_duration, parse_go_duration};
 use crate::api::{
@@ -38,16 +39,6 @@ pub(super) fn invalid(field: impl Into<Cow<'static, str>>, problem: impl Into<St
     }
 }
 
-fn unsupported(field: &'static str) -> Invalid {
-    Invalid {
-        reason: "NotSupported",
-        field: field.into(),
-        problem: "this version of Everleaf accepts the field but cannot do what it asks for; remove it to \
-                  have the certificate issued without"
-            .into(),
-    }
-}
-
 /// What the spec asks for, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
@@ -57,6 +48,8 @@ pub struct Wanted {
     pub encoding: KeyEncoding,
     /// What goes into the CSR.
     pub params: RequestParams,
+    /// What the Secret holds beside key and certificate.
+    pub outputs: Outputs,
 }
 
 impl TryFrom<&CertificateSpec> for Wanted {
@@ -64,7 +57,6 @@ impl TryFrom<&CertificateSpec> for Wanted {
 
     fn try_from(spec: &CertificateSpec) -> Result<Self, Invalid> {
         check_given(spec)?;
-        check_supported(spec)?;
         windows(spec)?;
         let key = desired_key(spec)?;
         let params = params(spec)?;
@@ -94,6 +86,7 @@ impl TryFrom<&CertificateSpec> for Wanted {
             key,
             encoding: encoding(spec),
             params,
+            outputs: Outputs::try_from(spec)?,
         })
     }
 }
@@ -130,32 +123,6 @@ fn check_given(spec: &CertificateSpec) -> Result<(), Invalid> {
         }
     }
     Ok(())
-}
-
-/// What the API accepts and this version does not do yet.
-fn check_supported(spec: &CertificateSpec) -> Result<(), Invalid> {
-    let creates = |create: Option<bool>| create.unwrap_or_default();
-    let keystores = spec.keystores.as_ref();
-    let unmet = [
-        (
-            "spec.keystores.jks",
-            creates(keystores.and_then(|k| k.jks.as_ref()).map(|j| j.create)),
-        ),
-        (
-            "spec.keystores.pkcs12",
-            creates(keystores.and_then(|k| k.pkcs12.as_ref()).map(|p| p.create)),
-        ),
-        (
-            "spec.additionalOutputFormats",
-            spec.additional_output_formats
-                .as_ref()
-                .is_some_and(|f| !f.is_empty()),
-        ),
-    ];
-    unmet
-        .into_iter()
-        .find(|(_, asked)| *asked)
-        .map_or(Ok(()), |(field, _)| Err(unsupported(field)))
 }
 
 /// The private key that the spec asks for.

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::Outcome;
+use super::outputs::{Entries, Recipe};
 use super::request::owner;
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, labels};
-use crate::controllers::facts::{SecretFact, digest, is_template_annotation, is_template_label};
-use crate::pki::ParsedCertificate;
+use crate::controllers::facts::{
+    SecretFact, digest, is_template_annotation, is_template_label, stores_digest,
+};
+use crate::pki::{self, ParsedCertificate};
 
 /// What goes into the target Secret.
 #[derive(Clone, PartialEq)]
@@ -21,6 +26,56 @@ pub struct SecretData {
     pub certificate: Vec<u8>,
     /// `ca.crt`.
     pub ca: Option<Vec<u8>>,
+    /// What is made of the others.
+    pub outputs: Entries,
+}
+
+impl SecretData {
+    /// With what is made of key, certificate and CA. Of the entries that were `found` what fits stays.
+    pub fn with_outputs(
+        mut self,
+        recipe: &Recipe,
+        found: &Entries,
+        now: Timestamp,
+    ) -> Result<Self, pki::Error> {
+        self.outputs = recipe.make(&self, found, now)?;
+        Ok(self)
+    }
+
+    /// The digest that [`stores_digest`] gives for the written Secret.
+    pub fn stores_digest(&self) -> u64 {
+        stores_digest(&self.clone().entries())
+    }
+
+    fn entries(self) -> Entries {
+        let mut entries = self.outputs;
+        entries.insert("tls.key".to_owned(), ByteString(self.key));
+        entries.insert("tls.crt".to_owned(), ByteString(self.certificate));
+        entries.extend(self.ca.map(|ca| ("ca.crt".to_owned(), ByteString(ca))));
+        entries
+    }
+}
+
+/// What is to be applied, given the data that was found in the Secret.
+pub fn repaired(recipe: &Recipe, found: &Entries, needed: bool, now: Timestamp) -> Outcome {
+    if !needed && recipe.fits(found) {
+        return Outcome::Sound;
+    }
+    let entry = |name: &str| found.get(name).map(|b| b.0.clone());
+    let data = SecretData {
+        key: entry("tls.key").unwrap_or_default(),
+        certificate: entry("tls.crt").unwrap_or_default(),
+        ca: entry("ca.crt"),
+        outputs: Entries::new(),
+    };
+    if data.key.is_empty() {
+        // It vanished since: a Secret without its key is a matter of the trigger chain.
+        return Outcome::Sound;
+    }
+    match data.with_outputs(recipe, found, now) {
+        Ok(data) => Outcome::Repaired(data),
+        Err(problem) => Outcome::Unmakable(problem.to_string()),
+    }
 }
 
 /// The target Secret as it is applied. `kind` is the type of an existing Secret, which cannot be
@@ -41,11 +96,6 @@ pub fn target(
     annotations.extend(issuer.into_iter().flat_map(issuer_annotations));
     let mut all = template.labels.unwrap_or_default();
     all.insert(labels::FAO_LABEL.into(), "true".into());
-    let mut entries = BTreeMap::from([
-        ("tls.key".to_owned(), ByteString(data.key)),
-        ("tls.crt".to_owned(), ByteString(data.certificate)),
-    ]);
-    entries.extend(data.ca.map(|ca| ("ca.crt".to_owned(), ByteString(ca))));
     Secret {
         metadata: ObjectMeta {
             name: Some(certificate.spec.secret_name.clone()),
@@ -56,7 +106,7 @@ pub fn target(
             ..ObjectMeta::default()
         },
         type_: Some(kind.unwrap_or("kubernetes.io/tls").to_owned()),
-        data: Some(entries),
+        data: Some(data.entries()),
         ..Secret::default()
     }
 }

@@ -16,6 +16,7 @@ mod failure;
 mod issuing;
 mod key;
 mod model;
+mod outputs;
 mod policy;
 mod recorded;
 mod renewal;

@@ -21,14 +21,10 @@ pub struct Applied {
 impl Applied {
     /// Read from the managed fields.
     pub(super) fn of(meta: &ObjectMeta) -> Self {
-        let ours = meta.managed_fields.iter().flatten().find(|f| {
-            f.manager.as_deref() == Some(labels::MANAGER_CERTIFICATES_ISSUING)
-                && f.operation.as_deref() == Some("Apply")
-        });
-        let Some(fields) = ours.and_then(|f| f.fields_v1.as_ref()) else {
+        let Some(fields) = ours(meta) else {
             return Self::default();
         };
-        let part = |field: &str| fields.0.get("f:metadata").and_then(|m| m.get(field));
+        let part = |field: &str| fields.get("f:metadata").and_then(|m| m.get(field));
         let keys = |field: &str| {
             let map = part(field).and_then(Value::as_object);
             let map = map.into_iter().flatten();
@@ -47,6 +43,15 @@ impl Applied {
             owner: part("f:ownerReferences").is_some(),
         }
     }
+}
+
+/// The fields that this operator has applied.
+pub(super) fn ours(meta: &ObjectMeta) -> Option<&Value> {
+    let ours = meta.managed_fields.iter().flatten().find(|f| {
+        f.manager.as_deref() == Some(labels::MANAGER_CERTIFICATES_ISSUING)
+            && f.operation.as_deref() == Some("Apply")
+    });
+    ours.and_then(|f| f.fields_v1.as_ref()).map(|f| &f.0)
 }
 
 /// The newest field manager, beside this operator, that holds the private key or the certificate.

@@ -2,6 +2,7 @@
 //! request and without a private key in memory.
 
 mod applied;
+mod outputs;
 mod pod;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 pub use applied::{Applied, is_template_annotation, is_template_label};
+pub use outputs::{Output, OutputsFact, stores_digest};
 pub use pod::PodView;
 
 use crate::api::meta::{Condition, IssuerReference};
@@ -243,6 +245,8 @@ pub struct SecretFact {
     /// What this operator wrote beside the contract's own labels and annotations: labels and
     /// annotations of a template, as in `metadata`, and perhaps an owner.
     pub applied: Applied,
+    /// The entries that repeat key and certificate in other forms.
+    pub outputs: OutputsFact,
     /// The field manager that writes the key or the certificate beside this operator.
     pub other_writer: Option<Box<str>>,
 }
@@ -337,6 +341,7 @@ impl SecretFact {
                 .collect(),
             described: data("tls.crt").is_none_or(|pem| applied::is_described(pem, meta)),
             applied: Applied::of(meta),
+            outputs: OutputsFact::of(object),
             other_writer: applied::other_writer(meta),
         }
     }

@@ -52,6 +52,8 @@ struct Inner {
     services: HashMap<Name, Arc<SolverFact>>,
     /// Certificates by namespace and `spec.secretName`.
     by_secret: Index,
+    /// Certificates by namespace and a Secret that holds the password of a keystore.
+    by_password: Index,
     /// Children by namespace and the uid of their controller.
     by_owner: HashMap<Kind, Index>,
     /// Next private keys by namespace and the uid of their Certificate.
@@ -358,6 +360,8 @@ impl Store {
             .names(namespace, secret)
             .map(|n| named(Kind::Certificate, n))
             .collect();
+        let protected = inner.by_password.names(namespace, secret);
+        keys.extend(protected.map(|n| named(Kind::Certificate, n)));
         keys.extend(
             inner
                 .by_key_secret

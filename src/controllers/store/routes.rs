@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::{Index, Inner, Name, id_name, key};
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, Challenge, Order};
+use crate::controllers::certificate::password_secrets;
 use crate::controllers::facts::{IngressFact, IssuerFact, RequestFact, controller_of, prune};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::status::find;
@@ -21,6 +22,10 @@ impl Inner {
         {
             keys.extend(self.forget_certificate(&name));
         }
+        self.forget_passwords(&name);
+        for secret in password_secrets(&object.spec) {
+            self.by_password.insert(&name.0, secret, &name.1);
+        }
         self.by_secret
             .insert(&name.0, &object.spec.secret_name, &name.1);
         if let Some(uid) = owner_uid(&object.metadata, "Ingress") {
@@ -31,7 +36,17 @@ impl Inner {
         keys
     }
 
+    fn forget_passwords(&mut self, name: &Name) {
+        let Some(old) = self.certificates.get(name) else {
+            return;
+        };
+        for secret in password_secrets(&old.spec) {
+            self.by_password.remove(&name.0, secret, &name.1);
+        }
+    }
+
     pub(super) fn forget_certificate(&mut self, name: &Name) -> Vec<Key> {
+        self.forget_passwords(name);
         let Some(object) = self.certificates.remove(name) else {
             return vec![];
         };

@@ -27,7 +27,7 @@ fn text(certificate: &ParsedCertificate) -> String {
     openssl::run(&["x509", "-noout", "-text"], certificate.to_pem())
 }
 
-fn authority(key: &PrivateKey, name: &str) -> ParsedCertificate {
+pub(super) fn authority(key: &PrivateKey, name: &str) -> ParsedCertificate {
     let params = RequestParams {
         subject: Subject::from_common_name(name),
         ..RequestParams::default()
@@ -35,7 +35,7 @@ fn authority(key: &PrivateKey, name: &str) -> ParsedCertificate {
     self_sign(&template(&request(&params, key), true), key).unwrap()
 }
 
-fn issued(
+pub(super) fn issued(
     csr: &CertificateSigningRequest,
     ca: &ParsedCertificate,
     key: &PrivateKey,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{ISSUING, REQUESTS, Step};
+use super::{ISSUING, REQUESTS, Step, joined};
 use crate::api::meta::IssuerReference;
 use crate::controllers::action::{Action, Event, Object, SecretObject, Target};
 use crate::controllers::certificate::budget;
@@ -16,6 +16,7 @@ use crate::controllers::certificate::secret::{SecretData, next_key, target};
 use crate::controllers::certificate::{Effect, IssuerState, PATIENCE};
 use crate::controllers::facts::{KeyFact, Made, RequestFact};
 use crate::controllers::status::{condition, find, remove_condition, seconds};
+use crate::explain::{Code, Verdict};
 use crate::pki::parse_chain;
 
 impl Step<'_> {
@@ -153,39 +154,51 @@ impl Step<'_> {
             return self.fail("InvalidCertificate", Some(&problem));
         }
         let Ok(asked) = &request.compared else { return };
+        let recipe = match wanted.outputs.complete(&self.o.passwords) {
+            Ok(recipe) => recipe,
+            Err(problem) => return self.wait_for_password(&problem),
+        };
+        let status = body.status.as_ref();
+        let ca = status.and_then(|s| s.ca.as_ref()).map(|ca| ca.0.clone());
         self.plan.effect = Some(Effect::LoadKey {
             name: self.key_name(),
             encoding: wanted.encoding,
             public: asked.public,
+            certificate: chain.map(|c| c.0.clone()).unwrap_or_default(),
+            ca: ca.filter(|ca| !ca.is_empty()),
+            recipe: Box::new(recipe),
+            stores_version: self.o.stores_version,
         });
     }
 
+    /// The certificate is there and stays in its request until the password is: a Secret is never
+    /// written without its keystores.
+    fn wait_for_password(&mut self, problem: &str) {
+        if let Some(mut due) = policy::readiness(self.o, self.now) {
+            let verdict = Verdict::new(Code::KEYSTORE_PASSWORD, problem);
+            due.message = joined(&due.message, &verdict.to_string());
+            self.ready(Some(&due), None);
+        }
+        self.say_password(problem);
+    }
+
+    pub(super) fn say_password(&mut self, problem: &str) {
+        self.plan.events.push(Event::warning(
+            ISSUING,
+            "KeystorePasswordSecretNotFound",
+            problem,
+        ));
+    }
+
     /// Write the target Secret in one piece, then the status, then clean up.
-    pub(super) fn issue(&mut self, key: &[u8]) {
+    pub(super) fn issue(&mut self, data: SecretData) {
         let Some(request) = self.next_request().cloned() else {
             return;
         };
-        let Some(status) = request.body.as_ref().and_then(|b| b.status.as_ref()) else {
-            return;
-        };
-        let certificate = status
-            .certificate
-            .as_ref()
-            .map(|c| c.0.clone())
-            .unwrap_or_default();
-        let Ok(chain) = parse_chain(&certificate) else {
+        let Ok(chain) = parse_chain(&data.certificate) else {
             return;
         };
         let Some(leaf) = chain.first() else { return };
-        let data = SecretData {
-            key: key.to_vec(),
-            certificate,
-            ca: status
-                .ca
-                .as_ref()
-                .map(|ca| ca.0.clone())
-                .filter(|ca| !ca.is_empty()),
-        };
         self.apply(Some(&request.issuer), leaf, data);
         let generation = self.o.certificate.metadata.generation;
         let message = "Certificate is up to date and has not expired";
@@ -229,7 +242,7 @@ impl Step<'_> {
             .push(Action::ApplySecret(Box::new(SecretObject(secret))));
     }
 
-    /// The Secret lost labels or annotations that the Certificate asks for: put them back.
+    /// The Secret lost labels, annotations or entries that the Certificate asks for: put them back.
     pub(super) fn repair(&mut self, data: SecretData) {
         let Ok(chain) = parse_chain(&data.certificate) else {
             return;
@@ -260,6 +273,17 @@ impl Step<'_> {
     pub(super) fn unbuildable(&mut self, problem: &str) {
         let message = format!("Failed to build the certificate request: {problem}");
         self.fail("RequestFailed", Some(&message));
+    }
+
+    /// Key and certificate are there, and cannot be put into the form that is asked for.
+    pub(super) fn unmakable(&mut self, problem: &str) {
+        let message = format!("Failed to make the keystores of the Secret: {problem}");
+        if find(&self.conditions, "Issuing").is_some_and(|c| c.status == "True") {
+            return self.fail("OutputsFailed", Some(&message));
+        }
+        self.plan
+            .events
+            .push(Event::warning(ISSUING, "OutputsFailed", message));
     }
 
     pub(super) fn fail(&mut self, reason: &str, message: Option<&str>) {

@@ -48,7 +48,9 @@ pub fn absorb(
     let mut step = Step::new(o, settings, now);
     match outcome {
         Outcome::Prepared { csr, key } => step.request(&csr, key.as_ref().map(|k| k.as_slice())),
-        Outcome::Loaded(key) => step.issue(&key),
+        Outcome::Loaded(data) => step.issue(data),
+        Outcome::Unmakable(problem) => step.unmakable(&problem),
+        Outcome::Sound => {}
         Outcome::Repaired(data) => step.repair(data),
         Outcome::KeyLost => step.start_over(),
         Outcome::Unbuildable(problem) => step.unbuildable(&problem),
@@ -101,7 +103,7 @@ impl<'a> Step<'a> {
         } else if let Some(violation) = policy::trigger(self.o, self.now) {
             self.trigger(&violation, &wanted);
         } else {
-            self.settle();
+            self.settle(&wanted);
         }
     }
 

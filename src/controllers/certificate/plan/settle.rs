@@ -9,15 +9,17 @@ use serde_json::{Value, json};
 use super::{Step, between};
 use crate::controllers::action::{Action, Target};
 use crate::controllers::certificate::Effect;
+use crate::controllers::certificate::outputs::State;
 use crate::controllers::certificate::policy::{self};
 use crate::controllers::certificate::renewal::renewal_time;
+use crate::controllers::certificate::request::Wanted;
 use crate::controllers::certificate::secret::metadata_is_intact;
 use crate::controllers::facts::RequestFact;
 use crate::controllers::status::{find, seconds};
 
 impl Step<'_> {
     /// Nothing is wrong: readiness, history, and when to look again.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self, wanted: &Wanted) {
         self.ready(policy::readiness(self.o, self.now).as_ref(), None);
         let due = self.settle_times();
         if let Some(due) = due {
@@ -26,14 +28,27 @@ impl Step<'_> {
         self.clear(["nextPrivateKeySecretName"]);
         self.discard_keys(None);
         self.forget_history();
-        if let Some(secret) = &self.o.secret
-            && !metadata_is_intact(
-                &self.o.certificate,
-                secret,
-                self.settings.enable_certificate_owner_ref,
-            )
-        {
-            self.plan.effect = Some(Effect::Repair(secret.id.name.to_string()));
+        self.repair_secret(wanted);
+    }
+
+    /// Labels, annotations and owner, and the entries beside key and certificate (contract §4.5). That a
+    /// keystore opens with the password of now can only be seen in the Secret itself.
+    fn repair_secret(&mut self, wanted: &Wanted) {
+        let Some(secret) = &self.o.secret else { return };
+        let owned = self.settings.enable_certificate_owner_ref;
+        let state = wanted.outputs.state(secret.outputs, &self.o.passwords);
+        let needed =
+            state == State::Broken || !metadata_is_intact(&self.o.certificate, secret, owned);
+        if needed || !self.o.stores_checked {
+            self.plan.effect = Some(Effect::Repair {
+                name: secret.id.name.to_string(),
+                recipe: Box::new(wanted.outputs.known(&self.o.passwords)),
+                stores_version: self.o.stores_version,
+                needed,
+            });
+        }
+        if let State::Waiting(problem) = state {
+            self.say_password(&problem);
         }
     }
 

@@ -13,7 +13,7 @@ use super::authority::{Answer, new_key, pair, pem};
 use super::world::{START, World};
 use crate::controllers::certificate::request::{certificate_request, key_secret_name};
 use crate::controllers::certificate::secret::next_key;
-use crate::controllers::certificate::{IssuerState, Outcome, SecretData, absorb, plan};
+use crate::controllers::certificate::{Entries, IssuerState, Outcome, SecretData, absorb, plan};
 use crate::controllers::status::condition;
 use crate::pki::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey, parse_chain, verify_key_matches};
 
@@ -51,6 +51,9 @@ fn spec() -> impl Strategy<Value = Value> {
         json!({ "issuerRef": { "name": "other", "kind": "ClusterIssuer" } }),
         json!({ "secretTemplate": { "labels": { "a": "b", "controller.cert-manager.io/fao": "no" } } }),
         json!({ "keystores": { "pkcs12": { "create": true } } }),
+        json!({ "keystores": { "pkcs12": { "create": true, "password": "x" } } }),
+        json!({ "keystores": { "jks": { "create": true, "passwordSecretRef": { "name": "p", "key": "k" } } } }),
+        json!({ "additionalOutputFormats": [{ "type": "DER" }, { "type": "CombinedPEM" }] }),
     ]);
     prop::collection::vec(piece, 0..4).prop_map(|pieces| {
         let mut whole = json!({});
@@ -212,6 +215,8 @@ fn settles(mut world: World) -> Result<(), TestCaseError> {
     world.answer = Answer::Sign;
     // A failure is waited out; twice, because one that was forgotten with the status counts again.
     world.pass(SignedDuration::from_hours(33));
+    let password = [("k".to_owned(), ByteString(b"x".to_vec()))];
+    world.passwords.insert("p".into(), password.into());
     prop_assert!(
         world.run(12),
         "no rest: {:?}, {:?}",
@@ -290,7 +295,7 @@ proptest! {
         numbers in prop::array::uniform2(prop::option::of(prop_oneof![any::<i64>(), Just(i64::MAX), -2..5_i64])),
         conditions in prop::collection::vec(strange_condition(), 0..3),
         spec in spec(),
-        outcome in 0..6,
+        outcome in 0..7,
     ) {
         let mut world = World::issued(&json!({}));
         world.edit(&spec);
@@ -307,13 +312,15 @@ proptest! {
         prop_assert!(first.wake.is_none_or(|w| w.as_secs() < 400_000_000_000));
         let name = key_secret_name(&world.certificate, seen.next_revision());
         let (key, certificate) = pair(&["x"], START, world.lifetime);
+        let data = SecretData { key: key.clone(), certificate, ca: None, outputs: Entries::new() };
         let outcome = match outcome {
             0 => Outcome::Prepared { csr: name, key: None },
             1 => Outcome::Prepared { csr: "?".into(), key: Some(key.into()) },
-            2 => Outcome::Loaded(key.into()),
+            2 => Outcome::Loaded(data),
             3 => Outcome::KeyLost,
             4 => Outcome::Unbuildable("?".into()),
-            _ => Outcome::Repaired(SecretData { key, certificate, ca: None }),
+            5 => Outcome::Unmakable("?".into()),
+            _ => Outcome::Repaired(data),
         };
         prop_assert_eq!(absorb(&seen, &world.settings, outcome, now).effect, None);
     }

@@ -60,26 +60,8 @@ fn refused(spec: &Value, reason: &str, field: &str) {
 
 #[test]
 fn what_this_version_cannot_do_is_said() {
-    for (field, spec) in [
-        (
-            "spec.keystores.jks",
-            json!({ "keystores": { "jks": { "create": true } } }),
-        ),
-        (
-            "spec.keystores.pkcs12",
-            json!({ "keystores": { "pkcs12": { "create": true } } }),
-        ),
-        (
-            "spec.additionalOutputFormats",
-            json!({ "additionalOutputFormats": [{ "type": "DER" }] }),
-        ),
-        (
-            "spec.privateKey.size",
-            json!({ "privateKey": { "algorithm": "RSA", "size": 2500 } }),
-        ),
-    ] {
-        refused(&spec, "NotSupported", field);
-    }
+    let odd = json!({ "privateKey": { "algorithm": "RSA", "size": 2500 } });
+    refused(&odd, "NotSupported", "spec.privateKey.size");
 }
 
 #[test]
@@ -126,6 +108,35 @@ fn what_nobody_can_do_is_said() {
         (
             "spec.signatureAlgorithm",
             json!({ "signatureAlgorithm": "SHA256WithRSA" }),
+        ),
+        (
+            "spec.keystores.jks",
+            json!({ "keystores": { "jks": { "create": true } } }),
+        ),
+        (
+            "spec.keystores.jks",
+            json!({ "keystores": { "jks": { "create": true, "password": "" } } }),
+        ),
+        (
+            "spec.keystores.jks",
+            json!({ "keystores": { "jks": { "create": true, "passwordSecretRef": { "name": "p" } } } }),
+        ),
+        (
+            "spec.keystores.jks",
+            json!({ "keystores": { "jks": { "create": true, "password": "x", "alias": "a".repeat(1025) } } }),
+        ),
+        (
+            "spec.keystores.pkcs12",
+            json!({ "keystores": { "pkcs12": { "create": true, "password": "x",
+                "passwordSecretRef": { "name": "p", "key": "k" } } } }),
+        ),
+        (
+            "spec.keystores.pkcs12.profile",
+            json!({ "keystores": { "pkcs12": { "create": true, "password": "x", "profile": "Modern" } } }),
+        ),
+        (
+            "spec.additionalOutputFormats",
+            json!({ "additionalOutputFormats": [{ "type": "PEM" }] }),
         ),
         (
             "spec.dnsNames",

@@ -5,19 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    FieldsV1, ManagedFieldsEntry, ObjectMeta, Time,
+};
 use serde_json::{Value, json};
 
 use super::authority::{Answer, new_key, pem, read_key, respond};
 use crate::api::meta::Condition;
 use crate::api::{Certificate, CertificateRequest, CertificateStatus};
 use crate::controllers::action::{Action, Event, Object, Plan, Target};
+use crate::controllers::certificate::outputs::{
+    Entries, Outputs, PasswordRef, Passwords, missing, password_of,
+};
 use crate::controllers::certificate::request::key_secret_name;
 use crate::controllers::certificate::{
     Effect, IssuerState, KeySource, Observation, Outcome, SecretData, Settings, absorb, plan,
+    repaired,
 };
-use crate::controllers::facts::{KeyFact, RequestFact, SecretFact};
+use crate::controllers::facts::{KeyFact, RequestFact, SecretFact, digest, stores_digest};
 use crate::controllers::status::{condition, find, set_condition};
 use crate::pki::{KeyEncoding, PrivateKey, build_request};
 
@@ -41,6 +48,12 @@ pub(super) struct World {
     pub(super) cause: Option<String>,
     pub(super) rival: Option<String>,
     pub(super) answer: Answer,
+    /// Secrets with passwords of keystores.
+    pub(super) passwords: HashMap<String, Entries>,
+    /// The digest of the keystores that were checked.
+    checked: Option<u64>,
+    /// The CA that the issuer returns.
+    pub(super) ca: Option<Vec<u8>>,
     /// Why no CSR can be built, if none can.
     pub(super) unbuildable: Option<String>,
     /// Validity of what the issuer signs.
@@ -97,6 +110,9 @@ impl World {
             cause: None,
             rival: None,
             answer: Answer::Sign,
+            passwords: HashMap::new(),
+            checked: None,
+            ca: None,
             unbuildable: None,
             lifetime: SignedDuration::from_hours(2160),
             writes: vec![],
@@ -196,7 +212,23 @@ impl World {
             issuer_changed: self.issuer_changed,
             cause: self.cause.clone(),
             recovered: self.recovered,
+            passwords: Passwords::new(),
+            stores_version: 0,
+            stores_checked: true,
         };
+        if let Ok(outputs) = Outputs::try_from(&self.certificate.spec)
+            && outputs.has_stores()
+        {
+            let found = |r: &PasswordRef| match self.passwords.get(&r.secret) {
+                None => Err(missing(r)),
+                Some(data) => password_of(r, Some(data)),
+            };
+            let read = outputs.password_refs().map(|r| (r.clone(), found(r)));
+            seen.passwords = read.collect();
+            seen.stores_version = digest(&(&outputs, format!("{:?}", self.passwords)));
+            let stores = seen.secret.as_ref().map_or(0, |s| s.outputs.stores);
+            seen.stores_checked = self.checked == Some(digest(&(seen.stores_version, stores)));
+        }
         let next = seen.next_revision();
         let names = seen
             .requests
@@ -254,6 +286,7 @@ impl World {
             Action::ApplySecret(secret) => {
                 let mut secret = secret.0;
                 secret.metadata.uid = Some("uid-of-secret".into());
+                secret.metadata.managed_fields = Some(vec![applied_data(&secret)]);
                 self.secret = Some(secret);
                 true
             }
@@ -336,20 +369,48 @@ impl World {
                 name,
                 encoding,
                 public,
+                certificate,
+                ca,
+                recipe,
+                stores_version,
             } => {
                 let is_asked = |key: &Arc<PrivateKey>| KeyFact::of(key).public == public;
                 let key = self.memory.get(&name).cloned().filter(is_asked);
                 let key = key.or_else(|| self.stored(&name).filter(is_asked));
-                key.map_or(Outcome::KeyLost, |key| Outcome::Loaded(pem(&key, encoding)))
+                let Some(key) = key else {
+                    return Outcome::KeyLost;
+                };
+                let data = SecretData {
+                    key: pem(&key, encoding).to_vec(),
+                    certificate,
+                    ca,
+                    outputs: Entries::new(),
+                };
+                match data.with_outputs(&recipe, &Entries::new(), self.now) {
+                    Ok(data) => {
+                        self.checked = Some(digest(&(stores_version, data.stores_digest())));
+                        Outcome::Loaded(data)
+                    }
+                    Err(problem) => Outcome::Unmakable(problem.to_string()),
+                }
             }
-            Effect::Repair(_) => {
-                let data = self.secret.clone().and_then(|s| s.data).unwrap_or_default();
-                let entry = |name: &str| data.get(name).map(|b| b.0.clone());
-                Outcome::Repaired(SecretData {
-                    key: entry("tls.key").unwrap_or_default(),
-                    certificate: entry("tls.crt").unwrap_or_default(),
-                    ca: entry("ca.crt"),
-                })
+            Effect::Repair {
+                recipe,
+                stores_version,
+                needed,
+                ..
+            } => {
+                let found = self.secret.clone().and_then(|s| s.data).unwrap_or_default();
+                let outcome = repaired(&recipe, &found, needed, self.now);
+                let stores = match &outcome {
+                    Outcome::Sound => stores_digest(&found),
+                    Outcome::Repaired(data) => data.stores_digest(),
+                    _ => return outcome,
+                };
+                if recipe.is_complete() {
+                    self.checked = Some(digest(&(stores_version, stores)));
+                }
+                outcome
             }
         }
     }
@@ -381,6 +442,7 @@ impl World {
             return false;
         }
         let (answer, now, lifetime) = (self.answer, self.now, self.lifetime);
+        let ca = self.ca.clone();
         let open = |r: &&mut CertificateRequest| {
             r.status
                 .as_ref()
@@ -390,6 +452,10 @@ impl World {
         let mut any = false;
         for request in self.requests.iter_mut().filter(open) {
             respond(request, answer, now, lifetime);
+            if answer == Answer::Sign {
+                let status = request.status.get_or_insert_default();
+                status.ca = ca.clone().map(ByteString);
+            }
             any = true;
         }
         any
@@ -468,6 +534,18 @@ impl World {
     fn touch(&mut self) {
         self.versions += 1;
         self.certificate.metadata.resource_version = Some(self.versions.to_string());
+    }
+}
+
+/// The managed fields of a Secret that was just applied, as far as its data goes.
+fn applied_data(secret: &Secret) -> ManagedFieldsEntry {
+    let data = secret.data.iter().flatten();
+    let data: Value = data.map(|(k, _)| (format!("f:{k}"), json!({}))).collect();
+    ManagedFieldsEntry {
+        manager: Some("cert-manager-certificates-issuing".into()),
+        operation: Some("Apply".into()),
+        fields_v1: Some(FieldsV1(json!({ "f:data": data }))),
+        ..ManagedFieldsEntry::default()
     }
 }
 
