@@ -139,21 +139,22 @@ fn what_this_version_cannot_do_is_named_and_nothing_is_issued() -> Result<()> {
     };
     let namespace = cluster.namespace("unsupported")?;
     namespace.apply(&self_signed("self"))?;
-    let missing = "isCA: true, nameConstraints: {permitted: {dnsDomains: [example.com]}}";
-    namespace.apply(&certificate("site", "self", "site.example.com", missing))?;
-    namespace.says("site", &["spec.nameConstraints", "remove it"], DEADLINE)?;
+    let asked = certificate("site", "self", "site.example.com", "");
+    namespace.apply(&asked.replace("algorithm: ECDSA", "algorithm: RSA, size: 2500"))?;
+    namespace.says(
+        "site",
+        &["spec.privateKey.size", "make it 2048, 3072, 4096 or 8192"],
+        DEADLINE,
+    )?;
     let object = namespace.get("certificate", "site")?;
     assert_eq!(ready_condition(&object)["status"], "False");
     assert_eq!(ready_condition(&object)["reason"], "NotSupported");
     assert!(condition(&object, "Issuing").is_null());
-    assert_eq!(
-        object["spec"]["nameConstraints"]["permitted"]["dnsDomains"][0], "example.com",
-        "the field is kept"
-    );
+    assert_eq!(object["spec"]["privateKey"]["size"], 2500, "it is kept");
     assert_eq!(namespace.list("certificaterequest")?.len(), 0);
     assert_eq!(namespace.list("secret")?.len(), 0);
     // Without it the certificate comes.
-    namespace.apply(&certificate("site", "self", "site.example.com", ""))?;
+    namespace.apply(&asked.replace("algorithm: ECDSA", "algorithm: ECDSA, size: 256"))?;
     namespace.ready("site", DEADLINE)?;
     Ok(())
 }
