@@ -4,6 +4,7 @@
 use std::io::Write as _;
 
 use anyhow::{Context, Result, bail, ensure};
+use everleaf::api::meta::KEY_USAGES;
 use jiff::tz::TimeZoneDatabase;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -157,33 +158,8 @@ fn usages() -> Vec<Row> {
          Code Signing, E-mail Protection, IPSec End System, IPSec Tunnel, IPSec User, Time Stamping, OCSP Signing, \
          Microsoft Server Gated Crypto, Netscape Server Gated Crypto",
     ];
-    let all = [
-        "signing",
-        "digital signature",
-        "content commitment",
-        "key encipherment",
-        "key agreement",
-        "data encipherment",
-        "cert sign",
-        "crl sign",
-        "encipher only",
-        "decipher only",
-        "any",
-        "server auth",
-        "client auth",
-        "code signing",
-        "email protection",
-        "s/mime",
-        "ipsec end system",
-        "ipsec tunnel",
-        "ipsec user",
-        "timestamping",
-        "ocsp signing",
-        "microsoft sgc",
-        "netscape sgc",
-    ];
     vec![
-        both("usages", json!({ "usages": all }), ALL),
+        both("usages", json!({ "usages": KEY_USAGES }), ALL),
         row(
             "encodeUsagesInRequest",
             json!({ "encodeUsagesInRequest": false, "usages": ["digital signature", "server auth"] }),

@@ -52,47 +52,28 @@ pub fn check(
     generation: i64,
     now: Timestamp,
 ) -> Option<Spent> {
-    let hour = oldest(
-        made.iter().filter(|m| now.duration_since(m.at) < HOUR),
-        budget.hour,
-    )
-    .map(|oldest| {
-        (
-            oldest,
-            HOUR,
-            budget.hour,
-            "an hour (--certificate-requests-per-hour)",
-        )
+    let within_hour = made.iter().filter(|m| now.duration_since(m.at) < HOUR);
+    let of_this_spec = made.iter().filter(|m| m.generation == generation);
+    let hour = "an hour (--certificate-requests-per-hour)";
+    let day = "a day (--certificate-requests-per-day)";
+    let bounds = [
+        (oldest(within_hour, budget.hour), HOUR, budget.hour, hour),
+        (oldest(of_this_spec, budget.day), DAY, budget.day, day),
+    ];
+    let spent = bounds.into_iter().filter_map(|(oldest, time, most, what)| {
+        Some(Spent {
+            until: oldest?.checked_add(time).ok()?,
+            bound: format!("{most} requests were made within {what}"),
+        })
     });
-    let day = oldest(
-        made.iter().filter(|m| m.generation == generation),
-        budget.day,
-    )
-    .map(|oldest| {
-        (
-            oldest,
-            DAY,
-            budget.day,
-            "a day (--certificate-requests-per-day)",
-        )
-    });
-    let spent = [hour, day]
-        .into_iter()
-        .flatten()
-        .filter_map(|(oldest, time, most, what)| {
-            Some(Spent {
-                until: oldest.checked_add(time).ok()?,
-                bound: format!("{most} requests were made within {what}"),
-            })
-        });
     spent.max_by_key(|s| s.until)
 }
 
 /// What begins the addition to a message.
 const NOTE: &str = " Waiting:";
 
-/// The message of a condition while it waits; one that says so already is brought up to date. `writer` is the field manager that wrote the
-/// Secret's data after this operator.
+/// The message of a condition while it waits; one that says so already is brought up to date. `writer`
+/// is the field manager that wrote the Secret's data after this operator.
 pub fn note(why: &str, spent: &Spent, writer: Option<&str>) -> String {
     let why = why.split(NOTE).next().unwrap_or_default();
     let stop = if why.is_empty() || why.ends_with('.') {
@@ -125,11 +106,7 @@ fn oldest<'a>(made: impl DoubleEndedIterator<Item = &'a Made>, most: usize) -> O
 /// Whether this issuance is a renewal whose time has come, of a certificate that came long ago: an
 /// issuer whose certificates are always due would make one without end.
 pub fn is_on_schedule(o: &Observation, violation: Option<&Violation>, now: Timestamp) -> bool {
-    let leaf = o
-        .secret
-        .as_ref()
-        .and_then(|s| s.certificate.as_ref()?.as_ref().ok());
-    let (Some(leaf), Some(request)) = (leaf, o.current_request()) else {
+    let (Some(leaf), Some(request)) = (o.leaf(), o.current_request()) else {
         return false;
     };
     let half = leaf.not_after.duration_since(leaf.not_before) / 2;

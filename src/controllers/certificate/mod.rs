@@ -28,7 +28,7 @@ pub use secret::{SecretData, details, repaired};
 
 use outputs::Passwords;
 
-use super::facts::{KeyFact, RequestFact, SecretFact};
+use super::facts::{KeyFact, LeafFact, RequestFact, SecretFact};
 use super::status::find;
 use crate::api::meta::Condition;
 use crate::api::{Certificate, CertificateStatus};
@@ -205,6 +205,11 @@ impl Observation {
     /// The revision that is being issued, or would be.
     pub fn next_revision(&self) -> i64 {
         self.status().revision.unwrap_or_default().saturating_add(1)
+    }
+
+    /// The certificate in the Secret, if it can be read.
+    pub fn leaf(&self) -> Option<&LeafFact> {
+        self.secret.as_ref()?.certificate.as_ref()?.as_ref().ok()
     }
 
     /// The request that gave the certificate in the Secret, if it is still there.

@@ -238,7 +238,7 @@ fn renewal_due(o: &Observation, leaf: &LeafFact, now: Timestamp) -> Option<Viola
 
 /// That no window opens in time, so that the certificate will be renewed outside, if that is so.
 pub fn missed_windows(o: &Observation) -> Option<String> {
-    let leaf = o.secret.as_ref()?.certificate.as_ref()?.as_ref().ok()?;
+    let leaf = o.leaf()?;
     let due = renewal(&o.certificate.spec, leaf.not_before, leaf.not_after)?;
     due.misses_windows.then(|| {
         format!(

@@ -54,12 +54,7 @@ impl Step<'_> {
 
     /// Validity and renewal time as the Secret's certificate says; returns the latter.
     pub(super) fn settle_times(&mut self) -> Option<Timestamp> {
-        let leaf = self
-            .o
-            .secret
-            .as_ref()
-            .and_then(|s| s.certificate.as_ref()?.as_ref().ok());
-        let Some(leaf) = leaf else {
+        let Some(leaf) = self.o.leaf() else {
             self.clear(["notBefore", "notAfter", "renewalTime"]);
             return None;
         };
