@@ -1,8 +1,8 @@
 # The lab: see lab/README.md. Included by the Makefile; run from the top of the repository.
 TIER ?= control
 
-# What fresh Debian lacks. The lab needs BIND's program, not a name server on the machine.
-LAB_PACKAGES = bind9 bind9-dnsutils curl iproute2 jq nftables openssl runc
+# What fresh Debian lacks. The lab needs BIND's program, not a name server on the machine; zstd packs the image.
+LAB_PACKAGES = bind9 bind9-dnsutils curl iproute2 jq nftables openssl runc zstd
 
 .PHONY: lab-deps lab-build lab-up lab-down
 

@@ -141,6 +141,7 @@ fn explain_it(
         .iter()
         .filter_map(|c| reader.recoveries.since(c.metadata.uid.as_deref()?))
         .max();
+    let body = request.and_then(|r| r.object());
     let cause = explain::verdict(&explain::Chain {
         namespace: &namespace,
         issuer_ref: &o.certificate.spec.issuer_ref,
@@ -153,7 +154,7 @@ fn explain_it(
                 explain::Issuer::NotReady(message.unwrap_or_default())
             }
         },
-        request: request.and_then(|r| r.body.as_deref()),
+        request: body.as_deref(),
         order: order.map(AsRef::as_ref),
         challenges: challenges.iter().map(AsRef::as_ref).collect(),
         overdue: request.is_some_and(|r| now.duration_since(r.id.created) >= PATIENCE),

@@ -34,7 +34,7 @@ pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect
     if request.id.deleting || request.is_final() {
         return Plan::idle();
     }
-    let Some(body) = request.body.clone() else {
+    let Some(body) = request.object() else {
         return Plan::idle();
     };
     let mut step = Step::new(o, settings, body, now);
@@ -49,7 +49,7 @@ pub fn absorb(
     outcome: Outcome,
     now: Timestamp,
 ) -> Plan<Effect> {
-    let Some(body) = o.request.body.clone() else {
+    let Some(body) = o.request.object() else {
         return Plan::idle();
     };
     let mut step = Step::new(o, settings, body, now);

@@ -3,6 +3,7 @@
 
 mod applied;
 mod outputs;
+mod packed;
 mod pod;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 pub use applied::{Applied, is_template_annotation, is_template_label};
 pub use outputs::{Output, OutputsFact, stores_digest};
+pub use packed::Packed;
 pub use pod::PodView;
 
 use crate::api::meta::{Condition, IssuerReference};
@@ -158,7 +160,7 @@ pub struct RequestFact {
     /// What is compared with the Certificate's spec; an error when the CSR cannot be read.
     pub compared: Result<Compared, String>,
     /// The object, while somebody still has to act on it.
-    pub body: Option<Arc<CertificateRequest>>,
+    pub body: Option<Packed<CertificateRequest>>,
 }
 
 impl RequestFact {
@@ -200,7 +202,7 @@ impl RequestFact {
             ready: find(conditions, "Ready").cloned().map(Box::new),
             failure_time: status.and_then(|s| s.failure_time.as_ref()).map(|t| t.0),
             compared: request_fields(&object.spec),
-            body: Some(Arc::new(object)),
+            body: Some(Packed::of(&object)),
         }
     }
 
@@ -210,6 +212,11 @@ impl RequestFact {
             .as_ref()
             .and_then(|c| c.reason.as_deref())
             .unwrap_or_default()
+    }
+
+    /// The object, while somebody still has to act on it.
+    pub fn object(&self) -> Option<Arc<CertificateRequest>> {
+        self.body.as_ref().and_then(Packed::open)
     }
 
     /// No issuer will touch it again.

@@ -1,7 +1,7 @@
 //! The facts of all objects, with the few indexes that reconciles ask for, and the routes: which keys
 //! a change wakes.
 
-mod packed;
+mod entries;
 mod reads;
 mod routes;
 #[cfg(test)]
@@ -23,7 +23,7 @@ use crate::controllers::key::{Key, Kind};
 use crate::controllers::order;
 use crate::controllers::progress::Informer;
 
-use packed::{CertificateEntry, OrderEntry};
+use entries::{CertificateEntry, OrderEntry};
 use routes::challenge_key;
 
 /// Namespace and name.

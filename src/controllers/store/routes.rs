@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::packed::{CertificateEntry, OrderEntry};
+use super::entries::{CertificateEntry, OrderEntry};
 use super::{Index, Inner, Name, id_name, issuer_digest, key};
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, Challenge, Order};

@@ -125,7 +125,7 @@ impl Step<'_> {
 
     /// The request is answered: check the certificate, then fetch the private key.
     pub(super) fn answer(&mut self, request: &RequestFact, wanted: &Wanted) {
-        let Some(body) = &request.body else {
+        let Some(body) = request.object() else {
             // The answer was dropped from memory although nobody used it: read it again.
             return;
         };

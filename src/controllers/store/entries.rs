@@ -1,42 +1,9 @@
-//! Objects at rest.
-
-use std::marker::PhantomData;
-use std::sync::Arc;
-
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+//! Objects at rest, with what is asked of all of them.
 
 use super::issuer_digest;
 use crate::api::{Certificate, Order};
+use crate::controllers::facts::Packed;
 use crate::controllers::status::find;
-
-/// An object as its JSON: one allocation of a kilobyte, where the typed one takes three in thirty. Reading it back
-/// takes microseconds, and a reconcile looks at a handful of them while thousands rest.
-pub(super) struct Packed<T> {
-    json: Box<[u8]>,
-    object: PhantomData<fn() -> T>,
-}
-
-impl<T> std::fmt::Debug for Packed<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.json.len())
-    }
-}
-
-impl<T: Serialize + DeserializeOwned> Packed<T> {
-    /// Objects of the API are written as they were read: neither this nor [`Self::open`] fails for them.
-    pub(super) fn of(object: &T) -> Self {
-        let json = serde_json::to_vec(object).unwrap_or_default();
-        Self {
-            json: json.into(),
-            object: PhantomData,
-        }
-    }
-
-    pub(super) fn open(&self) -> Option<Arc<T>> {
-        serde_json::from_slice(&self.json).ok().map(Arc::new)
-    }
-}
 
 /// A Certificate, and what is asked of all of them.
 #[derive(Debug)]
