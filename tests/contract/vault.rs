@@ -41,14 +41,17 @@ fn engine(lab: &Lab, vault: &Vault) -> Result<()> {
         let long = json!({ "type": "pki", "config": { "max_lease_ttl": "87600h" } });
         post(&format!("sys/mounts/{mount}"), long)?;
     }
-    post("root/root/generate/internal", ec("vault root"))?;
+    let root = post("root/root/generate/internal", ec("vault root"))?;
     let request = post(
         "pki/intermediate/generate/internal",
         ec("vault intermediate"),
     )?;
     let request = json!({ "csr": request["data"]["csr"], "ttl": "43800h" });
     let signed = post("root/root/sign-intermediate", request)?;
-    let chain = json!({ "certificate": signed["data"]["certificate"] });
+    let pem = |made: &Value| made["data"]["certificate"].as_str().map(str::to_owned);
+    // With the root, so that Vault hands it out.
+    let chain = [pem(&signed), pem(&root)].map(|pem| pem.unwrap_or_default());
+    let chain = json!({ "certificate": chain.join("\n") });
     post("pki/intermediate/set-signed", chain)?;
     let role = json!({ "allowed_domains": "example.com", "allow_subdomains": true, "max_ttl": "2160h",
         "key_type": "any", "require_cn": false, "allowed_uri_sans": "spiffe://*" });
@@ -247,7 +250,7 @@ fn by_client_certificate() -> Result<()> {
         "client",
         "self",
         "client.example.com",
-        "usages: [client auth, digital signature]",
+        "usages: [client auth, digital signature], commonName: client.example.com",
     );
     namespace.apply(&client)?;
     namespace.ready("client", DEADLINE)?;
