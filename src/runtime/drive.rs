@@ -20,6 +20,7 @@ use super::queue::{Done, Queue};
 use super::shared;
 use super::signing::Signer;
 use super::validations::Validations;
+use super::vaults;
 use crate::controllers::action::{Action, Event, Plan};
 use crate::controllers::facts::{RequestFact, controller_of};
 use crate::controllers::key::{Key, Kind};
@@ -220,6 +221,7 @@ impl Driver {
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if let Some(effect) = effect {
+            let asked = vaults::asked(&self.reader.store, key);
             let outcome = self
                 .signer
                 .request(&self.reader, &key.namespace, effect)
@@ -227,7 +229,7 @@ impl Driver {
             let unavailable = matches!(outcome, certificate_request::Outcome::Unavailable { .. });
             let plan = certificate_request::absorb(&seen, settings, outcome, now());
             if let Some(wait) = plan.wake.filter(|_| unavailable) {
-                vaults.rest(&self.reader.store, key, now().checked_add(wait).ok());
+                vaults.rest(key, asked, now().checked_add(wait).ok());
                 self.doubt(&seen);
             } else {
                 vaults.forget(key);
@@ -268,6 +270,7 @@ impl Driver {
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if let Some(effect) = effect {
+            let asked = vaults::asked(store, key);
             let outcome = match effect {
                 issuer::Effect::LoadAuthority(secret) => {
                     let authorities = &self.signer.authorities;
@@ -282,7 +285,7 @@ impl Driver {
             let plan = issuer::absorb(&seen, outcome, now());
             if asked_vault {
                 let until = plan.wake.map(|wait| now().checked_add(wait));
-                vaults.rest(store, key, until.transpose().ok().flatten());
+                vaults.rest(key, asked, until.transpose().ok().flatten());
             }
             if let Some(wait) = plan.wake.filter(|_| refused) {
                 let until = now().checked_add(wait).unwrap_or_else(|_| now());
