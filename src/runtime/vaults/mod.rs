@@ -2,6 +2,8 @@
 //! credential is kept: each question logs in anew (contract §6.3).
 
 mod asking;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
