@@ -58,9 +58,11 @@ fn keys() -> [Key; 2] {
     ]
 }
 
+type Edit = fn(&Store);
+
 #[test]
 fn an_answer_counts_until_what_it_depends_on_changes() {
-    let changes: [(fn(&Store), bool); 4] = [
+    let changes: [(Edit, bool); 4] = [
         (
             |store| drop(store.apply(Change::OtherSecret(identity("other", "2"), true))),
             true,
