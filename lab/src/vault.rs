@@ -47,6 +47,8 @@ impl Vault {
         let file = lab.dir().join("etc").join(format!("{name}.json"));
         fs::write(&file, config.to_string())?;
         let mut command = lab.command(programs.join("vault"));
+        // A plugin's socket is left where temporary files are.
+        command.env("TMPDIR", lab.dir());
         command.arg("server").arg("-config").arg(&file);
         let vault = Self {
             process: lab.spawn(&name, command)?,
