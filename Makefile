@@ -34,6 +34,7 @@ demo: lab-deps image ## an issuer, a Certificate and an Ingress on a real cluste
 .PHONY: test
 test: lab-deps $(CARGO_DENY) ## every check and every test; ends with their sum
 	$(MAKE) lab-build TIER=node
+	$(MAKE) lab-build TIER=vault
 	HELM=$(HELM) CARGO_DENY=$(CARGO_DENY) .ci/test
 
 .PHONY: lint

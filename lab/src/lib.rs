@@ -8,6 +8,7 @@ mod image;
 mod parts;
 mod pki;
 mod process;
+mod vault;
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +27,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::frame::{Frame, running};
-pub use crate::{frame::down, process::Process};
+pub use crate::{frame::down, process::Process, vault::Vault};
 
 /// Where everything in a lab listens: API server, Pebble, Traefik, DNS, node. Test names resolve to it.
 pub const ADDRESS: &str = "10.244.0.1";
@@ -331,12 +332,8 @@ fn is_root() -> bool {
 
 /// A PATH with the programs of the tier in front, built if need be.
 fn programs(tier: Tier) -> Result<OsString> {
-    let mut build = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/build"));
-    let built = build.arg(tier.name()).stderr(Stdio::inherit()).output()?;
-    ensure!(built.status.success(), "lab/build {} failed", tier.name());
-    let built = String::from_utf8(built.stdout)?;
     let inherited = env::var_os("PATH").unwrap_or_default();
-    let mut path: Vec<_> = built.lines().map(PathBuf::from).collect();
+    let mut path = built(tier.name())?;
     path.extend(env::split_paths(&inherited));
     path.push("/usr/sbin".into());
 
@@ -355,6 +352,15 @@ fn programs(tier: Tier) -> Result<OsString> {
         debian.join(", ")
     );
     Ok(env::join_paths(path)?)
+}
+
+/// Where the programs of a list in `build` are, built if need be.
+fn built(list: &str) -> Result<Vec<PathBuf>> {
+    let mut build = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/build"));
+    let built = build.arg(list).stderr(Stdio::inherit()).output()?;
+    ensure!(built.status.success(), "lab/build {list} failed");
+    let built = String::from_utf8(built.stdout)?;
+    Ok(built.lines().map(PathBuf::from).collect())
 }
 
 fn unique_dir() -> PathBuf {

@@ -1,12 +1,12 @@
 //! What servers say is shown to people: make it safe to show, and short.
 
 /// Longest piece of a server's text that is shown, in bytes.
-pub(super) const MAX_PIECE: usize = 512;
+pub const MAX_PIECE: usize = 512;
 /// Longest message made of such pieces, in bytes.
 pub(super) const MAX_MESSAGE: usize = 1024;
 
 /// At most `limit` bytes with nothing in it that could break a log line or a terminal, or show text in another order.
-pub(super) fn clean(text: &str, limit: usize) -> String {
+pub fn clean(text: &str, limit: usize) -> String {
     let mut out = String::with_capacity(text.len().min(limit));
     for character in text.trim().chars() {
         let start = out.len();

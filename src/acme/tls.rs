@@ -39,8 +39,8 @@ fn bundle_error(problem: &str) -> Error {
     }
 }
 
-/// A bundle replaces the public roots.
-fn roots(ca_bundle: Option<&[u8]>) -> Result<RootCertStore, Error> {
+/// The certificates that vouch for a server: those of a bundle, PEM, replace the public roots.
+pub fn roots(ca_bundle: Option<&[u8]>) -> Result<RootCertStore, Error> {
     let Some(bundle) = ca_bundle else {
         return Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect());
     };

@@ -227,14 +227,18 @@ async fn read(body: Incoming, host: &str) -> Result<Bytes, Error> {
     }
 }
 
-/// The innermost cause is what a person can act on: "connection refused", "unknown issuer".
 fn network(host: &str, error: &(dyn StdError + 'static)) -> Error {
+    Error::Network {
+        host: host.to_owned(),
+        message: innermost(error),
+    }
+}
+
+/// The innermost cause is what a person can act on: "connection refused", "unknown issuer".
+pub fn innermost(error: &(dyn StdError + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    Error::Network {
-        host: host.to_owned(),
-        message: clean(&cause.to_string(), MAX_PIECE),
-    }
+    clean(&cause.to_string(), MAX_PIECE)
 }

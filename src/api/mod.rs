@@ -27,6 +27,7 @@ pub mod order;
 mod schema;
 pub mod solver;
 pub mod vault;
+pub mod vault_auth;
 pub mod venafi;
 
 pub use certificate::{Certificate, CertificateSpec, CertificateStatus};

@@ -21,3 +21,4 @@ pub mod status;
 pub mod store;
 #[cfg(test)]
 mod takeover;
+pub mod vault;

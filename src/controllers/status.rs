@@ -1,10 +1,15 @@
 //! Conditions as the contract sets them: the transition time moves only when the status flips, and a
 //! status is written only when something else than a time differs.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::meta::Condition;
+
+/// The least wait of [`backoff`].
+const FIRST_WAIT: Duration = Duration::from_secs(5);
 
 /// A condition without its transition time.
 pub fn condition(
@@ -51,6 +56,15 @@ pub fn remove_condition(list: &mut Vec<Condition>, kind: &str) -> bool {
 /// A time as the API stores it: whole seconds.
 pub fn seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+/// How long to wait before another try of what has failed since this condition does not hold: as long as that is ago, so
+/// that the waits double, without anything to remember. Seconds at first, at most `most`.
+pub fn backoff(failed: Option<&Condition>, now: Timestamp, most: Duration) -> Duration {
+    let since = failed.and_then(|c| c.last_transition_time.as_ref());
+    let passed = since.map(|Time(since)| now.duration_since(*since));
+    let passed = passed.and_then(|passed| Duration::try_from(passed).ok());
+    passed.unwrap_or_default().clamp(FIRST_WAIT, most)
 }
 
 /// The condition of that type, if there is one.

@@ -43,6 +43,17 @@ codes! {
     1407 ACME_RATE_LIMITED, "A limit of the CA is reached";
     1408 ACME_BAD_CSR, "The CA refuses what the Certificate asks for";
     1409 ACME_EXTERNAL_ACCOUNT, "The CA wants an external account";
+    1501 VAULT_UNREACHABLE, "Vault cannot be reached";
+    1502 VAULT_SEALED, "Vault is sealed";
+    1503 VAULT_NOT_INITIALIZED, "Vault is not initialized";
+    1504 VAULT_LOGIN, "Vault refuses the login";
+    1505 VAULT_TOKEN, "Vault does not accept the token";
+    1506 VAULT_CREDENTIALS, "What the login to Vault needs is not there";
+    1507 VAULT_PERMISSION, "The policy in Vault does not let the issuer sign";
+    1508 VAULT_PATH, "The path of the issuer leads nowhere in Vault";
+    1509 VAULT_REFUSED, "Vault refuses what the Certificate asks for";
+    1510 VAULT_ANSWER, "Vault answers with something else than expected";
+    1511 VAULT_SPEC, "What the issuer says of its Vault cannot be used";
 }
 
 impl fmt::Display for Code {
@@ -110,4 +121,16 @@ pub fn of_acme_problem(text: &str) -> Option<(Code, &'static str)> {
     let kind = rest.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
     let found = ACME.iter().find(|(known, ..)| *known == kind);
     found.map(|(_, code, advice)| (*code, *advice))
+}
+
+/// The code that a text of ours ends with, and the text before it.
+pub fn quoted(text: &str) -> Option<(Code, &str)> {
+    let (before, code) = text
+        .trim_end_matches('.')
+        .strip_suffix(')')?
+        .rsplit_once(" (")?;
+    let found = Code::ALL
+        .iter()
+        .find(|(known, _)| known.to_string() == code);
+    found.map(|(known, _)| (*known, before))
 }

@@ -4,6 +4,7 @@
 mod code;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 
 use std::fmt;
 
@@ -78,6 +79,9 @@ pub fn verdict(chain: &Chain<'_>) -> Option<Verdict> {
         .or_else(|| request(chain))
         .or_else(|| issuer(chain))?;
     // What the CA said is the deepest of all.
+    if let Some((code, text)) = code::quoted(&found.text) {
+        return Some(Verdict::new(code, text));
+    }
     Some(match code::of_acme_problem(&found.text) {
         Some((code, advice)) => Verdict {
             code,
@@ -139,6 +143,11 @@ fn request(chain: &Chain<'_>) -> Option<Verdict> {
             code,
             format!("CertificateRequest \"{name}\": {why}"),
         ));
+    }
+    let waits = find("Ready").and_then(|c| c.message.as_deref());
+    if let Some((code, why)) = waits.and_then(code::quoted) {
+        let text = format!("CertificateRequest \"{name}\": {why}");
+        return Some(Verdict::new(code, text));
     }
     if !chain.overdue {
         return None;

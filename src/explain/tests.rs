@@ -129,6 +129,42 @@ fn what_the_ca_said_decides() {
 }
 
 #[test]
+fn a_code_that_is_in_the_words_of_below_is_the_codes_of_all() {
+    let reference = reference();
+    let said = vault::verdict(vault::Cause::Sealed, "Vault is sealed").to_string();
+    assert!(said.starts_with("Vault is sealed. Unseal it"), "{said}");
+    let not_ready = verdict(&Chain {
+        issuer: Issuer::NotReady(said.clone()),
+        ..chain(&reference)
+    })
+    .unwrap();
+    assert_eq!(not_ready.code, Code::VAULT_SEALED);
+    let text = not_ready.to_string();
+    assert!(
+        text.starts_with("Issuer \"ca\" is not ready: Vault is sealed. "),
+        "{text}"
+    );
+    assert_eq!(text.matches("EL-1502").count(), 1, "{text}");
+    assert!(text.ends_with(" (EL-1502)."), "{text}");
+    for (reason, words, code) in [
+        ("Failed", said.as_str(), Some(Code::VAULT_SEALED)),
+        ("Failed", "no", Some(Code::REQUEST_FAILED)),
+        ("Pending", &said, Some(Code::VAULT_SEALED)),
+        ("Pending", "no (EL-9999).", None),
+        ("Pending", "no", None),
+    ] {
+        let ready =
+            json!([{ "type": "Ready", "status": "False", "reason": reason, "message": words }]);
+        let request = request(&ready);
+        let found = verdict(&Chain {
+            request: Some(&request),
+            ..chain(&reference)
+        });
+        assert_eq!(found.map(|found| found.code), code, "{reason}: {words}");
+    }
+}
+
+#[test]
 fn requests_that_wait_are_told_when_they_are_overdue() {
     let reference = reference();
     let (new, approved) = (

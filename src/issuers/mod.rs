@@ -5,6 +5,7 @@ pub mod ca;
 pub mod self_signed;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 
 use jiff::{SignedDuration, Timestamp};
 

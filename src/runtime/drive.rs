@@ -20,6 +20,7 @@ use super::queue::{Done, Queue};
 use super::shared;
 use super::signing::Signer;
 use super::validations::Validations;
+use super::vaults;
 use crate::controllers::action::{Action, Event, Plan};
 use crate::controllers::facts::{RequestFact, controller_of};
 use crate::controllers::key::{Key, Kind};
@@ -209,7 +210,10 @@ impl Driver {
 
     async fn request(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let settings = &self.settings.request;
-        let Some(seen) = certificate_request::observe(&self.reader, key) else {
+        let vaults = &self.signer.vaults;
+        let resting = vaults.resting(&self.reader.store, key);
+        let Some(seen) = certificate_request::observe(&self.reader, key, resting) else {
+            vaults.forget(key);
             return Ok(());
         };
         let uid = seen.request.id.uid.clone();
@@ -217,22 +221,45 @@ impl Driver {
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if let Some(effect) = effect {
+            let asked = vaults::asked(&self.reader.store, key);
             let outcome = self
                 .signer
                 .request(&self.reader, &key.namespace, effect)
                 .await?;
+            let unavailable = matches!(outcome, certificate_request::Outcome::Unavailable { .. });
             let plan = certificate_request::absorb(&seen, settings, outcome, now());
+            if let Some(wait) = plan.wake.filter(|_| unavailable) {
+                vaults.rest(key, asked, now().checked_add(wait).ok());
+                self.doubt(&seen);
+            } else {
+                vaults.forget(key);
+            }
             self.carry_out(key, &uid, plan, ended).await?;
         }
         Ok(())
     }
 
+    /// A request could not be signed though its issuer is ready: that may not be true any more.
+    fn doubt(&self, seen: &certificate_request::Observation) {
+        if let Some(issuer) = seen.issuer.as_ref().filter(|issuer| issuer.is_ready()) {
+            let key = certificate_request::issuer_key(issuer);
+            self.signer.vaults.forget(&key);
+            self.queue.add(key);
+        }
+    }
+
     async fn issuer(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let loaded = self.accounts.loaded_hash(&self.reader.store, key);
-        let resting = self.accounts.resting(&self.reader.store, key);
+        let store = &self.reader.store;
+        let vaults = &self.signer.vaults;
+        let resting = self
+            .accounts
+            .resting(store, key)
+            .or_else(|| vaults.resting(store, key));
         let Some(seen) = issuer::observe(&self.reader, key, loaded, resting) else {
             self.accounts.forget(key);
             self.signer.authorities.forget(key);
+            vaults.forget(key);
             return Ok(());
         };
         if seen.issuer.spec.ca.is_none() {
@@ -243,6 +270,7 @@ impl Driver {
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if let Some(effect) = effect {
+            let asked = vaults::asked(store, key);
             let outcome = match effect {
                 issuer::Effect::LoadAuthority(secret) => {
                     let authorities = &self.signer.authorities;
@@ -250,9 +278,15 @@ impl Driver {
                 }
                 issuer::Effect::LoadAccountKey => self.accounts.load(&self.reader, &seen).await?,
                 issuer::Effect::Register => self.accounts.register(&self.reader, &seen).await?,
+                issuer::Effect::CheckVault => vaults.check(&self.reader, &seen).await?,
             };
             let refused = matches!(outcome, issuer::Outcome::Refused { .. });
+            let asked_vault = matches!(outcome, issuer::Outcome::Vault(_));
             let plan = issuer::absorb(&seen, outcome, now());
+            if asked_vault {
+                let until = plan.wake.map(|wait| now().checked_add(wait));
+                vaults.rest(key, asked, until.transpose().ok().flatten());
+            }
             if let Some(wait) = plan.wake.filter(|_| refused) {
                 let until = now().checked_add(wait).unwrap_or_else(|_| now());
                 self.accounts.rest(&self.reader.store, key, until);

@@ -18,3 +18,4 @@ pub mod scrape;
 pub mod shared;
 pub mod signing;
 pub mod validations;
+pub mod vaults;

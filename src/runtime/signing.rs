@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::authorities::Authorities;
 use super::clock::now;
+use super::vaults::Vaults;
 use crate::controllers::certificate::{self, Entries, KeySource, SecretData};
 use crate::controllers::certificate_request as request;
 use crate::controllers::facts::{KeyFact, stores_digest};
@@ -23,6 +24,8 @@ pub struct Signer {
     rsa: Arc<Semaphore>,
     /// The CAs behind CA issuers.
     pub authorities: Authorities,
+    /// The Vaults behind Vault issuers.
+    pub vaults: Vaults,
 }
 
 impl Default for Signer {
@@ -31,6 +34,7 @@ impl Default for Signer {
         Self {
             rsa: Arc::new(Semaphore::new(cores)),
             authorities: Authorities::default(),
+            vaults: Vaults::default(),
         }
     }
 }
@@ -182,6 +186,16 @@ impl Signer {
         match effect {
             request::Effect::SelfSign { key_secret, wanted } => {
                 self.self_sign(reader, namespace, &key_secret, &wanted)
+                    .await
+            }
+            request::Effect::SignByVault {
+                issuer,
+                vault,
+                csr,
+                duration,
+            } => {
+                self.vaults
+                    .sign(reader, &issuer, &vault, &csr, duration)
                     .await
             }
             request::Effect::SignByCa {

@@ -47,7 +47,7 @@ fn authority(name: &str, issuer: &str) -> String {
 }
 
 /// Wait for the reason and the words of an Issuer's Ready condition.
-fn says(namespace: &Namespace<'_>, issuer: &str, reason: &str, words: &str) -> Result<Value> {
+pub fn says(namespace: &Namespace<'_>, issuer: &str, reason: &str, words: &str) -> Result<Value> {
     let what = format!("{reason}: {words}");
     namespace.until(DEADLINE, "issuer", issuer, &what, |object| {
         let ready = ready_condition(object);
@@ -88,7 +88,7 @@ fn store(namespace: &str, name: &str, (key, certificate): &(String, String)) -> 
 }
 
 /// Check by openssl that clients who trust nothing but `ca.crt` accept what a server presents.
-fn verify(namespace: &Namespace<'_>, secret: &str, more: &str) -> Result<()> {
+pub fn verify(namespace: &Namespace<'_>, secret: &str, more: &str) -> Result<()> {
     namespace.pair_matches(secret)?;
     shell(namespace, "true", &[])?;
     let dir = namespace
@@ -108,7 +108,7 @@ fn verify(namespace: &Namespace<'_>, secret: &str, more: &str) -> Result<()> {
 }
 
 /// How many certificates are in `tls.crt`.
-fn presented(namespace: &Namespace<'_>, secret: &str) -> Result<usize> {
+pub fn presented(namespace: &Namespace<'_>, secret: &str) -> Result<usize> {
     let chain = String::from_utf8(namespace.secret_entry(secret, "tls.crt")?)?;
     Ok(chain.matches("BEGIN CERTIFICATE").count())
 }

@@ -22,6 +22,7 @@ mod recorded;
 mod requests;
 mod shim;
 mod signing;
+mod vault;
 
 use std::sync::OnceLock;
 

@@ -97,12 +97,15 @@ fn by_helm() -> Result<()> {
     let issued = issuance(&namespace)?;
 
     let upgrade = "upgrade everleaf charts/everleaf --namespace everleaf --reuse-values --set";
+    let account = "vault.serviceAccounts[0].namespace=default,vault.serviceAccounts[0].name=vault";
     helm(
         lab,
-        &format!("{upgrade} replicaCount=2,global.logLevel=4,logFormat=json"),
+        &format!("{upgrade} replicaCount=2,global.logLevel=4,logFormat=json,{account}"),
     )?;
     rolled_out(lab)?;
     pods(&cluster, 2)?;
+    assert!(may_make_a_token(&cluster, "vault"));
+    assert!(!may_make_a_token(&cluster, "default"));
     namespace.ready("try", DEADLINE)?;
     assert_eq!(issuance(&namespace)?, issued, "not issued again");
 
@@ -133,6 +136,25 @@ fn by_helm() -> Result<()> {
 }
 
 /// Wait until the operator has so many Pods, those that are ending included.
+/// Whether the operator may log in to a Vault as this account of the namespace default.
+fn may_make_a_token(cluster: &Cluster, account: &str) -> bool {
+    let operator = format!(
+        "--as=system:serviceaccount:{0}:everleaf",
+        install::NAMESPACE
+    );
+    let what = format!("serviceaccounts/{account}");
+    // It answers by its exit status.
+    let asked = [
+        "auth",
+        "can-i",
+        "create",
+        &what,
+        "--subresource=token",
+        &operator,
+    ];
+    cluster.lab.kubectl(&asked).is_ok()
+}
+
 fn pods(cluster: &Cluster, count: usize) -> Result<()> {
     let what = format!("{count} Pods of the operator");
     cluster.lab.wait(DEADLINE, &what, || {

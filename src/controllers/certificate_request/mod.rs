@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use plan::{absorb, plan};
+pub use plan::{absorb, issuer_key, plan};
 
 use super::facts::{IssuerFact, RequestFact};
 use super::key::Key;
 use super::reads::Reader;
 use crate::api::Order;
+use crate::api::vault::VaultIssuer;
 
 /// What the flags say about requests.
 #[derive(Debug, Clone)]
@@ -34,10 +35,12 @@ pub struct Observation {
     pub issuer: Option<Arc<IssuerFact>>,
     /// The Orders that it controls.
     pub orders: Vec<Arc<Order>>,
+    /// Its issuer could not be asked, and is left alone until then; unless the issuer changes.
+    pub resting: Option<Timestamp>,
 }
 
-/// A step that needs a private key.
-#[derive(Debug, PartialEq, Eq)]
+/// A step that needs a private key, or somebody else who has one.
+#[derive(Debug, PartialEq)]
 pub enum Effect {
     /// Sign the request with the private key that its CSR was made with.
     SelfSign {
@@ -54,6 +57,17 @@ pub enum Effect {
         secret: String,
         /// What to sign.
         wanted: Wanted,
+    },
+    /// Have a Vault sign the request.
+    SignByVault {
+        /// Issuer or ClusterIssuer.
+        issuer: Key,
+        /// The Vault.
+        vault: Box<VaultIssuer>,
+        /// PEM.
+        csr: Vec<u8>,
+        /// Lifetime.
+        duration: SignedDuration,
     },
 }
 
@@ -85,7 +99,7 @@ pub enum Outcome {
     Signed {
         /// PEM of the certificate, and of the chain that a server is to present.
         certificate: String,
-        /// PEM of what its clients trust.
+        /// PEM of what its clients trust; empty if nothing is known.
         ca: String,
         /// The end of validity, if the CA's own brought it forward.
         clamped: Option<Timestamp>,
@@ -97,6 +111,13 @@ pub enum Outcome {
         /// For what.
         message: String,
     },
+    /// The issuer's server cannot be asked, or cannot answer: it is asked again.
+    Unavailable {
+        /// Event reason of the contract.
+        reason: &'static str,
+        /// What is wrong.
+        message: String,
+    },
     /// It cannot be signed, now or ever.
     Refused {
         /// Event reason of the contract.
@@ -106,8 +127,9 @@ pub enum Outcome {
     },
 }
 
-/// Everything that the plan of this request depends on; `None` when it is gone.
-pub fn observe(reader: &Reader, key: &Key) -> Option<Observation> {
+/// Everything that the plan of this request depends on; `None` when it is gone. `resting` is what this process
+/// remembers of an issuer that could not be asked.
+pub fn observe(reader: &Reader, key: &Key, resting: Option<Timestamp>) -> Option<Observation> {
     let store = &reader.store;
     let request = store.request(&key.namespace, &key.name)?;
     Some(Observation {
@@ -116,5 +138,6 @@ pub fn observe(reader: &Reader, key: &Key) -> Option<Observation> {
             .filter(|_| request.issuer.is_ours()),
         orders: store.orders_of(&key.namespace, &request.id.uid),
         request,
+        resting,
     })
 }

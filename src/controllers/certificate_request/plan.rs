@@ -1,8 +1,9 @@
-//! Approval and signing of a CertificateRequest (contract §2.2, §4.7, §5.2, §6.1, §6.2).
+//! Approval and signing of a CertificateRequest (contract §2.2, §4.7, §5.2, §6).
 
 mod order;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
@@ -11,17 +12,22 @@ use serde_json::{Map, Value, json};
 use super::{Effect, Observation, Outcome, Settings, Wanted};
 use crate::api::duration::parse_go_duration;
 use crate::api::issuer::{CaIssuer, SelfSignedIssuer};
+use crate::api::vault::VaultIssuer;
 use crate::api::{CertificateRequest, Condition, IssuerSpec, labels};
 use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::IssuerFact;
 use crate::controllers::key::{Key, Kind};
-use crate::controllers::status::{condition, find, seconds, set_condition};
+use crate::controllers::status::{backoff, condition, find, seconds, set_condition};
 use crate::pki::{CertificateSigningRequest, KeyUsages, Subject};
 
 const APPROVER: &str = labels::MANAGER_CERTIFICATEREQUESTS_APPROVER;
 const SELF_SIGNED: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_SELFSIGNED;
 const CA: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_CA;
 const ACME: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_ACME;
+const VAULT: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_VAULT;
+
+/// The longest time between two tries of an issuer that could not be asked.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const ISSUED: &str = "Certificate fetched from issuer successfully";
 
@@ -61,7 +67,9 @@ pub fn absorb(
             ca,
             clamped,
         } => {
-            step.put("ca", json!(ByteString(ca.into_bytes())));
+            if !ca.is_empty() {
+                step.put("ca", json!(ByteString(ca.into_bytes())));
+            }
             let message = clamped.map_or_else(|| ISSUED.to_owned(), clamped_message);
             step.issued(component, &ByteString(certificate.into_bytes()), &message);
             if component == SELF_SIGNED {
@@ -69,6 +77,11 @@ pub fn absorb(
             }
         }
         Outcome::Waiting { reason, message } => step.pending(component, reason, message),
+        Outcome::Unavailable { reason, message } => {
+            let pending = find(&step.conditions, "Ready").cloned();
+            step.pending(component, reason, message);
+            step.plan.wake = Some(backoff(pending.as_ref(), now, PATIENCE));
+        }
         Outcome::Refused { reason, message } => step.failed(component, reason, &message),
     }
     step.finish()
@@ -88,6 +101,7 @@ fn component(issuer: Option<&IssuerFact>) -> &'static str {
             self_signed: Some(_),
             ..
         }) => SELF_SIGNED,
+        Some(IssuerSpec { vault: Some(_), .. }) => VAULT,
         _ => ACME,
     }
 }
@@ -206,10 +220,12 @@ impl<'a> Step<'a> {
             self.sign_by_ca(&issuer, ca);
         } else if let Some(acme) = &issuer.spec.acme {
             self.order(&csr, acme);
+        } else if let Some(vault) = &issuer.spec.vault {
+            self.sign_by_vault(&issuer, vault);
         } else {
             let message = format!(
                 "{} \"{}\" is of a type that this version of Everleaf does not sign with; it signs with \
-                 acme, ca and selfSigned",
+                 acme, ca, selfSigned and vault",
                 reference.kind_or_default(),
                 reference.name
             );
@@ -263,14 +279,25 @@ impl<'a> Step<'a> {
         self.hold_status = true;
     }
 
+    fn sign_by_vault(&mut self, issuer: &IssuerFact, vault: &VaultIssuer) {
+        if let Some(until) = self.o.resting.filter(|until| *until > self.now) {
+            let left = until.duration_since(self.now).try_into();
+            return self.plan.sooner(left.unwrap_or_default());
+        }
+        let wanted = self.wanted();
+        self.plan.effect = Some(Effect::SignByVault {
+            issuer: issuer_key(issuer),
+            vault: Box::new(vault.clone()),
+            csr: wanted.csr,
+            duration: wanted.duration,
+        });
+        self.hold_status = true;
+    }
+
     fn sign_by_ca(&mut self, issuer: &IssuerFact, ca: &CaIssuer) {
-        let kind = match &*issuer.id.namespace {
-            "" => Kind::ClusterIssuer,
-            _ => Kind::Issuer,
-        };
         let urls = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
         self.plan.effect = Some(Effect::SignByCa {
-            issuer: Key::new(kind, &issuer.id.namespace, &issuer.id.name),
+            issuer: issuer_key(issuer),
             secret: ca.secret_name.clone(),
             wanted: Wanted {
                 crl_distribution_points: urls(&ca.crl_distribution_points),
@@ -371,6 +398,15 @@ impl<'a> Step<'a> {
         self.plan.actions.append(&mut self.after);
         self.plan
     }
+}
+
+/// Only a ClusterIssuer has no namespace.
+pub fn issuer_key(issuer: &IssuerFact) -> Key {
+    let kind = match &*issuer.id.namespace {
+        "" => Kind::ClusterIssuer,
+        _ => Kind::Issuer,
+    };
+    Key::new(kind, &issuer.id.namespace, &issuer.id.name)
 }
 
 fn same_usages(a: &KeyUsages, b: &KeyUsages) -> bool {

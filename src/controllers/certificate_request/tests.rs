@@ -117,6 +117,7 @@ impl Scene {
                 .clone()
                 .map(|spec| issuer(spec, self.ready).into()),
             orders: self.orders.iter().cloned().map(Arc::new).collect(),
+            resting: None,
         }
     }
 
@@ -322,7 +323,7 @@ fn an_issuer_that_cannot_sign_is_waited_for() {
     for spec in [json!({ "venafi": { "zone": "a" } }), json!({})] {
         waits(
             &scene(spec, &params()).plan(),
-            "it signs with acme, ca and selfSigned",
+            "it signs with acme, ca, selfSigned and vault",
         );
     }
 }
@@ -629,6 +630,90 @@ fn a_secret_of_a_ca_is_waited_for_and_a_refusal_is_the_end() {
         message: "Error signing certificate: broken".into(),
     };
     fails(&scene.absorb(refused), CA, "SigningError", "broken");
+}
+
+fn vault() -> Value {
+    json!({ "vault": { "server": "https://vault", "path": "pki/sign/app", "auth": {
+        "tokenSecretRef": { "name": "token" } } } })
+}
+
+const VAULT: &str = "cert-manager-certificaterequests-issuer-vault";
+
+#[test]
+fn a_vault_is_asked_to_sign() {
+    let mut scene = scene(vault(), &params());
+    scene.request.spec.duration = Some("1h".into());
+    let spec = issuer(vault(), None).spec.vault.unwrap();
+    let effect = Effect::SignByVault {
+        issuer: Key::new(Kind::Issuer, "shop", "ca"),
+        vault: Box::new(spec),
+        csr: scene.request.spec.request.0.clone(),
+        duration: SignedDuration::from_hours(1),
+    };
+    assert_eq!(scene.plan().effect, Some(effect));
+    // As long as is known that it cannot, it is not.
+    let mut seen = scene.seen();
+    seen.resting = Some(NOW + SignedDuration::from_secs(7));
+    let rests = plan(&seen, &scene.settings, NOW);
+    assert_eq!(rests, Plan::wait(Duration::from_secs(7)));
+    let later = NOW + SignedDuration::from_secs(7);
+    assert!(plan(&seen, &scene.settings, later).effect.is_some());
+}
+
+#[test]
+fn what_a_vault_signs_is_issued_with_what_is_known_of_its_top() {
+    let scene = scene(vault(), &params());
+    for (ca, known) in [("root", true), ("", false)] {
+        let plan = scene.absorb(Outcome::Signed {
+            certificate: "leaf".into(),
+            ca: ca.into(),
+            clamped: None,
+        });
+        let written = status(&plan);
+        assert_eq!(told(written, "Ready").1, "Issued");
+        assert_eq!(written.get("ca").is_some(), known);
+    }
+}
+
+#[test]
+fn a_vault_that_cannot_sign_now_is_asked_again_and_its_refusal_is_the_end() {
+    let mut scene = scene(vault(), &params());
+    let unavailable = || Outcome::Unavailable {
+        reason: "VaultInitError",
+        message: "Failed to initialise vault client for signing: x (EL-1501).".into(),
+    };
+    let first = scene.absorb(unavailable());
+    waits(&first, "Failed to initialise vault client for signing: x");
+    assert_eq!(first.wake, Some(Duration::from_secs(5)));
+    let [event] = first.events.as_slice() else {
+        panic!("{:?}", first.events)
+    };
+    assert_eq!(
+        (event.component, event.reason.as_str()),
+        (VAULT, "VaultInitError")
+    );
+    for (since, wait) in [(3, 5), (20, 20), (3600, 60)] {
+        scene.conditions(&[
+            ("Approved", true, "cert-manager.io"),
+            ("Ready", false, "Pending"),
+        ]);
+        let conditions = scene.request.status.as_mut().unwrap().conditions.as_mut();
+        let since = Time(NOW - SignedDuration::from_secs(since));
+        conditions.unwrap()[1].last_transition_time = Some(since);
+        let again = scene.absorb(unavailable());
+        assert_eq!(again.wake, Some(Duration::from_secs(wait)));
+        assert_eq!(again.events, [], "said once");
+    }
+    let refused = Outcome::Refused {
+        reason: "SigningError",
+        message: "Vault failed to sign certificate: unknown role: app".into(),
+    };
+    fails(
+        &scene.absorb(refused),
+        VAULT,
+        "SigningError",
+        "unknown role",
+    );
 }
 
 /// The Order that a plan creates, after the status.

@@ -21,6 +21,7 @@ pub use packed::Packed;
 pub use pod::PodView;
 
 use crate::api::meta::{Condition, IssuerReference};
+use crate::api::vault::VaultIssuer;
 use crate::api::{Certificate, CertificateRequest, IssuerSpec, IssuerStatus, labels};
 use crate::controllers::ingress::ownership;
 use crate::controllers::matching::{Compared, request_fields};
@@ -87,7 +88,8 @@ impl IssuerFact {
             std::iter::once(acme.private_key_secret_ref.name.as_str()).chain(eab)
         });
         let ca = self.spec.ca.iter().map(|ca| ca.secret_name.as_str());
-        acme.chain(ca).any(|name| name == secret)
+        let vault = self.spec.vault.iter().flat_map(VaultIssuer::secrets);
+        acme.chain(ca).chain(vault).any(|name| name == secret)
     }
 }
 

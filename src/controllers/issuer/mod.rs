@@ -13,6 +13,7 @@ pub use plan::{absorb, plan};
 use super::facts::IssuerFact;
 use super::key::{Key, Kind};
 use super::reads::Reader;
+use super::vault;
 
 /// An issuer and everything that its plan depends on.
 #[derive(Debug, Clone)]
@@ -26,7 +27,8 @@ pub struct Observation {
     /// Of the account key in use: its hash, once this process has loaded it for this issuer as it is
     /// now.
     pub loaded: Option<String>,
-    /// The CA refused, and is left alone until then; unless something changes that it may like.
+    /// The CA refused, or the Vault has answered, and is left alone until then; unless something changes that
+    /// it depends on.
     pub resting: Option<Timestamp>,
 }
 
@@ -39,6 +41,8 @@ pub enum Effect {
     Register,
     /// Look at the key pair of a CA of the user's own, in the Secret of this name.
     LoadAuthority(String),
+    /// Ask a Vault whether it can work and lets us in.
+    CheckVault,
 }
 
 /// What an effect brought.
@@ -70,6 +74,15 @@ pub enum Outcome {
     },
     /// What is in the Secret of a CA of the user's own.
     Authority(Authority),
+    /// What a Vault said.
+    Vault(Result<Login, vault::Problem>),
+}
+
+/// A login to a Vault that works.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Login {
+    /// When the token that it is done with ends, if it does.
+    pub until: Option<Timestamp>,
 }
 
 /// A CA of the user's own, as its Secret has it.

@@ -1,4 +1,4 @@
-//! Readiness of an issuer (contract §2.3, §5.1, §6.1). The account's key is stored before the CA hears of
+//! Readiness of an issuer (contract §2.3, §5.1, §6.1, §6.3). The account's key is stored before the CA hears of
 //! it, so a crash never loses an account.
 
 use std::time::Duration;
@@ -6,21 +6,30 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Authority, Effect, Observation, Outcome, Retry};
+use super::{Authority, Effect, Login, Observation, Outcome, Retry};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
+use crate::api::vault::VaultIssuer;
+use crate::api::vault_auth::VaultSpecError;
 use crate::controllers::action::{Action, Event, Object, Plan, patch_status};
 use crate::controllers::key::Kind;
-use crate::controllers::status::{condition, set_condition};
+use crate::controllers::status::{backoff, condition, set_condition};
+use crate::controllers::vault::{Cause, Problem};
 
 const REGISTERED: &str = "The ACME account was registered with the ACME server";
 
 const VERIFIED: &str = "KeyPairVerified";
 
+const VAULT_ERROR: &str = "VaultError";
+
+const NOT_SUPPORTED: &str = "NotSupported";
+
 /// How long a CA that refused is left alone when trying again is of no use by itself.
 const PERMANENT: Duration = Duration::from_mins(10);
 /// How long a CA that could not be reached is left alone.
 const TRANSIENT: Duration = Duration::from_secs(10);
+/// The longest time between two questions to a Vault that did not do.
+const VAULT_PATIENCE: Duration = Duration::from_mins(1);
 /// The longest time that a CA may ask for: what it says is its word only.
 const PATIENCE: Duration = Duration::from_hours(6);
 
@@ -46,19 +55,72 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
             ..Plan::idle()
         };
     }
-    let kind = [
-        ("vault", spec.vault.is_some()),
-        ("venafi", spec.venafi.is_some()),
-    ];
-    if let Some((kind, _)) = kind.into_iter().find(|(_, set)| *set) {
-        let message = format!(
-            "spec.{kind}: this version of Everleaf keeps the field but does not sign with it yet; it signs \
-             with acme, ca and selfSigned"
-        );
-        ready(o, false, "NotSupported", &message, Map::new(), now)
+    if let Some(vault) = &spec.vault {
+        return plan_vault(o, vault, now);
+    }
+    if spec.venafi.is_some() {
+        let message = "spec.venafi: this version of Everleaf keeps the field but does not sign with it yet; it \
+                       signs with acme, ca, selfSigned and vault";
+        ready(o, false, NOT_SUPPORTED, message, Map::new(), now)
     } else {
         let message = "spec: exactly one of acme, ca, selfSigned, vault and venafi is needed";
         ready(o, false, "InvalidConfig", message, Map::new(), now)
+    }
+}
+
+/// A Vault that has answered is asked again when its answer is old, or something that it depends on has changed.
+fn plan_vault(o: &Observation, vault: &VaultIssuer, now: Timestamp) -> Plan<Effect> {
+    match vault.method() {
+        Ok(_) => {}
+        Err(problem @ VaultSpecError::Aws) => {
+            return ready(
+                o,
+                false,
+                NOT_SUPPORTED,
+                &problem.to_string(),
+                Map::new(),
+                now,
+            );
+        }
+        Err(problem) => {
+            let message = Problem::new(Cause::Spec, problem.to_string()).to_string();
+            return ready(o, false, VAULT_ERROR, &message, Map::new(), now);
+        }
+    }
+    let is_said = o.issuer.ready().and_then(|c| c.observed_generation) == Some(o.issuer.generation);
+    match o.resting.filter(|until| is_said && *until > now) {
+        Some(until) if until == Timestamp::MAX => Plan::idle(),
+        Some(until) => Plan::wait(between(now, until)),
+        None => Plan {
+            effect: Some(Effect::CheckVault),
+            ..Plan::idle()
+        },
+    }
+}
+
+/// Whether a Vault can sign. `wake` says until when its answer counts; without one, until something changes.
+fn judge_vault(o: &Observation, answer: Result<Login, Problem>, now: Timestamp) -> Plan<Effect> {
+    let second = Duration::from_secs(1);
+    match answer {
+        Ok(Login { until }) => {
+            let message = "Vault verified";
+            let mut plan = ready(o, true, "VaultVerified", message, Map::new(), now);
+            // Vault's clock may be behind ours.
+            plan.wake = until.map(|until| (between(now, until) + second).max(TRANSIENT));
+            plan
+        }
+        Err(problem) => {
+            let message = problem.to_string();
+            let mut plan = ready(o, false, VAULT_ERROR, &message, Map::new(), now);
+            plan.wake = problem.is_retried().then(|| {
+                let failed = o.issuer.ready().filter(|ready| !ready.is_true());
+                backoff(failed, now, VAULT_PATIENCE)
+            });
+            if !plan.actions.is_empty() {
+                plan.events.push(not_initialized(o, &message));
+            }
+            plan
+        }
     }
 }
 
@@ -112,14 +174,16 @@ fn host(url: &str) -> Option<String> {
 
 /// Plan what follows from an effect.
 pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect> {
-    if let Outcome::Authority(authority) = outcome {
-        return judge(o, authority, now);
-    }
+    let outcome = match outcome {
+        Outcome::Authority(authority) => return judge(o, authority, now),
+        Outcome::Vault(answer) => return judge_vault(o, answer, now),
+        outcome => outcome,
+    };
     let Some(acme) = &o.issuer.spec.acme else {
         return Plan::idle();
     };
     match outcome {
-        Outcome::Authority(_) => Plan::idle(),
+        Outcome::Authority(_) | Outcome::Vault(_) => Plan::idle(),
         Outcome::KeyLoaded(hash) if is_registered(o, acme, &hash) => Plan::idle(),
         // The next plan finds the key loaded.
         Outcome::KeyLoaded(_) => Plan::wait(Duration::ZERO),

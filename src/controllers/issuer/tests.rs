@@ -10,16 +10,18 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::{Authority, Effect, Observation, Outcome, Retry, absorb, plan};
+use super::{Authority, Effect, Login, Observation, Outcome, Retry, absorb, plan};
 use crate::api::IssuerStatus;
 use crate::api::acme_issuer::AcmeIssuerStatus;
 use crate::controllers::action::{Action, Object, Plan, SecretObject};
 use crate::controllers::facts::IssuerFact;
 use crate::controllers::fixtures::{START, issuer};
 use crate::controllers::key::{Key, Kind};
+use crate::controllers::vault::{Cause, Problem};
 
 type Change = fn(&mut IssuerFact);
 
@@ -99,8 +101,21 @@ fn each_type_says_whether_it_can_sign() {
         (
             json!({ "vault": { "server": "a", "path": "b", "auth": {} } }),
             "False",
+            "VaultError",
+            "Vault tokenSecretRef, appRole, clientCertificate, or kubernetes is required",
+        ),
+        (
+            json!({ "vault": { "server": "a", "path": "b", "auth": { "tokenSecretRef": { "name": "t" },
+                "clientCertificate": {} } } }),
+            "False",
+            "VaultError",
+            "Multiple auth methods cannot be set on the same Vault issuer",
+        ),
+        (
+            json!({ "vault": { "server": "a", "path": "b", "auth": { "aws": { "role": "r" } } } }),
+            "False",
             "NotSupported",
-            "spec.vault",
+            "spec.vault.auth.aws",
         ),
         (
             json!({ "venafi": { "zone": "a" } }),
@@ -436,4 +451,135 @@ fn a_ca_that_is_as_it_was_is_not_written_but_its_end_is_still_waited_for() {
 fn a_cluster_issuer_speaks_for_itself() {
     let plan = absorb(&ca(Kind::ClusterIssuer, None), valid(0, 1), START);
     assert_eq!(plan.events[0].component, "cert-manager-clusterissuers");
+}
+
+fn vault() -> Value {
+    json!({ "vault": { "server": "https://vault", "path": "pki/sign/app", "auth": {
+        "tokenSecretRef": { "name": "token" } } } })
+}
+
+fn sealed() -> Problem {
+    Problem::new(
+        Cause::Sealed,
+        "Vault is not initialized or is sealed: Vault is sealed",
+    )
+}
+
+/// The Ready condition does not hold since then.
+fn failed_since(seconds: i64) -> Observation {
+    let mut seen = seen(vault(), Some((false, "VaultError")));
+    change(&mut seen, |fact| {
+        let since = START - SignedDuration::from_secs(seconds);
+        fact.status.conditions.as_mut().unwrap()[0].last_transition_time = Some(Time(since));
+    });
+    seen
+}
+
+#[test]
+fn a_vault_is_asked_and_says_that_it_signs() {
+    let seen = seen(vault(), None);
+    let asked = plan(&seen, START);
+    assert_eq!(
+        (asked.effect, asked.actions),
+        (Some(Effect::CheckVault), vec![])
+    );
+    let answered = absorb(&seen, Outcome::Vault(Ok(Login { until: None })), START);
+    is_ready(&answered, "True", "VaultVerified", "Vault verified");
+    assert_eq!((answered.wake, answered.events), (None, vec![]));
+    let until = Some(START + SignedDuration::from_mins(1));
+    let answered = absorb(&seen, Outcome::Vault(Ok(Login { until })), START);
+    assert_eq!(
+        answered.wake,
+        Some(Duration::from_secs(61)),
+        "the token ends"
+    );
+}
+
+#[test]
+fn a_vault_that_has_answered_is_left_alone() {
+    let minute = SignedDuration::from_mins(1);
+    for ready in [(true, "VaultVerified"), (false, "VaultError")] {
+        let mut answered = seen(vault(), Some(ready));
+        answered.resting = Some(START + minute);
+        assert_eq!(plan(&answered, START), Plan::wait(Duration::from_mins(1)));
+        assert_eq!(
+            plan(&answered, START + minute).effect,
+            Some(Effect::CheckVault),
+            "its answer is old"
+        );
+        answered.resting = Some(Timestamp::MAX);
+        assert_eq!(plan(&answered, START), Plan::idle());
+        change(&mut answered, |fact| fact.generation += 1);
+        assert_eq!(
+            plan(&answered, START).effect,
+            Some(Effect::CheckVault),
+            "it was of another spec"
+        );
+    }
+}
+
+#[test]
+fn what_a_vault_lacks_is_said_with_what_to_do() {
+    for (cause, code) in [
+        (Cause::Unreachable, "EL-1501"),
+        (Cause::Sealed, "EL-1502"),
+        (Cause::NotInitialized, "EL-1503"),
+        (Cause::Login, "EL-1504"),
+        (Cause::Token, "EL-1505"),
+        (Cause::Credentials, "EL-1506"),
+        (Cause::Answer, "EL-1510"),
+        (Cause::Spec, "EL-1511"),
+    ] {
+        let problem = Problem::new(cause, "Failed to initialize Vault client: x");
+        let failed = absorb(&seen(vault(), None), Outcome::Vault(Err(problem)), START);
+        is_ready(
+            &failed,
+            "False",
+            "VaultError",
+            "Failed to initialize Vault client: x. ",
+        );
+        is_ready(&failed, "False", "VaultError", code);
+        let [event] = failed.events.as_slice() else {
+            panic!("{:?}", failed.events)
+        };
+        assert_eq!(
+            (event.warning, event.reason.as_str()),
+            (true, "ErrInitIssuer")
+        );
+    }
+}
+
+#[test]
+fn a_vault_that_failed_is_asked_again_after_seconds_then_minutes() {
+    for (since, wait) in [(0, 5), (5, 5), (7, 7), (40, 40), (3600, 60)] {
+        let failed = absorb(&failed_since(since), Outcome::Vault(Err(sealed())), START);
+        assert_eq!(failed.wake, Some(Duration::from_secs(wait)), "{since}");
+    }
+    // It was ready for long: that is no measure.
+    let mut ready = failed_since(3600);
+    change(&mut ready, |fact| {
+        fact.status.conditions.as_mut().unwrap()[0].status = "True".into();
+    });
+    let failed = absorb(&ready, Outcome::Vault(Err(sealed())), START);
+    assert_eq!(failed.wake, Some(Duration::from_secs(5)));
+    // What an informer shows is waited for.
+    let missing = Problem {
+        is_watched: true,
+        ..Problem::new(Cause::Credentials, "secret not found")
+    };
+    let waits = absorb(&failed_since(3600), Outcome::Vault(Err(missing)), START);
+    assert_eq!(waits.wake, None);
+}
+
+#[test]
+fn the_same_words_of_a_vault_are_written_once() {
+    let first = absorb(&failed_since(60), Outcome::Vault(Err(sealed())), START);
+    let mut again = failed_since(60);
+    change(&mut again, |fact| {
+        fact.status.conditions =
+            serde_json::from_value(written(&first).0["conditions"].clone()).unwrap();
+    });
+    let second = absorb(&again, Outcome::Vault(Err(sealed())), START);
+    assert_eq!((second.actions, second.events), (vec![], vec![]));
+    assert_eq!(second.wake, Some(Duration::from_mins(1)));
 }

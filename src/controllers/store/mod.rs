@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 
 use crate::api::meta::IssuerReference;
 use crate::api::order::OrderSpec;
+use crate::api::vault::VaultIssuer;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::facts::{
     Identity, IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, digest,
@@ -295,14 +296,17 @@ impl Store {
             let name = digest(name);
             known.contains_key(&name) && !inner.other_secrets.contains_key(&name)
         };
-        // Only an issuer of this kind looks at its Secret once it is ready.
-        let authorities = inner.issuers.iter().filter_map(|(name, fact)| {
+        // Only issuers of these kinds look at their Secrets once they are ready.
+        let bereft = inner.issuers.iter().filter_map(|(name, fact)| {
             let kind = issuer_kind(name);
-            let secret = fact.spec.ca.as_ref()?.secret_name.as_str();
             let home = self.home(kind, &name.0);
-            is_gone(&(home.clone(), secret.into())).then(|| key(kind, name))
+            let ca = fact.spec.ca.iter().map(|ca| ca.secret_name.as_str());
+            let vault = fact.spec.vault.iter().flat_map(VaultIssuer::secrets);
+            ca.chain(vault)
+                .any(|secret| is_gone(&(home.clone(), secret.into())))
+                .then(|| key(kind, name))
         });
-        authorities.collect()
+        bereft.collect()
     }
 
     /// The namespace of an issuer's Secrets.

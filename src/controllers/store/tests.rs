@@ -76,3 +76,18 @@ fn the_secret_of_a_ca_that_went_unseen_wakes_its_issuer() {
     assert_eq!(gone, [Key::new(Kind::Issuer, "shop", "ca")]);
     assert_eq!(store.replace_other_secrets(HashMap::new()), []);
 }
+
+#[test]
+fn each_secret_of_a_vault_issuer_wakes_it() {
+    let store = Store::new("system");
+    let spec = json!({ "vault": { "server": "https://vault", "path": "pki/sign/app",
+        "caBundleSecretRef": { "name": "server-ca" },
+        "auth": { "appRole": { "path": "", "roleId": "id", "secretRef": { "name": "role", "key": "id" } } } } });
+    store.apply(Change::Issuer(Kind::Issuer, issuer(spec, None)));
+    let own = [Key::new(Kind::Issuer, "shop", "ca")];
+    for name in ["server-ca", "role"] {
+        let written = store.apply(Change::OtherSecret(secret("shop", name), true));
+        assert_eq!(written, own, "{name}");
+    }
+    assert_eq!(store.replace_other_secrets(HashMap::new()), own, "unseen");
+}
