@@ -9,12 +9,12 @@ use zeroize::Zeroizing;
 
 use super::authorities::Authorities;
 use super::clock::now;
-use crate::controllers::certificate::{self, Entries, KeySource, SecretData};
+use crate::controllers::certificate::{self, Entries, KeySource, Recipe, SecretData};
 use crate::controllers::certificate_request as request;
 use crate::controllers::facts::{KeyFact, stores_digest};
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
-use crate::issuers::{self, self_signed};
+use crate::issuers::{self, self_signed, temporary};
 use crate::pki::{self, KeyAlgorithm, KeyEncoding, PrivateKey, Urls, build_request};
 
 /// Makes keys and signatures. New RSA keys take a core for a while: as many at once as there are
@@ -78,14 +78,7 @@ impl Signer {
                 recipe,
                 stores_version,
             } => {
-                let is_asked = |key: &Arc<PrivateKey>| KeyFact::of(key).public == public;
-                let key = match reader.keys.get(namespace, &name).filter(is_asked) {
-                    Some(key) => Some(key),
-                    None => self
-                        .stored(reader, namespace, &name)
-                        .await?
-                        .filter(is_asked),
-                };
+                let key = self.under_way(reader, namespace, &name, public).await?;
                 let Some(pem) = key.and_then(|key| encoded(&key, encoding)) else {
                     return Ok(certificate::Outcome::KeyLost);
                 };
@@ -95,19 +88,43 @@ impl Signer {
                     ca,
                     outputs: Entries::new(),
                 };
-                let data = match data.with_outputs(&recipe, &Entries::new(), now()) {
-                    Ok(data) => data,
-                    Err(problem) => {
-                        return Ok(certificate::Outcome::Unmakable(problem.to_string()));
-                    }
+                Ok(
+                    match complete(reader, certificate, data, &recipe, stores_version) {
+                        Ok(data) => certificate::Outcome::Loaded(data),
+                        Err(problem) => certificate::Outcome::Unmakable(problem.to_string()),
+                    },
+                )
+            }
+            certificate::Effect::Temporary {
+                name,
+                encoding,
+                public,
+                params,
+                duration,
+                recipe,
+                stores_version,
+            } => {
+                let key = self.under_way(reader, namespace, &name, public).await?;
+                let Some(key) = key else {
+                    return Ok(certificate::Outcome::KeyLost);
                 };
-                reader.checked.note(
-                    namespace,
-                    &certificate.name,
-                    stores_version,
-                    data.stores_digest(),
-                );
-                Ok(certificate::Outcome::Loaded(data))
+                let signed = temporary::sign(&params, &key, now(), duration);
+                let (Ok(signed), Some(pem)) = (signed, encoded(&key, encoding)) else {
+                    return Ok(certificate::Outcome::Sound);
+                };
+                let data = SecretData {
+                    key: pem.to_vec(),
+                    certificate: signed.into_bytes(),
+                    ca: None,
+                    outputs: Entries::new(),
+                };
+                Ok(
+                    match complete(reader, certificate, data, &recipe, stores_version) {
+                        Ok(data) => certificate::Outcome::Temporary(data),
+                        // The real one will tell.
+                        Err(_) => certificate::Outcome::Sound,
+                    },
+                )
             }
             certificate::Effect::Repair {
                 name,
@@ -130,6 +147,21 @@ impl Signer {
                 Ok(outcome)
             }
         }
+    }
+
+    /// The key of an issuance under way, if it is the one of this public key.
+    async fn under_way(
+        &self,
+        reader: &Reader,
+        namespace: &str,
+        name: &str,
+        public: u64,
+    ) -> Result<Option<Arc<PrivateKey>>, ReadError> {
+        let is_asked = |key: &Arc<PrivateKey>| KeyFact::of(key).public == public;
+        Ok(match reader.keys.get(namespace, name).filter(is_asked) {
+            Some(key) => Some(key),
+            None => self.stored(reader, namespace, name).await?.filter(is_asked),
+        })
     }
 
     async fn key(
@@ -249,6 +281,25 @@ impl Signer {
             },
         })
     }
+}
+
+/// With the other entries of the Secret, which are noted to fit.
+fn complete(
+    reader: &Reader,
+    certificate: &Key,
+    data: SecretData,
+    recipe: &Recipe,
+    stores_version: u64,
+) -> Result<SecretData, pki::Error> {
+    let data = data.with_outputs(recipe, &Entries::new(), now())?;
+    let (checked, stores) = (&reader.checked, data.stores_digest());
+    checked.note(
+        &certificate.namespace,
+        &certificate.name,
+        stores_version,
+        stores,
+    );
+    Ok(data)
 }
 
 fn asked(wanted: &request::Wanted) -> issuers::Request<'_> {

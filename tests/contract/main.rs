@@ -22,6 +22,7 @@ mod recorded;
 mod requests;
 mod shim;
 mod signing;
+mod temporary;
 
 use std::sync::OnceLock;
 

@@ -37,6 +37,9 @@ use crate::pki::{KeyAlgorithm, KeyEncoding, RequestParams};
 /// How long a request may wait for approval or an external issuer before that is worth a word.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 
+/// Lifetime of a certificate when nobody asked for one: 90 days.
+pub const DEFAULT_DURATION: SignedDuration = SignedDuration::from_hours(2160);
+
 /// What the flags say about Certificates (contract §7.2).
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -135,6 +138,23 @@ pub enum Effect {
         /// See [`Observation::stores_version`].
         stores_version: u64,
     },
+    /// Sign a certificate that holds the place of the real one, for the key of the issuance under way.
+    Temporary {
+        /// The name under which the key is stored or remembered.
+        name: String,
+        /// How the target Secret holds it.
+        encoding: KeyEncoding,
+        /// Digest of the public key of the request.
+        public: u64,
+        /// What the CSR asks for.
+        params: Box<RequestParams>,
+        /// Lifetime.
+        duration: SignedDuration,
+        /// What else the target Secret is to hold.
+        recipe: Box<Recipe>,
+        /// See [`Observation::stores_version`].
+        stores_version: u64,
+    },
     /// Read the target Secret's data, to apply it again with the right metadata and outputs.
     Repair {
         /// Name of the Secret.
@@ -172,9 +192,11 @@ pub enum Outcome {
     },
     /// What goes into the target Secret.
     Loaded(SecretData),
+    /// What goes into the target Secret for the time being.
+    Temporary(SecretData),
     /// The outputs cannot be made of what the issuer returned: why.
     Unmakable(String),
-    /// The keystores fit, and nothing else was wrong.
+    /// There is nothing to write: the keystores fit, and nothing else was wrong.
     Sound,
     /// The private key is nowhere.
     KeyLost,

@@ -35,7 +35,9 @@ pub fn trigger(o: &Observation, now: Timestamp) -> Option<Violation> {
         Ok(found) => found,
         Err(violation) => return Some(violation),
     };
-    consistent(o, secret, leaf).or_else(|| renewal_due(o, leaf, now))
+    consistent(o, secret, leaf)
+        .or_else(|| temporary(secret))
+        .or_else(|| renewal_due(o, leaf, now))
 }
 
 /// Why the certificate is not ready, if it is not. A certificate that is due is still ready.
@@ -100,6 +102,20 @@ fn sound(o: &Observation) -> Result<(&SecretFact, &LeafFact), Violation> {
         return fail("InvalidKeyPair", message.into());
     }
     Ok((secret, leaf))
+}
+
+/// Whether the Secret has no key pair that could be served: what a temporary certificate is for.
+pub fn lacks_pair(o: &Observation) -> bool {
+    sound(o).is_err()
+}
+
+/// What holds a place only is no reason to stop trying. That it may be ready is the contract's.
+fn temporary(secret: &SecretFact) -> Option<Violation> {
+    if !secret.is_temporary() {
+        return None;
+    }
+    let message = "Issuing certificate as Secret contains a temporary certificate";
+    hit("SecretMismatch", message)
 }
 
 /// Steps 4 to 8: the Secret is this Certificate's, from this issuer, with this key and these names.

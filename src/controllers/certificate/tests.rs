@@ -24,5 +24,6 @@ mod request;
 mod schema;
 mod settled;
 mod spec;
+mod temporary;
 mod window;
 mod world;

@@ -4,7 +4,7 @@ mod order;
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use serde_json::{Map, Value, json};
 
@@ -13,6 +13,7 @@ use crate::api::duration::parse_go_duration;
 use crate::api::issuer::{CaIssuer, SelfSignedIssuer};
 use crate::api::{CertificateRequest, Condition, IssuerSpec, labels};
 use crate::controllers::action::{Action, Event, Plan, patch_status};
+use crate::controllers::certificate::DEFAULT_DURATION;
 use crate::controllers::facts::IssuerFact;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::status::{condition, find, seconds, set_condition};
@@ -24,9 +25,6 @@ const CA: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_CA;
 const ACME: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_ACME;
 
 const ISSUED: &str = "Certificate fetched from issuer successfully";
-
-/// Lifetime of a certificate when nobody asked for one: 90 days.
-const DEFAULT_DURATION: SignedDuration = SignedDuration::from_hours(2160);
 
 /// Plan the next step of a request.
 pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {

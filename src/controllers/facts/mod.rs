@@ -23,7 +23,7 @@ use crate::api::{Certificate, CertificateRequest, IssuerSpec, IssuerStatus, labe
 use crate::controllers::ingress::ownership;
 use crate::controllers::matching::{Compared, request_fields};
 use crate::controllers::status::find;
-use crate::pki::{KeyAlgorithm, PrivateKey, parse_chain};
+use crate::pki::{KeyAlgorithm, PrivateKey, TEMPORARY_ISSUER, parse_chain};
 
 /// Identity and version of an object.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -282,6 +282,8 @@ pub struct LeafFact {
     /// Union of common name and DNS names, addresses, URIs and e-mail addresses: what is compared when
     /// no request is left (contract §4.2, fuzzy).
     pub names: u64,
+    /// Signed by a CA of temporary certificates.
+    pub temporary: bool,
 }
 
 impl LeafFact {
@@ -294,11 +296,18 @@ impl LeafFact {
             not_after: leaf.not_after(),
             public: digest(&leaf.public_key_der()),
             names: crate::controllers::matching::leaf_names(leaf),
+            temporary: leaf.issuer().common_name().as_deref() == Some(TEMPORARY_ISSUER),
         })
     }
 }
 
 impl SecretFact {
+    /// Whether it holds a place only, until the real certificate comes.
+    pub fn is_temporary(&self) -> bool {
+        let leaf = self.certificate.as_ref().and_then(|c| c.as_ref().ok());
+        leaf.is_some_and(|leaf| leaf.temporary) && self.issuer.iter().all(Option::is_none)
+    }
+
     /// Reduce an object; its data is dropped.
     pub fn of(object: &Secret) -> Self {
         let meta = &object.metadata;

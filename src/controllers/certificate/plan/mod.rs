@@ -49,6 +49,7 @@ pub fn absorb(
     match outcome {
         Outcome::Prepared { csr, key } => step.request(&csr, key.as_ref().map(|k| k.as_slice())),
         Outcome::Loaded(data) => step.issue(data),
+        Outcome::Temporary(data) => step.hold_place(data),
         Outcome::Unmakable(problem) => step.unmakable(&problem),
         Outcome::Sound => {}
         Outcome::Repaired(data) => step.repair(data),
@@ -257,13 +258,16 @@ impl<'a> Step<'a> {
     fn ready(&mut self, violation: Option<&Violation>, next: Option<Timestamp>) {
         let generation = self.o.certificate.metadata.generation;
         let new = match violation {
-            None => condition(
-                "Ready",
-                true,
-                "Ready",
-                "Certificate is up to date and has not expired",
-                generation,
-            ),
+            None => {
+                let mut message = "Certificate is up to date and has not expired".to_owned();
+                if self.o.secret.as_ref().is_some_and(|s| s.is_temporary()) {
+                    let note = "It is a temporary one, which no client trusts, until the issuer has signed";
+                    let note = Verdict::new(Code::TEMPORARY, note).to_string();
+                    let notes = std::iter::once(&note).chain(&self.o.cause);
+                    message = notes.fold(message, |all, note| joined(&all, note));
+                }
+                condition("Ready", true, "Ready", message, generation)
+            }
             Some(violation) => {
                 let mut message = violation.message.clone();
                 if let Some(cause) = &self.o.cause {

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 };
 use serde_json::{Value, json};
 
-use super::authority::{Answer, new_key, pem, read_key, respond};
+use super::authority::{Answer, new_key, pem, read_key, respond, temporary_for};
 use crate::api::meta::Condition;
 use crate::api::{Certificate, CertificateRequest, CertificateStatus};
 use crate::controllers::action::{Action, Event, Object, Plan, Target};
@@ -393,6 +393,30 @@ impl World {
                     }
                     Err(problem) => Outcome::Unmakable(problem.to_string()),
                 }
+            }
+            Effect::Temporary {
+                name,
+                encoding,
+                public,
+                params,
+                duration,
+                ..
+            } => {
+                let is_asked = |key: &Arc<PrivateKey>| KeyFact::of(key).public == public;
+                let key = self
+                    .memory
+                    .get(&name)
+                    .cloned()
+                    .or_else(|| self.stored(&name));
+                let Some(key) = key.filter(is_asked) else {
+                    return Outcome::KeyLost;
+                };
+                Outcome::Temporary(SecretData {
+                    key: pem(&key, encoding).to_vec(),
+                    certificate: temporary_for(&key, &params, self.now, duration),
+                    ca: None,
+                    outputs: Entries::new(),
+                })
             }
             Effect::Repair {
                 recipe,
