@@ -207,6 +207,17 @@ fn parse(what: &'static str, text: &[u8], limit: Limit) -> Result<Vec<ParsedCert
     Ok(certificates)
 }
 
+/// Digest of the subjects and keys of these certificates: it stays when one is renewed for the same key. 16 hex digits.
+pub fn line_of(certificates: &[&ParsedCertificate]) -> String {
+    let mut all = digest::Context::new(&digest::SHA256);
+    for certificate in certificates {
+        // Both are DER, and so say where they end.
+        all.update(certificate.subject.as_der());
+        all.update(&certificate.public_key_der);
+    }
+    hex(all.finish().as_ref().split_at(8).0)
+}
+
 /// Checks that the chain is leaf first and that each certificate is signed by the next.
 pub fn check_chain_order(chain: &[ParsedCertificate]) -> Result<(), Error> {
     for (index, (certificate, issuer)) in chain.iter().zip(chain.iter().skip(1)).enumerate() {

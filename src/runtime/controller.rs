@@ -106,6 +106,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             keys: Arc::new(Keys::default()),
             recoveries,
             checked: Arc::default(),
+            trusting: Arc::default(),
             client,
         },
         queue,

@@ -31,6 +31,8 @@ use crate::telemetry::metrics::Metrics;
 /// What the flags say to the controllers.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Issuers.
+    pub issuer: issuer::Settings,
     /// Certificates.
     pub certificate: certificate::Settings,
     /// Requests.
@@ -176,6 +178,7 @@ impl Driver {
         let Some(seen) = certificate::observe(&self.reader, key, now()).await? else {
             self.reader.keys.forget(&key.namespace, &key.name);
             self.reader.checked.forget(&key.namespace, &key.name);
+            self.reader.trusting.forget(&key.namespace, &key.name);
             return Ok(());
         };
         let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();
@@ -252,7 +255,7 @@ impl Driver {
                 issuer::Effect::Register => self.accounts.register(&self.reader, &seen).await?,
             };
             let refused = matches!(outcome, issuer::Outcome::Refused { .. });
-            let plan = issuer::absorb(&seen, outcome, now());
+            let plan = issuer::absorb(&seen, &self.settings.issuer, outcome, now());
             if let Some(wait) = plan.wake.filter(|_| refused) {
                 let until = now().checked_add(wait).unwrap_or_else(|_| now());
                 self.accounts.rest(&self.reader.store, key, until);

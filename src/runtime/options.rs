@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::api::duration::parse_go_duration;
 use crate::controllers::key::Kind;
-use crate::controllers::{certificate, certificate_request, challenge, ingress};
+use crate::controllers::rotation::Pace;
+use crate::controllers::{certificate, certificate_request, challenge, ingress, issuer};
 use crate::pki::Limits;
 use crate::runtime::drive::Settings;
 use crate::runtime::lease;
@@ -175,6 +176,12 @@ pub struct Options {
     /// schedule aside; 0 for no bound.
     #[arg(long, default_value_t = 20)]
     pub certificate_requests_per_day: usize,
+    /// Secrets that a rotation of a CA writes within a minute, for each issuer with `spec.ca.rotation`.
+    #[arg(long, default_value_t = 60, value_parser = value_parser!(u32).range(1..))]
+    pub ca_rotation_rate: u32,
+    /// How many of them at once: a wave.
+    #[arg(long, default_value_t = 10, value_parser = some)]
+    pub ca_rotation_parallelism: usize,
     /// Largest certificate or signing request that is read, in bytes of PEM.
     #[arg(long, default_value_t = Limits::default().certificate, value_parser = bytes)]
     pub max_certificate_size: usize,
@@ -372,6 +379,12 @@ impl Options {
             memory: Quantity(memory.to_owned()),
         };
         Ok(Settings {
+            issuer: issuer::Settings {
+                pace: Pace {
+                    rate: self.ca_rotation_rate,
+                    parallelism: self.ca_rotation_parallelism,
+                },
+            },
             certificate: certificate::Settings {
                 min_backoff: self.certificate_request_minimum_backoff_duration,
                 max_backoff: self.certificate_request_maximum_backoff_duration,
@@ -452,6 +465,13 @@ impl Options {
 fn go_duration(text: &str) -> Result<Duration, String> {
     let parsed = parse_go_duration(text).map_err(|e| e.to_string())?;
     Duration::try_from(parsed).map_err(|_| format!("\"{text}\" is negative"))
+}
+
+fn some(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(format!("\"{text}\" is no number above 0")),
+    }
 }
 
 fn bytes(text: &str) -> Result<usize, String> {

@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 
 use super::authorities::Authorities;
 use super::clock::now;
-use crate::controllers::certificate::{self, Entries, KeySource, Recipe, SecretData};
+use crate::controllers::certificate::{self, Entries, KeySource, Recipe, Roots, SecretData};
 use crate::controllers::certificate_request as request;
-use crate::controllers::facts::{KeyFact, stores_digest};
+use crate::controllers::facts::{KeyFact, ca_digest, stores_digest};
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::issuers::{self, self_signed, temporary};
@@ -104,8 +104,7 @@ impl Signer {
                 recipe,
                 stores_version,
             } => {
-                let key = self.under_way(reader, namespace, &name, public).await?;
-                let Some(key) = key else {
+                let Some(key) = self.under_way(reader, namespace, &name, public).await? else {
                     return Ok(certificate::Outcome::KeyLost);
                 };
                 let signed = temporary::sign(&params, &key, now(), duration);
@@ -118,33 +117,21 @@ impl Signer {
                     ca: None,
                     outputs: Entries::new(),
                 };
-                Ok(
-                    match complete(reader, certificate, data, &recipe, stores_version) {
-                        Ok(data) => certificate::Outcome::Temporary(data),
-                        // The real one will tell.
-                        Err(_) => certificate::Outcome::Sound,
-                    },
-                )
+                let data = complete(reader, certificate, data, &recipe, stores_version);
+                // If it cannot be made, the real one will tell.
+                Ok(data.map_or(certificate::Outcome::Sound, certificate::Outcome::Temporary))
             }
             certificate::Effect::Repair {
                 name,
                 recipe,
                 stores_version,
+                roots,
                 needed,
             } => {
                 let secret: Option<Secret> = reader.live(namespace, &name).await?;
                 let found = secret.and_then(|s| s.data).unwrap_or_default();
-                let outcome = certificate::repaired(&recipe, &found, needed, now());
-                let stores = match &outcome {
-                    certificate::Outcome::Sound => Some(stores_digest(&found)),
-                    certificate::Outcome::Repaired(data) => Some(data.stores_digest()),
-                    _ => None,
-                };
-                if let Some(stores) = stores.filter(|_| recipe.is_complete()) {
-                    let checked = &reader.checked;
-                    checked.note(namespace, &certificate.name, stores_version, stores);
-                }
-                Ok(outcome)
+                let as_it_is = (roots, needed, stores_version);
+                Ok(repair(reader, certificate, found, &recipe, as_it_is))
             }
         }
     }
@@ -300,6 +287,35 @@ fn complete(
         stores,
     );
     Ok(data)
+}
+
+/// What becomes of the entries of a Secret; what was seen of them is noted.
+fn repair(
+    reader: &Reader,
+    certificate: &Key,
+    mut found: Entries,
+    recipe: &Recipe,
+    (roots, needed, stores_version): (Roots, bool, u64),
+) -> certificate::Outcome {
+    let (namespace, name) = (&certificate.namespace, &certificate.name);
+    let needed = roots.change(&mut found) || needed;
+    if let Roots::With(roots) = &roots {
+        let digest = |pem| u64::from(ca_digest(pem));
+        let ca = found.get("ca.crt").map(|ca| digest(&ca.0));
+        let (roots, ca) = (digest(roots.as_bytes()), ca.unwrap_or_default());
+        reader.trusting.note(namespace, name, roots, ca);
+    }
+    let outcome = certificate::repaired(recipe, &found, needed, now());
+    let stores = match &outcome {
+        certificate::Outcome::Sound => Some(stores_digest(&found)),
+        certificate::Outcome::Repaired(data) => Some(data.stores_digest()),
+        _ => None,
+    };
+    if let Some(stores) = stores.filter(|_| recipe.is_complete()) {
+        let checked = &reader.checked;
+        checked.note(namespace, name, stores_version, stores);
+    }
+    outcome
 }
 
 fn asked(wanted: &request::Wanted) -> issuers::Request<'_> {

@@ -88,7 +88,7 @@ pub fn store(namespace: &str, name: &str, (key, certificate): &(String, String))
 }
 
 /// Check by openssl that clients who trust nothing but `ca.crt` accept what a server presents.
-fn verify(namespace: &Namespace<'_>, secret: &str, more: &str) -> Result<()> {
+pub fn verify(namespace: &Namespace<'_>, secret: &str, more: &str) -> Result<()> {
     namespace.pair_matches(secret)?;
     shell(namespace, "true", &[])?;
     let dir = namespace

@@ -13,6 +13,7 @@ mod support;
 
 mod budget;
 mod ca;
+mod ca_rotation;
 mod external;
 mod fields;
 mod fights;

@@ -24,11 +24,12 @@ pub use budget::Budget;
 pub use observe::observe;
 pub use outputs::{Entries, Recipe, password_secrets};
 pub use plan::{absorb, plan};
-pub use secret::{SecretData, details, repaired};
+pub use secret::{Roots, SecretData, details, repaired};
 
 use outputs::Passwords;
 
 use super::facts::{KeyFact, LeafFact, RequestFact, SecretFact};
+use super::rotation::Wish;
 use super::status::find;
 use crate::api::meta::Condition;
 use crate::api::{Certificate, CertificateStatus};
@@ -88,6 +89,19 @@ pub struct Observation {
     pub stores_version: u64,
     /// The keystores in the Secret are known to open with the passwords of now.
     pub stores_checked: bool,
+    /// The rotation of the issuer's CA, while one is under way.
+    pub rotation: Option<Following>,
+}
+
+/// A rotation, as far as a Certificate cares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Following {
+    /// What it wants of this one now.
+    pub wish: Wish,
+    /// PEM of what clients are to trust.
+    pub roots: String,
+    /// Certificates that begin before are of an old CA.
+    pub started: Timestamp,
 }
 
 /// The issuer, as far as a Certificate cares.
@@ -163,6 +177,8 @@ pub enum Effect {
         recipe: Box<Recipe>,
         /// See [`Observation::stores_version`].
         stores_version: u64,
+        /// What becomes of `ca.crt`.
+        roots: Roots,
         /// Apply it even if the keystores fit.
         needed: bool,
     },

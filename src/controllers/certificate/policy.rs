@@ -9,6 +9,7 @@ use super::renewal::renewal;
 use super::request::desired_key;
 use crate::controllers::facts::{KeyFact, LeafFact, RequestFact, SecretFact};
 use crate::controllers::matching::{differences, spec_names};
+use crate::controllers::rotation::Wish;
 use crate::explain::{Code, Verdict};
 use crate::pki::KeyAlgorithm;
 
@@ -38,6 +39,7 @@ pub fn trigger(o: &Observation, now: Timestamp) -> Option<Violation> {
     consistent(o, secret, leaf)
         .or_else(|| temporary(secret))
         .or_else(|| renewal_due(o, leaf, now))
+        .or_else(|| replaced(o))
 }
 
 /// Why the certificate is not ready, if it is not. A certificate that is due is still ready.
@@ -264,6 +266,20 @@ pub fn missed_windows(o: &Observation) -> Option<String> {
             go_time(due.at)
         )
     })
+}
+
+/// Reason of a certificate that is issued anew because its CA was replaced.
+pub const CA_ROTATED: &str = "CARotated";
+
+fn replaced(o: &Observation) -> Option<Violation> {
+    let wish = o.rotation.as_ref()?.wish;
+    if wish != Wish::Reissue {
+        return None;
+    }
+    hit(
+        CA_ROTATED,
+        "Issuing certificate as the CA of its issuer was replaced",
+    )
 }
 
 fn expired(leaf: &LeafFact, now: Timestamp) -> Option<Violation> {

@@ -15,7 +15,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 pub use applied::{Applied, is_template_annotation, is_template_label};
-pub use outputs::{Output, OutputsFact, stores_digest};
+pub use outputs::{Output, OutputsFact, ca_digest, stores_digest};
 pub use pod::PodView;
 
 use crate::api::meta::{Condition, IssuerReference};

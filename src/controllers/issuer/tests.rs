@@ -13,17 +13,29 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Authority, Effect, Observation, Outcome, Retry, absorb, plan};
+use super::{Authority, Effect, Observation, Outcome, Retry, Settings, plan};
 use crate::api::IssuerStatus;
 use crate::api::acme_issuer::AcmeIssuerStatus;
 use crate::controllers::action::{Action, Object, Plan, SecretObject};
 use crate::controllers::facts::IssuerFact;
 use crate::controllers::fixtures::{START, issuer};
 use crate::controllers::key::{Key, Kind};
+use crate::controllers::rotation::Pace;
 
 type Change = fn(&mut IssuerFact);
 
 const HASH: &str = "hash";
+
+const SETTINGS: Settings = Settings {
+    pace: Pace {
+        rate: 60,
+        parallelism: 10,
+    },
+};
+
+fn absorb(seen: &Observation, outcome: Outcome, now: jiff::Timestamp) -> Plan<Effect> {
+    super::absorb(seen, &SETTINGS, outcome, now)
+}
 
 fn seen(spec: Value, ready: Option<(bool, &str)>) -> Observation {
     Observation {
@@ -32,6 +44,7 @@ fn seen(spec: Value, ready: Option<(bool, &str)>) -> Observation {
         home: "shop".into(),
         loaded: None,
         resting: None,
+        leaves: vec![],
     }
 }
 
@@ -330,6 +343,7 @@ fn valid(from: i64, to: i64) -> Outcome {
     Outcome::Authority(Authority::Usable {
         not_before: START + SignedDuration::from_secs(from),
         not_after: START + SignedDuration::from_secs(to),
+        signing: None,
     })
 }
 

@@ -11,6 +11,7 @@ use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::certificate::password_secrets;
 use crate::controllers::facts::{IngressFact, IssuerFact, RequestFact, controller_of, prune};
 use crate::controllers::key::{Key, Kind};
+use crate::controllers::rotation::{Known, Leaf, Wish};
 use crate::controllers::status::find;
 
 impl Inner {
@@ -141,14 +142,42 @@ impl Inner {
             new.is_some_and(|new| {
                 old.generation == new.generation
                     && old.ready() == new.ready()
+                    && old.status.ca == new.status.ca
                     && old.id.uid == new.id.uid
             })
         });
         let mut keys = vec![key(kind, &name)];
         if !same {
             keys.extend(self.users_of(kind, &name));
+            keys.extend(self.followers_of(kind, &name));
         }
         keys
+    }
+
+    /// The Certificates that a rotation of the CA wants something of now.
+    fn followers_of(&self, kind: Kind, issuer: &Name) -> Vec<Key> {
+        let known = self.issuers.get(issuer).and_then(|fact| Known::of(fact));
+        let Some(known) = known.filter(|known| known.rotation.is_some()) else {
+            return vec![];
+        };
+        let leaves = self.leaves_of(kind, issuer);
+        let wanted = leaves.filter(|(_, leaf)| known.wish(leaf) != Wish::Nothing);
+        wanted.map(|(n, _)| key(Kind::Certificate, &n)).collect()
+    }
+
+    /// The certificates of an issuer, as their Secrets have them.
+    pub(super) fn leaves_of(
+        &self,
+        kind: Kind,
+        issuer: &Name,
+    ) -> impl Iterator<Item = (Name, Leaf)> {
+        let named = self.certificates.iter();
+        let named = named.filter(move |(n, c)| refers(&c.spec.issuer_ref, &n.0, kind, issuer));
+        named.filter_map(|(n, c)| {
+            let secret = (n.0.clone(), c.spec.secret_name.as_str().into());
+            let leaf = Leaf::of(c, self.secrets.get(&secret)?)?;
+            Some((n.clone(), leaf))
+        })
     }
 
     pub(super) fn forget_issuer(&mut self, kind: Kind, name: &Name) -> Vec<Key> {
@@ -169,12 +198,7 @@ impl Inner {
 
     /// Whatever refers to an issuer and is not finished.
     pub(super) fn users_of(&self, kind: Kind, issuer: &Name) -> Vec<Key> {
-        let refers = |namespace: &Arc<str>, r: &IssuerReference| {
-            r.is_ours()
-                && r.name.as_str() == issuer.1.as_ref()
-                && r.kind_or_default() == kind.name()
-                && (kind == Kind::ClusterIssuer || *namespace == issuer.0)
-        };
+        let refers = |namespace: &Arc<str>, r: &IssuerReference| refers(r, namespace, kind, issuer);
         let certificates = self.certificates.iter().filter(|(_, c)| !is_settled(c));
         let certificates = certificates.filter(|(n, c)| refers(&n.0, &c.spec.issuer_ref));
         let requests = self
@@ -303,6 +327,14 @@ impl Inner {
     pub(super) fn children(&mut self, kind: Kind) -> &mut Index {
         self.by_owner.entry(kind).or_default()
     }
+}
+
+/// Whether a reference from this namespace is to an issuer.
+fn refers(reference: &IssuerReference, namespace: &Arc<str>, kind: Kind, issuer: &Name) -> bool {
+    reference.is_ours()
+        && reference.name.as_str() == issuer.1.as_ref()
+        && reference.kind_or_default() == kind.name()
+        && (kind == Kind::ClusterIssuer || *namespace == issuer.0)
 }
 
 /// Ready for its current generation and nothing under way.

@@ -17,6 +17,7 @@ use crate::controllers::certificate::request::{Wanted, certificate_request};
 use crate::controllers::certificate::secret::{SecretData, next_key, target};
 use crate::controllers::certificate::{DEFAULT_DURATION, Effect, IssuerState, PATIENCE};
 use crate::controllers::facts::{KeyFact, Made, RequestFact};
+use crate::controllers::rotation::merged;
 use crate::controllers::status::{condition, find, remove_condition, seconds};
 use crate::explain::{Code, Verdict};
 use crate::pki::parse_chain;
@@ -150,12 +151,15 @@ impl Step<'_> {
         let prefixes = &self.settings.copied_annotation_prefixes;
         let mut made = budget::made(self.o, self.now);
         // The first counts itself, without a list.
-        if !made.is_empty() && !self.is_on_schedule() {
+        let exempt = self.is_exempt();
+        if !made.is_empty() && !exempt {
             let generation = certificate.metadata.generation.unwrap_or_default();
             let at = Timestamp::from_millisecond(self.now.as_millisecond()).unwrap_or(self.now);
             made.insert(Made { at, generation });
         }
-        let request = certificate_request(certificate, revision, &name, csr, &made, prefixes);
+        let rotates = budget::is_of_rotation(self.o, policy::trigger(self.o, self.now).as_ref());
+        let listed = (!made.is_empty() || rotates).then_some(&made);
+        let request = certificate_request(certificate, revision, &name, csr, listed, prefixes);
         if self.settings.verbose_events {
             let created = request.metadata.name.clone().unwrap_or_default();
             let message = format!("Created new CertificateRequest resource \"{created}\"");
@@ -211,10 +215,18 @@ impl Step<'_> {
             encoding: wanted.encoding,
             public: asked.public,
             certificate: chain.map(|c| c.0.clone()).unwrap_or_default(),
-            ca: ca.filter(|ca| !ca.is_empty()),
+            ca: self.with_roots(ca.filter(|ca| !ca.is_empty())),
             recipe: Box::new(recipe),
             stores_version: self.o.stores_version,
         });
+    }
+
+    /// What the issuer said, and during a rotation of its CA all that clients are to trust.
+    fn with_roots(&self, ca: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        let Some(rotation) = &self.o.rotation else {
+            return ca;
+        };
+        Some(merged(&rotation.roots, &ca.unwrap_or_default()).into_bytes())
     }
 
     /// The certificate is there and stays in its request until the password is: a Secret is never

@@ -21,8 +21,8 @@ use crate::controllers::certificate::outputs::{
 };
 use crate::controllers::certificate::request::key_secret_name;
 use crate::controllers::certificate::{
-    Effect, IssuerState, KeySource, Observation, Outcome, SecretData, Settings, absorb, plan,
-    repaired,
+    Effect, Following, IssuerState, KeySource, Observation, Outcome, SecretData, Settings, absorb,
+    plan, repaired,
 };
 use crate::controllers::facts::{KeyFact, RequestFact, SecretFact, digest, stores_digest};
 use crate::controllers::status::{condition, find, set_condition};
@@ -54,6 +54,8 @@ pub(super) struct World {
     checked: Option<u64>,
     /// The CA that the issuer returns.
     pub(super) ca: Option<Vec<u8>>,
+    /// The rotation of that CA.
+    pub(super) rotation: Option<Following>,
     /// Why no CSR can be built, if none can.
     pub(super) unbuildable: Option<String>,
     /// Validity of what the issuer signs.
@@ -113,6 +115,7 @@ impl World {
             passwords: HashMap::new(),
             checked: None,
             ca: None,
+            rotation: None,
             unbuildable: None,
             lifetime: SignedDuration::from_hours(2160),
             writes: vec![],
@@ -215,6 +218,7 @@ impl World {
             passwords: Passwords::new(),
             stores_version: 0,
             stores_checked: true,
+            rotation: self.rotation.clone(),
         };
         if let Ok(outputs) = Outputs::try_from(&self.certificate.spec)
             && outputs.has_stores()
@@ -421,10 +425,12 @@ impl World {
             Effect::Repair {
                 recipe,
                 stores_version,
+                roots,
                 needed,
                 ..
             } => {
-                let found = self.secret.clone().and_then(|s| s.data).unwrap_or_default();
+                let mut found = self.secret.clone().and_then(|s| s.data).unwrap_or_default();
+                let needed = roots.change(&mut found) || needed;
                 let outcome = repaired(&recipe, &found, needed, self.now);
                 let stores = match &outcome {
                     Outcome::Sound => stores_digest(&found),
