@@ -253,6 +253,7 @@ fn requests_that_have_ended_are_left_alone() {
                 request: request.into(),
                 issuer: None,
                 orders: vec![],
+                waits: None,
             };
             assert_eq!(
                 certificate_request::plan(&seen, &settings, now()),

@@ -212,7 +212,7 @@ impl Driver {
 
     async fn request(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let settings = &self.settings.request;
-        let Some(seen) = certificate_request::observe(&self.reader, key) else {
+        let Some(seen) = certificate_request::observe(&self.reader, key, now()) else {
             return Ok(());
         };
         let uid = seen.request.id.uid.clone();

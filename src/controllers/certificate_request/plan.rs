@@ -262,6 +262,9 @@ impl<'a> Step<'a> {
     }
 
     fn sign_by_ca(&mut self, issuer: &IssuerFact, ca: &CaIssuer) {
+        if let Some(why) = self.o.waits.clone() {
+            return self.pending(CA, "IssuancePending", why);
+        }
         let kind = match &*issuer.id.namespace {
             "" => Kind::ClusterIssuer,
             _ => Kind::Issuer,

@@ -238,6 +238,8 @@ pub struct SecretFact {
     pub key: Option<Result<KeyFact, String>>,
     /// The certificate. `None` when absent or empty.
     pub certificate: Option<Result<LeafFact, String>>,
+    /// A CA of temporary certificates has signed it.
+    signed_as_temporary: bool,
     /// Digest of each label and annotation, to notice that ours were edited.
     pub metadata: BTreeMap<String, u64>,
     /// Whether the annotations that describe the certificate do so.
@@ -282,30 +284,28 @@ pub struct LeafFact {
     /// Union of common name and DNS names, addresses, URIs and e-mail addresses: what is compared when
     /// no request is left (contract §4.2, fuzzy).
     pub names: u64,
-    /// Signed by a CA of temporary certificates.
-    pub temporary: bool,
 }
 
 impl LeafFact {
-    /// Read the first certificate of a PEM chain.
-    pub fn of(pem: &[u8]) -> Result<Self, String> {
+    /// Read the first certificate of a PEM chain; and whether a CA of temporary certificates has signed it.
+    fn of(pem: &[u8]) -> Result<(Self, bool), String> {
         let chain = parse_chain(pem).map_err(|e| e.to_string())?;
         let leaf = chain.first().ok_or("no certificate found")?;
-        Ok(Self {
+        let temporary = leaf.issuer().common_name().as_deref() == Some(TEMPORARY_ISSUER);
+        let fact = Self {
             not_before: leaf.not_before(),
             not_after: leaf.not_after(),
             public: digest(&leaf.public_key_der()),
             names: crate::controllers::matching::leaf_names(leaf),
-            temporary: leaf.issuer().common_name().as_deref() == Some(TEMPORARY_ISSUER),
-        })
+        };
+        Ok((fact, temporary))
     }
 }
 
 impl SecretFact {
     /// Whether it holds a place only, until the real certificate comes.
     pub fn is_temporary(&self) -> bool {
-        let leaf = self.certificate.as_ref().and_then(|c| c.as_ref().ok());
-        leaf.is_some_and(|leaf| leaf.temporary) && self.issuer.iter().all(Option::is_none)
+        self.signed_as_temporary && self.issuer.iter().all(Option::is_none)
     }
 
     /// Reduce an object; its data is dropped.
@@ -327,6 +327,7 @@ impl SecretFact {
             .flatten()
             .map(|(k, v)| (format!("label {k}"), digest(v)));
         let annotations = meta.annotations.iter().flatten();
+        let leaf = data("tls.crt").map(LeafFact::of);
         Self {
             id: Identity::of(meta),
             kind: object.type_.clone().unwrap_or_default(),
@@ -344,7 +345,8 @@ impl SecretFact {
                     .map(|k| KeyFact::of(&k))
                     .map_err(|e| e.to_string())
             }),
-            certificate: data("tls.crt").map(LeafFact::of),
+            signed_as_temporary: matches!(leaf, Some(Ok((_, true)))),
+            certificate: leaf.map(|leaf| leaf.map(|(fact, _)| fact)),
             metadata: pairs
                 .chain(annotations.map(|(k, v)| (k.clone(), digest(v))))
                 .collect(),

@@ -197,6 +197,20 @@ impl Known {
         }
     }
 
+    /// Until not everybody trusts the new root, nothing that can wait is signed with it: why.
+    pub fn waits(&self) -> Option<String> {
+        let rotation = self.rotation.as_ref()?;
+        let early = match rotation.phase {
+            Phase::Trusting => true,
+            Phase::Reissuing => rotation.wave.is_none(),
+            Phase::Overlapping | Phase::Retiring => false,
+        };
+        early.then(|| {
+            let (done, all) = (rotation.done, rotation.certificates);
+            format!("Another CA came into the Secret of the issuer: this renewal waits until all trust it ({done} of {all} hold its root)")
+        })
+    }
+
     fn is_trusting(&self, leaf: &Leaf) -> bool {
         leaf.noted || leaf.ca == ca_digest(self.roots.as_bytes())
     }

@@ -418,7 +418,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// Whatever comes in whatever order, each certificate verifies against its own `ca.crt`, and all is
     /// settled in the end.
@@ -461,7 +461,7 @@ proptest! {
     #[test]
     fn every_bundle_does_for_every_certificate(
         ends in proptest::collection::vec(1_i64..5, 1..7),
-        replaced in proptest::collection::vec((0_usize..4, 0_usize..40), 1..4),
+        replaced in proptest::collection::vec((0_usize..4, 0_usize..30), 1..4),
         order in any::<proptest::sample::Index>(),
     ) {
         let mut world = World::new(&ends);

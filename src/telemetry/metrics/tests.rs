@@ -167,7 +167,7 @@ fn names_and_types_are_these() {
         "certmanager_certificate_challenge_status gauge",
         "certmanager_issuer_ready_status gauge",
         "certmanager_clusterissuer_ready_status gauge",
-            "everleaf_ca_rotation_certificates gauge",
+        "everleaf_ca_rotation_certificates gauge",
         "certmanager_clock_time_seconds counter",
         "certmanager_clock_time_seconds_gauge gauge",
         "process_cpu_seconds_total counter",
