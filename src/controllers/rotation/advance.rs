@@ -206,6 +206,10 @@ impl Known {
                 Sweep::Over => match rotation.phase {
                     Phase::Trusting => rotation.enter(Phase::Reissuing, leaves.len(), now),
                     Phase::Reissuing => rotation.enter(Phase::Overlapping, leaves.len(), now),
+                    // Somebody has put an old one back.
+                    _ if leaves.iter().any(|leaf| rotation.is_old(leaf)) => {
+                        rotation.enter(Phase::Reissuing, leaves.len(), now);
+                    }
                     _ => self.rotation = None,
                 },
             }

@@ -380,6 +380,30 @@ fn who_asks_after_the_ca_was_replaced_gets_what_was_left_undone() {
 }
 
 #[test]
+fn an_old_one_that_is_put_back_keeps_its_root_until_it_is_issued_anew() {
+    let mut world = World::new(&[1, 2, 3, 4]);
+    world.turn();
+    world.ca = 1;
+    let first = world.served[1].clone();
+    while world.phase() != Some(Phase::Retiring) {
+        let wake = world.turn().unwrap();
+        for number in 0..4 {
+            world.follow(number);
+        }
+        world.pass(wake);
+    }
+    world.served[1] = first;
+    world.turn();
+    for number in [1, 0, 2, 3] {
+        assert_ne!(world.follow(1), Wish::Retire);
+        world.follow(number);
+        world.each_verifies_by_itself();
+    }
+    world.settle(Duration::from_hours(1));
+    world.is_settled_on(1);
+}
+
+#[test]
 fn nobody_asks_nothing_is_known() {
     let mut fact = issuer(json!({ "ca": { "secretName": "ca" } }), None);
     let known = Known {
@@ -401,6 +425,7 @@ enum Event {
     Replace(usize),
     Pass(u64),
     Stick(usize),
+    Restore(usize),
     Restart,
 }
 
@@ -413,6 +438,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0_usize..4).prop_map(Event::Replace),
         4 => (0_u64..400).prop_map(Event::Pass),
         1 => (0_usize..9).prop_map(Event::Stick),
+        1 => (0_usize..9).prop_map(Event::Restore),
         1 => Just(Event::Restart),
     ]
 }
@@ -447,6 +473,12 @@ proptest! {
                 Event::Replace(ca) => world.ca = ca,
                 Event::Pass(seconds) => world.pass(Duration::from_secs(seconds)),
                 Event::Stick(number) => world.served[number % count].leaf.stuck = true,
+                // Later than that, it is the Certificate that finds its Secret changed.
+                Event::Restore(number) if world.phase().is_some() => {
+                    let first = World::new(&ends).served[number % count].clone();
+                    world.served[number % count] = first;
+                }
+                Event::Restore(_) => {}
                 Event::Restart => world.noted.clear(),
             }
             world.each_verifies_by_itself();
