@@ -140,6 +140,8 @@ fn begin(signing: &Signing, roots: &str, leaves: &[Leaf], now: Timestamp) -> Tur
 enum Sweep {
     /// Nothing, until then.
     Wait(Duration),
+    /// All had their turn, and the rest does not follow yet.
+    Stuck,
     /// The next wave begins.
     Wave(Place),
     /// Each certificate had its turn, and is done or given up for this phase.
@@ -195,10 +197,12 @@ impl Known {
             }
             match rotation.look(leaves, digest, terms.pace, ahead, now) {
                 Sweep::Wait(time) => return Some(time),
+                Sweep::Stuck => {
+                    rotation.count(leaves, digest);
+                    return Some(LATER);
+                }
                 Sweep::Wave(last) => {
-                    let is_done = |leaf: &&Leaf| !rotation.is_wanted(leaf, digest);
-                    rotation.done = leaves.iter().filter(is_done).count();
-                    rotation.certificates = leaves.len();
+                    rotation.count(leaves, digest);
                     rotation.reached = Some(last);
                     rotation.wave = Some(seconds(now).0);
                     return Some(SOON);
@@ -225,6 +229,12 @@ impl Rotation {
         self.reached = None;
         self.certificates = certificates;
         self.done = 0;
+    }
+
+    fn count(&mut self, leaves: &[Leaf], roots: u32) {
+        let is_done = |leaf: &&Leaf| !self.is_wanted(leaf, roots);
+        self.done = leaves.iter().filter(is_done).count();
+        self.certificates = leaves.len();
     }
 
     fn next(&self, terms: &Terms) -> Timestamp {
@@ -259,7 +269,7 @@ impl Rotation {
             return match (over, under_way) {
                 (true, _) => Sweep::Over,
                 (_, true) => Sweep::Wait(SOON),
-                _ => Sweep::Wait(LATER),
+                _ => Sweep::Stuck,
             };
         }
         let first = after(self.since, ahead);

@@ -336,6 +336,8 @@ fn one_that_fails_holds_up_nobody_and_keeps_the_old_root() {
     }
     assert_eq!(world.phase(), Some(Phase::Reissuing));
     assert!(world.served[1..].iter().all(|served| served.signer == 1));
+    let rotation = world.known.clone().unwrap().rotation.unwrap();
+    assert_eq!((rotation.done, rotation.certificates), (4, 5));
     let quick = world.reissued.last().unwrap().0.duration_since(START);
     assert!(quick < SignedDuration::from_mins(4), "{quick}");
     // At last.
