@@ -45,6 +45,8 @@ pub struct Reader {
     pub recoveries: Arc<Recoveries>,
     /// The keystores that were checked.
     pub checked: Arc<Checked>,
+    /// The Secrets whose `ca.crt` was seen to hold all roots of a rotation, and others too.
+    pub trusting: Arc<Checked>,
     /// The API server.
     pub client: Client,
 }
@@ -133,8 +135,8 @@ impl Recoveries {
     }
 }
 
-/// The keystores that are known to open with the password of now, by namespace and name of their
-/// Certificate: a digest of the stores, of what the spec asks for, and of the versions of the Secrets that
+/// What was seen in Secrets and cannot be told by facts, by namespace and name of their Certificate. Of
+/// keystores, that they open with the password of now: a digest of the stores, of what the spec asks for, and of the versions of the Secrets that
 /// hold their passwords. After a restart each is looked at once.
 #[derive(Debug, Default)]
 pub struct Checked(Mutex<HashMap<u64, u64>>);

@@ -85,6 +85,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         passwords: Passwords::new(),
         stores_version: 0,
         stores_checked: true,
+        rotation: None,
     }
 }
 
@@ -253,6 +254,7 @@ fn requests_that_have_ended_are_left_alone() {
                 issuer: None,
                 orders: vec![],
                 resting: None,
+                waits: None,
             };
             assert_eq!(
                 certificate_request::plan(&seen, &settings, now()),
@@ -362,6 +364,7 @@ fn the_account_is_found_again_with_its_own_key() {
             home: "shop".into(),
             loaded: Some(hash),
             resting: None,
+            leaves: vec![],
         };
         // cert-manager had not stored the account's address: it is asked for once.
         assert_eq!(

@@ -26,6 +26,7 @@ codes! {
     1104 SECRET_SHARED, "Another Certificate keeps the Secret";
     1105 BUDGET_SPENT, "The Certificate has made too many requests";
     1106 KEYSTORE_PASSWORD, "The password of a keystore is not there";
+    1107 TEMPORARY, "The Secret holds a temporary certificate";
     1110 WINDOWS_MISSED, "No renewal window opens before the certificate expires";
     1201 REQUEST_DENIED, "The request was denied, or found invalid";
     1202 REQUEST_FAILED, "The issuer refused the request";

@@ -26,6 +26,8 @@ struct AboveLeaf {
     intermediates: String,
     /// The root-most certificate known.
     top: String,
+    /// Digest of name and key of the CA and of its root.
+    line: String,
 }
 
 /// The entries of a CA's Secret.
@@ -105,6 +107,13 @@ impl Authority {
         (self.certificate.not_before(), self.certificate.not_after())
     }
 
+    /// Digest of name and key of the CA and of its root, and that root in PEM; `None` if its chain is broken.
+    /// The same CA with another validity is the same.
+    pub fn line(&self) -> Option<(&str, &str)> {
+        let chain = self.chain.as_ref().ok()?;
+        Some((&chain.line, &chain.top))
+    }
+
     /// Sign. No certificate outlives its CA.
     pub fn sign(&self, request: &Request<'_>) -> Result<Issued, Error> {
         let chain = self.chain.as_ref().map_err(Clone::clone)?;
@@ -142,9 +151,11 @@ fn above(certificate: &ParsedCertificate, chain: &Chain) -> AboveLeaf {
         let pem = chain.certificates.iter().map(ParsedCertificate::to_pem);
         pem.collect()
     };
+    let top = chain.ca.as_ref().unwrap_or(certificate);
     AboveLeaf {
         intermediates,
-        top: chain.ca.as_ref().unwrap_or(certificate).to_pem(),
+        top: top.to_pem(),
+        line: pki::line_of(&[certificate, top]),
     }
 }
 

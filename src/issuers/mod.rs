@@ -3,6 +3,7 @@
 pub mod acme;
 pub mod ca;
 pub mod self_signed;
+pub mod temporary;
 #[cfg(test)]
 mod tests;
 pub mod vault;

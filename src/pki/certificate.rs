@@ -10,13 +10,10 @@ use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::KeyUsages as Bits;
 use x509_cert::time::{Time, Validity};
 
-use super::error::check_size;
+use super::limits::Limit;
 use super::signed::{KnownExtensions, Signed};
 use super::subject::DistinguishedName;
-use super::{
-    Error, KeyUsages, MAX_BUNDLE_PEM, MAX_CERTIFICATE_PEM, MAX_CHAIN_PEM, PrivateKey,
-    SubjectAltNames, pem,
-};
+use super::{Error, KeyUsages, PrivateKey, SubjectAltNames, pem};
 
 const WHAT: &str = "certificate";
 pub(super) const LABEL: &str = "CERTIFICATE";
@@ -65,7 +62,7 @@ impl fmt::Debug for ParsedCertificate {
 impl ParsedCertificate {
     /// Reads one DER certificate.
     pub fn from_der(der: &[u8]) -> Result<Self, Error> {
-        check_size(WHAT, der, MAX_CERTIFICATE_PEM)?;
+        Limit::Certificate.check(WHAT, der.len())?;
         let malformed = Error::malformed(WHAT);
         let signed = Signed::from_der(der).map_err(&malformed)?;
         let body = signed.body.to_der().map_err(&malformed)?;
@@ -187,16 +184,16 @@ impl ParsedCertificate {
 
 /// Every certificate of a PEM chain in the order that it has; at least one, and nothing but certificates.
 pub fn parse_chain(text: &[u8]) -> Result<Vec<ParsedCertificate>, Error> {
-    parse("certificate chain", text, MAX_CHAIN_PEM)
+    parse("certificate chain", text, Limit::Chain)
 }
 
 /// Like [`parse_chain`] with room for a trust bundle.
 pub fn parse_bundle(text: &[u8]) -> Result<Vec<ParsedCertificate>, Error> {
-    parse("certificate bundle", text, MAX_BUNDLE_PEM)
+    parse("certificate bundle", text, Limit::Bundle)
 }
 
-fn parse(what: &'static str, text: &[u8], limit: usize) -> Result<Vec<ParsedCertificate>, Error> {
-    check_size(what, text, limit)?;
+fn parse(what: &'static str, text: &[u8], limit: Limit) -> Result<Vec<ParsedCertificate>, Error> {
+    limit.check(what, text.len())?;
     let mut certificates = Vec::new();
     for block in pem::decode(text)? {
         if block.label != LABEL {
@@ -208,6 +205,17 @@ fn parse(what: &'static str, text: &[u8], limit: usize) -> Result<Vec<ParsedCert
         return Err(Error::NoPem(what));
     }
     Ok(certificates)
+}
+
+/// Digest of the subjects and keys of these certificates: it stays when one is renewed for the same key. 16 hex digits.
+pub fn line_of(certificates: &[&ParsedCertificate]) -> String {
+    let mut all = digest::Context::new(&digest::SHA256);
+    for certificate in certificates {
+        // Both are DER, and so say where they end.
+        all.update(certificate.subject.as_der());
+        all.update(&certificate.public_key_der);
+    }
+    hex(all.finish().as_ref().split_at(8).0)
 }
 
 /// Checks that the chain is leaf first and that each certificate is signed by the next.

@@ -7,12 +7,12 @@ use der::{Any, Decode, Encode, Sequence};
 use x509_cert::attr::Attribute;
 use x509_cert::ext::Extension;
 
-use super::error::check_size;
+use super::limits::Limit;
 use super::signed::{ExtensionList, KnownExtensions, Signed};
 use super::subject::{DistinguishedName, Subject};
 use super::{
-    Error, KeyAlgorithm, KeyUsages, MAX_CERTIFICATE_PEM, NameConstraints, OtherName, PrivateKey,
-    SignatureAlgorithm, SubjectAltNames, pem, public_key,
+    Error, KeyAlgorithm, KeyUsages, NameConstraints, OtherName, PrivateKey, SignatureAlgorithm,
+    SubjectAltNames, pem, public_key,
 };
 
 const WHAT: &str = "certificate request";
@@ -55,14 +55,7 @@ impl RequestParams {
         // Base64, in lines of 64, between two lines of 40.
         let size = size.div_ceil(3) * 4;
         let size = size + size.div_ceil(64) + 80;
-        if size > MAX_CERTIFICATE_PEM {
-            return Err(Error::TooLarge {
-                what: WHAT,
-                size,
-                limit: MAX_CERTIFICATE_PEM,
-            });
-        }
-        Ok(())
+        Limit::Certificate.check(WHAT, size)
     }
 
     fn subject_der(&self) -> Result<Vec<u8>, Error> {
@@ -162,7 +155,7 @@ impl fmt::Debug for CertificateSigningRequest {
 impl CertificateSigningRequest {
     /// Reads the one request in a PEM text and checks its signature.
     pub fn parse_pem(text: &[u8]) -> Result<Self, Error> {
-        check_size(WHAT, text, MAX_CERTIFICATE_PEM)?;
+        Limit::Certificate.check(WHAT, text.len())?;
         let block = pem::decode_single(text, WHAT)?;
         // Some tools still say NEW, as PKCS#10 of 1993 did.
         if block.label != LABEL && block.label != "NEW CERTIFICATE REQUEST" {
@@ -173,7 +166,7 @@ impl CertificateSigningRequest {
 
     /// Reads a DER request and checks its signature.
     pub fn parse_der(der: &[u8]) -> Result<Self, Error> {
-        check_size(WHAT, der, MAX_CERTIFICATE_PEM)?;
+        Limit::Certificate.check(WHAT, der.len())?;
         let malformed = Error::malformed(WHAT);
         let signed = Signed::from_der(der).map_err(&malformed)?;
         let body = signed.body.to_der().map_err(&malformed)?;

@@ -6,11 +6,13 @@ use super::algorithm::{KeyAlgorithm, SignatureAlgorithm};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The input is larger than this program is willing to parse.
-    #[error("{what} of {size} bytes is over the limit of {limit} bytes")]
+    #[error("{what} of {size} bytes is over the limit of {limit} bytes ({flag})")]
     TooLarge {
         what: &'static str,
         size: usize,
         limit: usize,
+        /// Which flag moves the limit.
+        flag: &'static str,
     },
     /// No PEM block where one was expected.
     #[error("no PEM block found in {0}")]
@@ -97,16 +99,4 @@ impl Error {
             problem: problem.into(),
         }
     }
-}
-
-/// Refuses input over `limit` bytes before any of it is parsed.
-pub(super) fn check_size(what: &'static str, bytes: &[u8], limit: usize) -> Result<(), Error> {
-    if bytes.len() > limit {
-        return Err(Error::TooLarge {
-            what,
-            size: bytes.len(),
-            limit,
-        });
-    }
-    Ok(())
 }

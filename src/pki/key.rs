@@ -13,8 +13,8 @@ use der::{AnyRef, Decode, Sequence};
 use zeroize::Zeroizing;
 
 use super::algorithm::{Curve, KeyAlgorithm, Scheme, SignatureAlgorithm};
-use super::error::check_size;
-use super::{Error, MAX_PRIVATE_KEY_PEM, pem, public_key};
+use super::limits::Limit;
+use super::{Error, pem, public_key};
 
 const WHAT: &str = "private key";
 
@@ -74,7 +74,7 @@ impl PrivateKey {
 
     /// The first private key in a PEM text: PKCS#1, SEC 1 or PKCS#8, of any type that is supported.
     pub fn from_pem(text: &[u8]) -> Result<Self, Error> {
-        check_size(WHAT, text, MAX_PRIVATE_KEY_PEM)?;
+        Limit::PrivateKey.check(WHAT, text.len())?;
         let block = pem::decode(text)?
             .into_iter()
             .find(|block| block.label != pem::EC_PARAMETERS)

@@ -13,6 +13,7 @@ mod error;
 mod issue;
 mod key;
 pub mod keystore;
+mod limits;
 mod literal;
 mod pem;
 mod public_key;
@@ -26,7 +27,7 @@ mod tests;
 
 pub use algorithm::{Curve, KeyAlgorithm, SignatureAlgorithm};
 pub use certificate::{
-    ParsedCertificate, check_chain_order, parse_bundle, parse_chain, verify_key_matches,
+    ParsedCertificate, check_chain_order, line_of, parse_bundle, parse_chain, verify_key_matches,
 };
 pub use chain::{Chain, MAX_CERTIFICATES, build_chain};
 pub use constraints::{IpRange, NameConstraints, Subtrees};
@@ -34,16 +35,11 @@ pub use csr::{CertificateSigningRequest, RequestParams, build_request};
 pub use error::Error;
 pub use issue::{CertificateTemplate, IssuerIdentity, Urls, self_sign, sign};
 pub use key::{KeyEncoding, PrivateKey};
+pub use limits::Limits;
 pub use pem::first_block;
 pub use san::{OtherName, SubjectAltNames};
 pub use subject::{DistinguishedName, Subject};
 pub use usages::{KeyUsages, usage_names};
 
-/// Largest PEM private key that is read, in bytes (cert-manager's own limit).
-pub const MAX_PRIVATE_KEY_PEM: usize = 13_000;
-/// Largest PEM of a single certificate or signing request that is read, in bytes.
-pub const MAX_CERTIFICATE_PEM: usize = 36_500;
-/// Largest PEM certificate chain that is read, in bytes.
-pub const MAX_CHAIN_PEM: usize = 95_000;
-/// Largest PEM trust bundle that is read, in bytes.
-pub const MAX_BUNDLE_PEM: usize = 330_000;
+/// Common name of the CA of temporary certificates (contract §4.6).
+pub const TEMPORARY_ISSUER: &str = "cert-manager.local";

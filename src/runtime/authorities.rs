@@ -16,6 +16,7 @@ use crate::controllers::facts::{Identity, digest};
 use crate::controllers::issuer;
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
+use crate::controllers::rotation::Signing;
 use crate::issuers::ca::{Authority, Entries, Unusable};
 
 /// The CAs in use, by their issuer.
@@ -56,6 +57,10 @@ impl Authorities {
                 issuer::Authority::Usable {
                     not_before,
                     not_after,
+                    signing: authority.line().map(|(authority, root)| Signing {
+                        authority: authority.to_owned(),
+                        root: root.to_owned(),
+                    }),
                 }
             }
             Err(Problem::Missing) => issuer::Authority::Unreadable(format!(
@@ -93,6 +98,14 @@ impl Authorities {
             ),
         };
         Ok(match self.current(reader, issuer, secret).await? {
+            Ok(authority) if !is_noted(reader, issuer, &authority) => {
+                Err(request::Outcome::Waiting {
+                    reason: "IssuancePending",
+                    message: format!(
+                        "The CA in secret {home}/{secret} was replaced: waiting until the status of the issuer says so"
+                    ),
+                })
+            }
             Ok(authority) => {
                 let (not_before, not_after) = authority.validity();
                 if not_before <= now && now <= not_after {
@@ -142,6 +155,21 @@ impl Authorities {
         });
         Ok(authority)
     }
+}
+
+/// Before an issuer that asks for rotations signs with a CA, its status knows that CA: what is signed later
+/// is of it, and all certificates begin to trust it.
+fn is_noted(reader: &Reader, issuer: &Key, authority: &Authority) -> bool {
+    let Some(fact) = reader.store.issuer_named(&issuer.namespace, &issuer.name) else {
+        return true;
+    };
+    let asks = fact
+        .spec
+        .ca
+        .as_ref()
+        .is_some_and(|ca| ca.rotation.is_some());
+    let known = fact.status.ca.as_ref().map(|ca| ca.authority.as_str());
+    !asks || authority.line().is_none_or(|(line, _)| known == Some(line))
 }
 
 fn load(secret: Secret) -> Result<Authority, Unusable> {

@@ -50,6 +50,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             "flags without effect in this version"
         );
     }
+    options.limits().set();
     let settings = options.settings()?;
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
@@ -105,6 +106,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             keys: Arc::new(Keys::default()),
             recoveries,
             checked: Arc::default(),
+            trusting: Arc::default(),
             client,
         },
         queue,

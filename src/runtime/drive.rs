@@ -32,6 +32,8 @@ use crate::telemetry::metrics::Metrics;
 /// What the flags say to the controllers.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Issuers.
+    pub issuer: issuer::Settings,
     /// Certificates.
     pub certificate: certificate::Settings,
     /// Requests.
@@ -177,6 +179,7 @@ impl Driver {
         let Some(seen) = certificate::observe(&self.reader, key, now()).await? else {
             self.reader.keys.forget(&key.namespace, &key.name);
             self.reader.checked.forget(&key.namespace, &key.name);
+            self.reader.trusting.forget(&key.namespace, &key.name);
             return Ok(());
         };
         let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();
@@ -212,7 +215,7 @@ impl Driver {
         let settings = &self.settings.request;
         let vaults = &self.signer.vaults;
         let resting = vaults.resting(&self.reader.store, key);
-        let Some(seen) = certificate_request::observe(&self.reader, key, resting) else {
+        let Some(seen) = certificate_request::observe(&self.reader, key, resting, now()) else {
             vaults.forget(key);
             return Ok(());
         };
@@ -282,7 +285,7 @@ impl Driver {
             };
             let refused = matches!(outcome, issuer::Outcome::Refused { .. });
             let asked_vault = matches!(outcome, issuer::Outcome::Vault(_));
-            let plan = issuer::absorb(&seen, outcome, now());
+            let plan = issuer::absorb(&seen, &self.settings.issuer, outcome, now());
             if asked_vault {
                 let until = plan.wake.map(|wait| now().checked_add(wait));
                 vaults.rest(key, asked, until.transpose().ok().flatten());

@@ -5,12 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::api::duration::parse_go_duration;
 use crate::controllers::key::Kind;
-use crate::controllers::{certificate, certificate_request, challenge, ingress};
+use crate::controllers::rotation::Pace;
+use crate::controllers::{certificate, certificate_request, challenge, ingress, issuer};
+use crate::pki::Limits;
 use crate::runtime::drive::Settings;
 use crate::runtime::lease;
 use crate::solvers::http01::PORT;
@@ -174,6 +176,24 @@ pub struct Options {
     /// schedule aside; 0 for no bound.
     #[arg(long, default_value_t = 20)]
     pub certificate_requests_per_day: usize,
+    /// Secrets that a rotation of a CA writes within a minute, for each issuer with `spec.ca.rotation`.
+    #[arg(long, default_value_t = 60, value_parser = value_parser!(u32).range(1..))]
+    pub ca_rotation_rate: u32,
+    /// How many of them at once: a wave.
+    #[arg(long, default_value_t = 10, value_parser = some)]
+    pub ca_rotation_parallelism: usize,
+    /// Largest certificate or signing request that is read, in bytes of PEM.
+    #[arg(long, default_value_t = Limits::default().certificate, value_parser = bytes)]
+    pub max_certificate_size: usize,
+    /// Largest private key that is read, in bytes of PEM.
+    #[arg(long, default_value_t = Limits::default().private_key, value_parser = bytes)]
+    pub max_private_key_size: usize,
+    /// Largest certificate chain that is read, in bytes of PEM.
+    #[arg(long, default_value_t = Limits::default().chain, value_parser = bytes)]
+    pub max_certificate_chain_length: usize,
+    /// Largest bundle of CA certificates that is read, in bytes of PEM.
+    #[arg(long, default_value_t = Limits::default().bundle, value_parser = bytes)]
+    pub max_certificate_bundle_size: usize,
     /// Post a Kubernetes event for every step, as cert-manager does; otherwise only for an issued
     /// certificate and for what goes wrong.
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
@@ -198,7 +218,7 @@ pub struct Options {
 
 /// Flags of cert-manager whose feature this version does not have, or that mean nothing here. They are
 /// accepted and named in one warning. Those of the second list are switches.
-const LATER: [&str; 23] = [
+const LATER: [&str; 19] = [
     "master",
     "config",
     "kube-api-qps",
@@ -217,10 +237,6 @@ const LATER: [&str; 23] = [
     "metrics-tls-min-version",
     "profiler-address",
     "internal-healthz-leader-election-timeout",
-    "max-certificate-size",
-    "max-private-key-size",
-    "max-certificate-chain-length",
-    "max-certificate-bundle-size",
     "vmodule",
 ];
 const LATER_SWITCHES: [&str; 6] = [
@@ -363,6 +379,12 @@ impl Options {
             memory: Quantity(memory.to_owned()),
         };
         Ok(Settings {
+            issuer: issuer::Settings {
+                pace: Pace {
+                    rate: self.ca_rotation_rate,
+                    parallelism: self.ca_rotation_parallelism,
+                },
+            },
             certificate: certificate::Settings {
                 min_backoff: self.certificate_request_minimum_backoff_duration,
                 max_backoff: self.certificate_request_maximum_backoff_duration,
@@ -418,6 +440,16 @@ impl Options {
         })
     }
 
+    /// How much is read of what others wrote.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            certificate: self.max_certificate_size,
+            private_key: self.max_private_key_size,
+            chain: self.max_certificate_chain_length,
+            bundle: self.max_certificate_bundle_size,
+        }
+    }
+
     /// How the Lease is held.
     pub fn lease(&self, identity: String) -> lease::Settings {
         lease::Settings {
@@ -433,6 +465,22 @@ impl Options {
 fn go_duration(text: &str) -> Result<Duration, String> {
     let parsed = parse_go_duration(text).map_err(|e| e.to_string())?;
     Duration::try_from(parsed).map_err(|_| format!("\"{text}\" is negative"))
+}
+
+fn some(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(format!("\"{text}\" is no number above 0")),
+    }
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size) if size > 0 => Ok(size),
+        _ => Err(format!(
+            "\"{text}\" is no size: a number of bytes above 0 is needed"
+        )),
+    }
 }
 
 fn gate(text: &str) -> Result<(String, bool), String> {

@@ -69,10 +69,13 @@ impl Objects for Scrape {
     fn issuers(&self, each: &mut dyn FnMut(&IssuerRow<'_>)) {
         for fact in self.0.issuers() {
             let namespace = &fact.id.namespace;
+            let ca = fact.status.ca.as_ref();
+            let rotation = ca.and_then(|ca| ca.rotation.as_ref());
             each(&IssuerRow {
                 name: &fact.id.name,
                 namespace: (!namespace.is_empty()).then_some(namespace),
                 ready: fact.ready().map_or(UNKNOWN, |c| &c.status),
+                rotation: rotation.map(|r| [r.done, r.certificates - r.done]),
             });
         }
     }

@@ -10,12 +10,12 @@ use zeroize::Zeroizing;
 use super::authorities::Authorities;
 use super::clock::now;
 use super::vaults::Vaults;
-use crate::controllers::certificate::{self, Entries, KeySource, SecretData};
+use crate::controllers::certificate::{self, Entries, KeySource, Recipe, Roots, SecretData};
 use crate::controllers::certificate_request as request;
-use crate::controllers::facts::{KeyFact, stores_digest};
+use crate::controllers::facts::{KeyFact, ca_digest, stores_digest};
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
-use crate::issuers::{self, self_signed};
+use crate::issuers::{self, self_signed, temporary};
 use crate::pki::{self, KeyAlgorithm, KeyEncoding, PrivateKey, Urls, build_request};
 
 /// Makes keys and signatures. New RSA keys take a core for a while: as many at once as there are
@@ -82,14 +82,7 @@ impl Signer {
                 recipe,
                 stores_version,
             } => {
-                let is_asked = |key: &Arc<PrivateKey>| KeyFact::of(key).public == public;
-                let key = match reader.keys.get(namespace, &name).filter(is_asked) {
-                    Some(key) => Some(key),
-                    None => self
-                        .stored(reader, namespace, &name)
-                        .await?
-                        .filter(is_asked),
-                };
+                let key = self.under_way(reader, namespace, &name, public).await?;
                 let Some(pem) = key.and_then(|key| encoded(&key, encoding)) else {
                     return Ok(certificate::Outcome::KeyLost);
                 };
@@ -99,41 +92,67 @@ impl Signer {
                     ca,
                     outputs: Entries::new(),
                 };
-                let data = match data.with_outputs(&recipe, &Entries::new(), now()) {
-                    Ok(data) => data,
-                    Err(problem) => {
-                        return Ok(certificate::Outcome::Unmakable(problem.to_string()));
-                    }
+                Ok(
+                    match complete(reader, certificate, data, &recipe, stores_version) {
+                        Ok(data) => certificate::Outcome::Loaded(data),
+                        Err(problem) => certificate::Outcome::Unmakable(problem.to_string()),
+                    },
+                )
+            }
+            certificate::Effect::Temporary {
+                name,
+                encoding,
+                public,
+                params,
+                duration,
+                recipe,
+                stores_version,
+            } => {
+                let Some(key) = self.under_way(reader, namespace, &name, public).await? else {
+                    return Ok(certificate::Outcome::KeyLost);
                 };
-                reader.checked.note(
-                    namespace,
-                    &certificate.name,
-                    stores_version,
-                    data.stores_digest(),
-                );
-                Ok(certificate::Outcome::Loaded(data))
+                let signed = temporary::sign(&params, &key, now(), duration);
+                let (Ok(signed), Some(pem)) = (signed, encoded(&key, encoding)) else {
+                    return Ok(certificate::Outcome::Sound);
+                };
+                let data = SecretData {
+                    key: pem.to_vec(),
+                    certificate: signed.into_bytes(),
+                    ca: None,
+                    outputs: Entries::new(),
+                };
+                let data = complete(reader, certificate, data, &recipe, stores_version);
+                // If it cannot be made, the real one will tell.
+                Ok(data.map_or(certificate::Outcome::Sound, certificate::Outcome::Temporary))
             }
             certificate::Effect::Repair {
                 name,
                 recipe,
                 stores_version,
+                roots,
                 needed,
             } => {
                 let secret: Option<Secret> = reader.live(namespace, &name).await?;
                 let found = secret.and_then(|s| s.data).unwrap_or_default();
-                let outcome = certificate::repaired(&recipe, &found, needed, now());
-                let stores = match &outcome {
-                    certificate::Outcome::Sound => Some(stores_digest(&found)),
-                    certificate::Outcome::Repaired(data) => Some(data.stores_digest()),
-                    _ => None,
-                };
-                if let Some(stores) = stores.filter(|_| recipe.is_complete()) {
-                    let checked = &reader.checked;
-                    checked.note(namespace, &certificate.name, stores_version, stores);
-                }
-                Ok(outcome)
+                let as_it_is = (roots, needed, stores_version);
+                Ok(repair(reader, certificate, found, &recipe, as_it_is))
             }
         }
+    }
+
+    /// The key of an issuance under way, if it is the one of this public key.
+    async fn under_way(
+        &self,
+        reader: &Reader,
+        namespace: &str,
+        name: &str,
+        public: u64,
+    ) -> Result<Option<Arc<PrivateKey>>, ReadError> {
+        let is_asked = |key: &Arc<PrivateKey>| KeyFact::of(key).public == public;
+        Ok(match reader.keys.get(namespace, name).filter(is_asked) {
+            Some(key) => Some(key),
+            None => self.stored(reader, namespace, name).await?.filter(is_asked),
+        })
     }
 
     async fn key(
@@ -263,6 +282,54 @@ impl Signer {
             },
         })
     }
+}
+
+/// With the other entries of the Secret, which are noted to fit.
+fn complete(
+    reader: &Reader,
+    certificate: &Key,
+    data: SecretData,
+    recipe: &Recipe,
+    stores_version: u64,
+) -> Result<SecretData, pki::Error> {
+    let data = data.with_outputs(recipe, &Entries::new(), now())?;
+    let (checked, stores) = (&reader.checked, data.stores_digest());
+    checked.note(
+        &certificate.namespace,
+        &certificate.name,
+        stores_version,
+        stores,
+    );
+    Ok(data)
+}
+
+/// What becomes of the entries of a Secret; what was seen of them is noted.
+fn repair(
+    reader: &Reader,
+    certificate: &Key,
+    mut found: Entries,
+    recipe: &Recipe,
+    (roots, needed, stores_version): (Roots, bool, u64),
+) -> certificate::Outcome {
+    let (namespace, name) = (&certificate.namespace, &certificate.name);
+    let needed = roots.change(&mut found) || needed;
+    if let Roots::With(roots) = &roots {
+        let digest = |pem| u64::from(ca_digest(pem));
+        let ca = found.get("ca.crt").map(|ca| digest(&ca.0));
+        let (roots, ca) = (digest(roots.as_bytes()), ca.unwrap_or_default());
+        reader.trusting.note(namespace, name, roots, ca);
+    }
+    let outcome = certificate::repaired(recipe, &found, needed, now());
+    let stores = match &outcome {
+        certificate::Outcome::Sound => Some(stores_digest(&found)),
+        certificate::Outcome::Repaired(data) => Some(data.stores_digest()),
+        _ => None,
+    };
+    if let Some(stores) = stores.filter(|_| recipe.is_complete()) {
+        let checked = &reader.checked;
+        checked.note(namespace, name, stores_version, stores);
+    }
+    outcome
 }
 
 fn asked(wanted: &request::Wanted) -> issuers::Request<'_> {

@@ -57,7 +57,7 @@ pub fn says(namespace: &Namespace<'_>, issuer: &str, reason: &str, words: &str) 
 }
 
 /// Key and self-signed certificate in PEM, valid between these seconds from now on.
-fn pair(is_ca: bool, from: i64, to: i64) -> Result<(String, String)> {
+pub fn pair(is_ca: bool, from: i64, to: i64) -> Result<(String, String)> {
     let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256))?;
     let params = RequestParams {
         subject: Subject::from_common_name("made"),
@@ -77,9 +77,9 @@ fn pair(is_ca: bool, from: i64, to: i64) -> Result<(String, String)> {
     Ok((key.to_pem(KeyEncoding::Pkcs8)?.to_string(), certificate))
 }
 
-const YEAR: i64 = 365 * 24 * 3600;
+pub const YEAR: i64 = 365 * 24 * 3600;
 
-fn store(namespace: &str, name: &str, (key, certificate): &(String, String)) -> Value {
+pub fn store(namespace: &str, name: &str, (key, certificate): &(String, String)) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
         "metadata": { "name": name, "namespace": namespace },

@@ -13,6 +13,7 @@ mod support;
 
 mod budget;
 mod ca;
+mod ca_rotation;
 mod external;
 mod fields;
 mod fights;
@@ -22,6 +23,7 @@ mod recorded;
 mod requests;
 mod shim;
 mod signing;
+mod temporary;
 mod vault;
 
 use std::sync::OnceLock;

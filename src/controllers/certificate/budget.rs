@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Observation;
-use super::policy::Violation;
+use super::policy::{CA_ROTATED, Violation};
 use crate::controllers::facts::Made;
 use crate::explain::{Code, Verdict};
 
@@ -112,6 +112,18 @@ pub fn is_on_schedule(o: &Observation, violation: Option<&Violation>, now: Times
     let half = leaf.not_after.duration_since(leaf.not_before) / 2;
     violation.is_some_and(|v| v.reason == "Renewing")
         && now.duration_since(request.id.created) >= half
+}
+
+/// Whether this issuance is the one that a rotation of the CA asks for: none of the user's doing. Once for
+/// each rotation, so that a clock that is set back makes no requests without end.
+pub fn is_of_rotation(o: &Observation, violation: Option<&Violation>) -> bool {
+    let Some(rotation) = &o.rotation else {
+        return false;
+    };
+    let is_first = o
+        .current_request()
+        .is_none_or(|request| request.id.created < rotation.started);
+    violation.is_some_and(|v| v.reason == CA_ROTATED) && is_first
 }
 
 #[cfg(test)]

@@ -24,11 +24,12 @@ pub use budget::Budget;
 pub use observe::observe;
 pub use outputs::{Entries, Recipe, password_secrets};
 pub use plan::{absorb, plan};
-pub use secret::{SecretData, details, repaired};
+pub use secret::{Roots, SecretData, details, repaired};
 
 use outputs::Passwords;
 
 use super::facts::{KeyFact, LeafFact, RequestFact, SecretFact};
+use super::rotation::Wish;
 use super::status::find;
 use crate::api::meta::Condition;
 use crate::api::{Certificate, CertificateStatus};
@@ -36,6 +37,9 @@ use crate::pki::{KeyAlgorithm, KeyEncoding, RequestParams};
 
 /// How long a request may wait for approval or an external issuer before that is worth a word.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// Lifetime of a certificate when nobody asked for one: 90 days.
+pub const DEFAULT_DURATION: SignedDuration = SignedDuration::from_hours(2160);
 
 /// What the flags say about Certificates (contract §7.2).
 #[derive(Debug, Clone)]
@@ -85,6 +89,19 @@ pub struct Observation {
     pub stores_version: u64,
     /// The keystores in the Secret are known to open with the passwords of now.
     pub stores_checked: bool,
+    /// The rotation of the issuer's CA, while one is under way.
+    pub rotation: Option<Following>,
+}
+
+/// A rotation, as far as a Certificate cares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Following {
+    /// What it wants of this one now.
+    pub wish: Wish,
+    /// PEM of what clients are to trust.
+    pub roots: String,
+    /// Certificates that begin before are of an old CA.
+    pub started: Timestamp,
 }
 
 /// The issuer, as far as a Certificate cares.
@@ -135,6 +152,23 @@ pub enum Effect {
         /// See [`Observation::stores_version`].
         stores_version: u64,
     },
+    /// Sign a certificate that holds the place of the real one, for the key of the issuance under way.
+    Temporary {
+        /// The name under which the key is stored or remembered.
+        name: String,
+        /// How the target Secret holds it.
+        encoding: KeyEncoding,
+        /// Digest of the public key of the request.
+        public: u64,
+        /// What the CSR asks for.
+        params: Box<RequestParams>,
+        /// Lifetime.
+        duration: SignedDuration,
+        /// What else the target Secret is to hold.
+        recipe: Box<Recipe>,
+        /// See [`Observation::stores_version`].
+        stores_version: u64,
+    },
     /// Read the target Secret's data, to apply it again with the right metadata and outputs.
     Repair {
         /// Name of the Secret.
@@ -143,6 +177,8 @@ pub enum Effect {
         recipe: Box<Recipe>,
         /// See [`Observation::stores_version`].
         stores_version: u64,
+        /// What becomes of `ca.crt`.
+        roots: Roots,
         /// Apply it even if the keystores fit.
         needed: bool,
     },
@@ -172,9 +208,11 @@ pub enum Outcome {
     },
     /// What goes into the target Secret.
     Loaded(SecretData),
+    /// What goes into the target Secret for the time being.
+    Temporary(SecretData),
     /// The outputs cannot be made of what the issuer returned: why.
     Unmakable(String),
-    /// The keystores fit, and nothing else was wrong.
+    /// There is nothing to write: the keystores fit, and nothing else was wrong.
     Sound,
     /// The private key is nowhere.
     KeyLost,

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
 use super::outputs::{Outputs, Passwords, missing, password_of};
-use super::{IssuerState, Observation, PATIENCE};
+use super::{Following, IssuerState, Observation, PATIENCE};
 use crate::api::{Certificate, CertificateRequest};
-use crate::controllers::facts::{IssuerFact, KeyFact, RequestFact, SecretFact, digest};
+use crate::controllers::facts::{IssuerFact, KeyFact, RequestFact, SecretFact, ca_digest, digest};
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
+use crate::controllers::rotation::{Known, Leaf, Wish};
 use crate::explain;
 
 /// Everything that the plan of this Certificate depends on; `None` when it is gone.
@@ -50,9 +51,11 @@ pub async fn observe(
         passwords: BTreeMap::new(),
         stores_version: 0,
         stores_checked: true,
+        rotation: None,
         certificate,
         secret,
     };
+    observation.rotation = following(reader, key, issuer.as_deref(), &observation);
     let next = observation.next_revision();
     let names = observation
         .requests
@@ -70,6 +73,29 @@ pub async fn observe(
     explain_it(reader, &mut observation, issuer.as_deref(), next, now);
     look_at_stores(reader, &mut observation, next).await?;
     Ok(Some(observation))
+}
+
+/// The rotation of the CA, while one is under way.
+fn following(
+    reader: &Reader,
+    key: &Key,
+    issuer: Option<&IssuerFact>,
+    o: &Observation,
+) -> Option<Following> {
+    let known = Known::of(issuer?)?;
+    let started = known.rotation.as_ref()?.started;
+    let leaf = o.secret.as_ref().and_then(|s| Leaf::of(&o.certificate, s));
+    let wish = leaf.map_or(Wish::Nothing, |mut leaf| {
+        let roots = u64::from(ca_digest(known.roots.as_bytes()));
+        let (namespace, name, ca) = (&key.namespace, &key.name, u64::from(leaf.ca));
+        leaf.noted = reader.trusting.is_noted(namespace, name, roots, ca);
+        known.wish(&leaf)
+    });
+    Some(Following {
+        wish,
+        roots: known.roots,
+        started,
+    })
 }
 
 /// Whether the keystores are known to be as they should; and their passwords, when they are about to be
@@ -97,7 +123,9 @@ async fn look_at_stores(reader: &Reader, o: &mut Observation, next: i64) -> Resu
         .checked
         .is_noted(namespace, name, o.stores_version, stores);
     let answered = |r: &Arc<RequestFact>| r.revision == Some(next) && r.ready_reason() == "Issued";
-    if o.stores_checked && !o.requests.iter().any(answered) {
+    let wish = o.rotation.as_ref().map(|following| following.wish);
+    let written = matches!(wish, Some(Wish::Trust | Wish::Retire));
+    if o.stores_checked && !written && !o.requests.iter().any(answered) {
         return Ok(());
     }
     let mut passwords = Passwords::new();

@@ -202,9 +202,9 @@ impl Outputs {
             Output::Der => self.der,
             Output::CombinedPem => self.combined,
             Output::Jks => self.jks.is_some(),
-            Output::JksTrust => self.jks.is_some() && fact.has_ca,
+            Output::JksTrust => self.jks.is_some() && fact.has_ca(),
             Output::Pkcs12 => self.pkcs12.is_some(),
-            Output::Pkcs12Trust => self.pkcs12.is_some() && fact.has_ca,
+            Output::Pkcs12Trust => self.pkcs12.is_some() && fact.has_ca(),
         }
     }
 

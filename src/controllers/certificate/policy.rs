@@ -9,6 +9,7 @@ use super::renewal::renewal;
 use super::request::desired_key;
 use crate::controllers::facts::{KeyFact, LeafFact, RequestFact, SecretFact};
 use crate::controllers::matching::{differences, spec_names};
+use crate::controllers::rotation::Wish;
 use crate::explain::{Code, Verdict};
 use crate::pki::KeyAlgorithm;
 
@@ -35,7 +36,10 @@ pub fn trigger(o: &Observation, now: Timestamp) -> Option<Violation> {
         Ok(found) => found,
         Err(violation) => return Some(violation),
     };
-    consistent(o, secret, leaf).or_else(|| renewal_due(o, leaf, now))
+    consistent(o, secret, leaf)
+        .or_else(|| temporary(secret))
+        .or_else(|| renewal_due(o, leaf, now))
+        .or_else(|| replaced(o))
 }
 
 /// Why the certificate is not ready, if it is not. A certificate that is due is still ready.
@@ -100,6 +104,20 @@ fn sound(o: &Observation) -> Result<(&SecretFact, &LeafFact), Violation> {
         return fail("InvalidKeyPair", message.into());
     }
     Ok((secret, leaf))
+}
+
+/// Whether the Secret has no key pair that could be served: what a temporary certificate is for.
+pub fn lacks_pair(o: &Observation) -> bool {
+    sound(o).is_err()
+}
+
+/// What holds a place only is no reason to stop trying. That it may be ready is the contract's.
+fn temporary(secret: &SecretFact) -> Option<Violation> {
+    if !secret.is_temporary() {
+        return None;
+    }
+    let message = "Issuing certificate as Secret contains a temporary certificate";
+    hit("SecretMismatch", message)
 }
 
 /// Steps 4 to 8: the Secret is this Certificate's, from this issuer, with this key and these names.
@@ -248,6 +266,20 @@ pub fn missed_windows(o: &Observation) -> Option<String> {
             go_time(due.at)
         )
     })
+}
+
+/// Reason of a certificate that is issued anew because its CA was replaced.
+pub const CA_ROTATED: &str = "CARotated";
+
+fn replaced(o: &Observation) -> Option<Violation> {
+    let wish = o.rotation.as_ref()?.wish;
+    if wish != Wish::Reissue {
+        return None;
+    }
+    hit(
+        CA_ROTATED,
+        "Issuing certificate as the CA of its issuer was replaced",
+    )
 }
 
 fn expired(leaf: &LeafFact, now: Timestamp) -> Option<Violation> {

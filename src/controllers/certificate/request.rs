@@ -251,7 +251,7 @@ pub fn certificate_request(
     revision: i64,
     key_secret: &str,
     csr: &str,
-    made: &BTreeSet<Made>,
+    made: Option<&BTreeSet<Made>>,
     copied_prefixes: &[String],
 ) -> CertificateRequest {
     let meta = &certificate.metadata;
@@ -268,7 +268,7 @@ pub fn certificate_request(
         labels::PRIVATE_KEY_SECRET_NAME_ANNOTATION.into(),
         key_secret.into(),
     );
-    if !made.is_empty() {
+    if let Some(made) = made {
         let made: Vec<_> = made.iter().map(ToString::to_string).collect();
         annotations.insert(labels::REQUESTS_MADE_ANNOTATION.into(), made.join(" "));
     }

@@ -13,8 +13,9 @@ use super::request::owner;
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, labels};
 use crate::controllers::facts::{
-    SecretFact, digest, is_template_annotation, is_template_label, stores_digest,
+    Output, SecretFact, digest, is_template_annotation, is_template_label, stores_digest,
 };
+use crate::controllers::rotation::merged;
 use crate::pki::{self, ParsedCertificate};
 
 /// What goes into the target Secret.
@@ -53,6 +54,38 @@ impl SecretData {
         entries.insert("tls.crt".to_owned(), ByteString(self.certificate));
         entries.extend(self.ca.map(|ca| ("ca.crt".to_owned(), ByteString(ca))));
         entries
+    }
+}
+
+/// What becomes of `ca.crt`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Roots {
+    /// Nothing.
+    Kept,
+    /// These too, in PEM.
+    With(String),
+    /// These and no others, in PEM.
+    Only(String),
+}
+
+impl Roots {
+    /// Change what was found in a Secret; whether that is a change. Keystores hold the CA too, and are made
+    /// again.
+    pub fn change(&self, found: &mut Entries) -> bool {
+        let old = found.get("ca.crt").map(|b| b.0.clone()).unwrap_or_default();
+        let new = match self {
+            Self::Kept => return false,
+            Self::With(roots) => merged(roots, &old),
+            Self::Only(roots) => roots.clone(),
+        };
+        if new.as_bytes() == old {
+            return false;
+        }
+        found.insert("ca.crt".to_owned(), ByteString(new.into_bytes()));
+        for store in Output::ALL.into_iter().filter(|output| output.is_store()) {
+            found.remove(store.entry());
+        }
+        true
     }
 }
 

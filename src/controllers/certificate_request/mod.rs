@@ -13,6 +13,8 @@ pub use plan::{absorb, issuer_key, plan};
 use super::facts::{IssuerFact, RequestFact};
 use super::key::Key;
 use super::reads::Reader;
+use super::rotation::{Known, Leaf};
+use super::status::find;
 use crate::api::Order;
 use crate::api::vault::VaultIssuer;
 
@@ -37,6 +39,8 @@ pub struct Observation {
     pub orders: Vec<Arc<Order>>,
     /// Its issuer could not be asked, and is left alone until then; unless the issuer changes.
     pub resting: Option<Timestamp>,
+    /// Why a renewal that can wait should.
+    pub waits: Option<String>,
 }
 
 /// A step that needs a private key, or somebody else who has one.
@@ -129,15 +133,47 @@ pub enum Outcome {
 
 /// Everything that the plan of this request depends on; `None` when it is gone. `resting` is what this process
 /// remembers of an issuer that could not be asked.
-pub fn observe(reader: &Reader, key: &Key, resting: Option<Timestamp>) -> Option<Observation> {
+pub fn observe(
+    reader: &Reader,
+    key: &Key,
+    resting: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Observation> {
     let store = &reader.store;
     let request = store.request(&key.namespace, &key.name)?;
+    let issuer = store
+        .issuer(&key.namespace, &request.issuer)
+        .filter(|_| request.issuer.is_ours());
+    let waits = issuer.as_deref().and_then(Known::of);
+    let waits = waits.and_then(|known| known.waits());
     Some(Observation {
-        issuer: store
-            .issuer(&key.namespace, &request.issuer)
-            .filter(|_| request.issuer.is_ours()),
+        waits: waits.filter(|_| can_wait(reader, &request, now)),
+        issuer,
         orders: store.orders_of(&key.namespace, &request.id.uid),
         request,
         resting,
     })
+}
+
+/// What a certificate that could be renewed later has left.
+const SPARE: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whether it is for the renewal of a certificate that has some time left.
+fn can_wait(reader: &Reader, request: &RequestFact, now: Timestamp) -> bool {
+    let namespace = &request.id.namespace;
+    let Some((_, owner)) = &request.owner else {
+        return false;
+    };
+    let Some(certificate) = reader.store.certificate(namespace, owner) else {
+        return false;
+    };
+    let conditions = certificate.status.as_ref();
+    let conditions = conditions.and_then(|s| s.conditions.as_deref());
+    let issuing = find(conditions.unwrap_or_default(), "Issuing");
+    let renews = issuing.is_some_and(|c| c.reason.as_deref() == Some("Renewing"));
+    let secret = reader
+        .store
+        .secret(namespace, &certificate.spec.secret_name);
+    let leaf = secret.and_then(|secret| Leaf::of(&certificate, &secret));
+    renews && leaf.is_some_and(|leaf| leaf.place.not_after.duration_since(now) > SPARE)
 }

@@ -5,7 +5,7 @@ mod order;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use serde_json::{Map, Value, json};
 
@@ -15,6 +15,7 @@ use crate::api::issuer::{CaIssuer, SelfSignedIssuer};
 use crate::api::vault::VaultIssuer;
 use crate::api::{CertificateRequest, Condition, IssuerSpec, labels};
 use crate::controllers::action::{Action, Event, Plan, patch_status};
+use crate::controllers::certificate::DEFAULT_DURATION;
 use crate::controllers::facts::IssuerFact;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::status::{backoff, condition, find, seconds, set_condition};
@@ -30,9 +31,6 @@ const VAULT: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_VAULT;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const ISSUED: &str = "Certificate fetched from issuer successfully";
-
-/// Lifetime of a certificate when nobody asked for one: 90 days.
-const DEFAULT_DURATION: SignedDuration = SignedDuration::from_hours(2160);
 
 /// Plan the next step of a request.
 pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
@@ -295,6 +293,9 @@ impl<'a> Step<'a> {
     }
 
     fn sign_by_ca(&mut self, issuer: &IssuerFact, ca: &CaIssuer) {
+        if let Some(why) = self.o.waits.clone() {
+            return self.pending(CA, "IssuancePending", why);
+        }
         let urls = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
         self.plan.effect = Some(Effect::SignByCa {
             issuer: issuer_key(issuer),

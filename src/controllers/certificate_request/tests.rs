@@ -96,6 +96,29 @@ fn scene(issuer: Value, params: &RequestParams) -> Scene {
     scene
 }
 
+#[test]
+fn a_renewal_that_can_wait_does_while_the_ca_is_being_replaced() {
+    let scene = scene(ca(), &params());
+    let mut seen = scene.seen();
+    seen.waits = Some("not yet".into());
+    let first = plan(&seen, &scene.settings, NOW);
+    assert_eq!(first.effect, None);
+    let [Action::PatchStatus { status, .. }] = first.actions.as_slice() else {
+        panic!("not one status: {:?}", first.actions)
+    };
+    let ready = status["conditions"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&ready["reason"], &ready["message"]),
+        (&json!("Pending"), &json!("not yet"))
+    );
+    assert_eq!(first.events[0].reason, "IssuancePending");
+    seen.waits = None;
+    assert!(matches!(
+        plan(&seen, &scene.settings, NOW).effect,
+        Some(Effect::SignByCa { .. })
+    ));
+}
+
 fn self_signed() -> Scene {
     scene(json!({ "selfSigned": {} }), &params())
 }
@@ -118,6 +141,7 @@ impl Scene {
                 .map(|spec| issuer(spec, self.ready).into()),
             orders: self.orders.iter().cloned().map(Arc::new).collect(),
             resting: None,
+            waits: None,
         }
     }
 

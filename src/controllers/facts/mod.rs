@@ -16,7 +16,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 pub use applied::{Applied, is_template_annotation, is_template_label};
-pub use outputs::{Output, OutputsFact, stores_digest};
+pub use outputs::{Output, OutputsFact, ca_digest, stores_digest};
 pub use packed::Packed;
 pub use pod::PodView;
 
@@ -26,7 +26,7 @@ use crate::api::{Certificate, CertificateRequest, IssuerSpec, IssuerStatus, labe
 use crate::controllers::ingress::ownership;
 use crate::controllers::matching::{Compared, request_fields};
 use crate::controllers::status::find;
-use crate::pki::{KeyAlgorithm, PrivateKey, parse_chain};
+use crate::pki::{KeyAlgorithm, PrivateKey, TEMPORARY_ISSUER, parse_chain};
 
 /// Identity and version of an object.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -248,6 +248,8 @@ pub struct SecretFact {
     pub key: Option<Result<KeyFact, String>>,
     /// The certificate. `None` when absent or empty.
     pub certificate: Option<Result<LeafFact, String>>,
+    /// A CA of temporary certificates has signed it.
+    signed_as_temporary: bool,
     /// Digest of each label and annotation, to notice that ours were edited.
     pub metadata: BTreeMap<String, u64>,
     /// Whether the annotations that describe the certificate do so.
@@ -295,20 +297,27 @@ pub struct LeafFact {
 }
 
 impl LeafFact {
-    /// Read the first certificate of a PEM chain.
-    pub fn of(pem: &[u8]) -> Result<Self, String> {
+    /// Read the first certificate of a PEM chain; and whether a CA of temporary certificates has signed it.
+    fn of(pem: &[u8]) -> Result<(Self, bool), String> {
         let chain = parse_chain(pem).map_err(|e| e.to_string())?;
         let leaf = chain.first().ok_or("no certificate found")?;
-        Ok(Self {
+        let temporary = leaf.issuer().common_name().as_deref() == Some(TEMPORARY_ISSUER);
+        let fact = Self {
             not_before: leaf.not_before(),
             not_after: leaf.not_after(),
             public: digest(&leaf.public_key_der()),
             names: crate::controllers::matching::leaf_names(leaf),
-        })
+        };
+        Ok((fact, temporary))
     }
 }
 
 impl SecretFact {
+    /// Whether it holds a place only, until the real certificate comes.
+    pub fn is_temporary(&self) -> bool {
+        self.signed_as_temporary && self.issuer.iter().all(Option::is_none)
+    }
+
     /// Reduce an object; its data is dropped.
     pub fn of(object: &Secret) -> Self {
         let meta = &object.metadata;
@@ -328,6 +337,7 @@ impl SecretFact {
             .flatten()
             .map(|(k, v)| (format!("label {k}"), digest(v)));
         let annotations = meta.annotations.iter().flatten();
+        let leaf = data("tls.crt").map(LeafFact::of);
         Self {
             id: Identity::of(meta),
             kind: object.type_.clone().unwrap_or_default(),
@@ -345,7 +355,8 @@ impl SecretFact {
                     .map(|k| KeyFact::of(&k))
                     .map_err(|e| e.to_string())
             }),
-            certificate: data("tls.crt").map(LeafFact::of),
+            signed_as_temporary: matches!(leaf, Some(Ok((_, true)))),
+            certificate: leaf.map(|leaf| leaf.map(|(fact, _)| fact)),
             metadata: pairs
                 .chain(annotations.map(|(k, v)| (k.clone(), digest(v))))
                 .collect(),

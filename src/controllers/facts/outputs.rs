@@ -65,8 +65,8 @@ impl Output {
 pub struct OutputsFact {
     good: u8,
     applied: u8,
-    /// Whether `ca.crt` has any data.
-    pub has_ca: bool,
+    /// Digest of `ca.crt`; see [`ca_digest`].
+    pub ca: u32,
     /// Digest of the stores; see [`stores_digest`].
     pub stores: u64,
 }
@@ -100,7 +100,7 @@ impl OutputsFact {
         Self {
             good: bits(&is_good),
             applied: bits(&is_applied),
-            has_ca: !entry("ca.crt").is_empty(),
+            ca: ca_digest(entry("ca.crt")),
             stores: stores_digest(data),
         }
     }
@@ -110,10 +110,24 @@ impl OutputsFact {
         self.good & output.bit() != 0
     }
 
+    /// Whether `ca.crt` has any data.
+    pub fn has_ca(self) -> bool {
+        self.ca != 0
+    }
+
     /// This operator wrote it.
     pub fn is_applied(self, output: Output) -> bool {
         self.applied & output.bit() != 0
     }
+}
+
+/// Digest of `ca.crt`, in few bits, because there are many Secrets; zero when it is empty.
+pub fn ca_digest(pem: &[u8]) -> u32 {
+    if pem.is_empty() {
+        return 0;
+    }
+    // The lower half, which always fits.
+    u32::try_from(digest(&pem) & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 /// Digest of the keystores of a Secret and of the certificate that they should hold, which tells whether

@@ -1,6 +1,7 @@
 //! Issuers and ClusterIssuers: make them able to sign, and say whether they are.
 
 mod plan;
+mod rotation;
 #[cfg(test)]
 mod tests;
 
@@ -10,9 +11,10 @@ use jiff::Timestamp;
 
 pub use plan::{absorb, plan};
 
-use super::facts::IssuerFact;
+use super::facts::{IssuerFact, ca_digest};
 use super::key::{Key, Kind};
 use super::reads::Reader;
+use super::rotation::{Known, Leaf, Pace, Signing};
 use super::vault;
 
 /// An issuer and everything that its plan depends on.
@@ -30,6 +32,15 @@ pub struct Observation {
     /// The CA refused, or the Vault has answered, and is left alone until then; unless something changes that
     /// it depends on.
     pub resting: Option<Timestamp>,
+    /// Its certificates, if it asks for rotations of its CA.
+    pub leaves: Vec<Leaf>,
+}
+
+/// What the flags say about issuers.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How fast certificates follow another CA.
+    pub pace: Pace,
 }
 
 /// A step that asks the CA, or reads or makes a private key.
@@ -94,6 +105,8 @@ pub enum Authority {
         not_before: Timestamp,
         /// The last second that it is valid.
         not_after: Timestamp,
+        /// Which one it is; `None` if its chain is broken.
+        signing: Option<Signing>,
     },
     /// There is no key pair to read: what is wrong.
     Unreadable(String),
@@ -122,11 +135,29 @@ pub fn observe(
 ) -> Option<Observation> {
     let issuer = reader.store.issuer_named(&key.namespace, &key.name)?;
     let home = reader.store.home(key.kind, &key.namespace).clone();
+    let leaves = leaves(reader, key, &issuer);
     Some(Observation {
         kind: key.kind,
         issuer,
         home,
         loaded,
         resting,
+        leaves,
     })
+}
+
+fn leaves(reader: &Reader, key: &Key, issuer: &IssuerFact) -> Vec<Leaf> {
+    let ca = issuer.spec.ca.as_ref();
+    if ca.is_none_or(|ca| ca.rotation.is_none()) {
+        return vec![];
+    }
+    let roots = Known::of(issuer).map(|known| u64::from(ca_digest(known.roots.as_bytes())));
+    let found = reader.store.leaves_of(key).into_iter();
+    let noted = found.map(|((namespace, name), mut leaf)| {
+        let trusting = &reader.trusting;
+        let is_noted = |roots| trusting.is_noted(&namespace, &name, roots, u64::from(leaf.ca));
+        leaf.noted = roots.is_some_and(is_noted);
+        leaf
+    });
+    noted.collect()
 }

@@ -6,13 +6,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Authority, Effect, Login, Observation, Outcome, Retry};
+use super::rotation::{follow, publish, retract};
+use super::{Authority, Effect, Login, Observation, Outcome, Retry, Settings};
+use crate::api::Condition;
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
 use crate::api::vault::VaultIssuer;
 use crate::api::vault_auth::VaultSpecError;
 use crate::controllers::action::{Action, Event, Object, Plan, patch_status};
 use crate::controllers::key::Kind;
+use crate::controllers::rotation::Turn;
 use crate::controllers::status::{backoff, condition, set_condition};
 use crate::controllers::vault::{Cause, Problem};
 
@@ -48,7 +51,7 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
     if let Some(ca) = &spec.ca {
         if ca.secret_name.is_empty() {
             let problem = Authority::Unreadable("spec.ca.secretName is empty".into());
-            return judge(o, problem, now);
+            return judge(o, problem, None, now);
         }
         return Plan {
             effect: Some(Effect::LoadAuthority(ca.secret_name.clone())),
@@ -173,10 +176,26 @@ fn host(url: &str) -> Option<String> {
 }
 
 /// Plan what follows from an effect.
-pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect> {
+pub fn absorb(
+    o: &Observation,
+    settings: &Settings,
+    outcome: Outcome,
+    now: Timestamp,
+) -> Plan<Effect> {
     let outcome = match outcome {
-        Outcome::Authority(authority) => return judge(o, authority, now),
         Outcome::Vault(answer) => return judge_vault(o, answer, now),
+        Outcome::Authority(authority) => {
+            let signing = match &authority {
+                Authority::Usable {
+                    not_before,
+                    not_after,
+                    signing,
+                } if (*not_before..=*not_after).contains(&now) => signing.clone(),
+                _ => None,
+            };
+            let turn = follow(o, settings, signing.as_ref(), now);
+            return judge(o, authority, turn, now);
+        }
         outcome => outcome,
     };
     let Some(acme) = &o.issuer.spec.acme else {
@@ -228,7 +247,13 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
 }
 
 /// Whether a CA of the user's own can sign. Its Secret wakes its issuer; time does where the validity begins or ends.
-fn judge(o: &Observation, authority: Authority, now: Timestamp) -> Plan<Effect> {
+/// `turn` is what becomes of the certificates of the CA.
+fn judge(
+    o: &Observation,
+    authority: Authority,
+    turn: Option<Turn>,
+    now: Timestamp,
+) -> Plan<Effect> {
     let second = Duration::from_secs(1);
     let (problem, wake) = match authority {
         Authority::Usable { not_before, .. } if now < not_before => {
@@ -253,9 +278,27 @@ fn judge(o: &Observation, authority: Authority, now: Timestamp) -> Plan<Effect> 
             format!("Error getting keypair for CA issuer: {problem}"),
         ),
     };
-    let mut plan = ready(o, problem.is_none(), reason, &message, Map::new(), now);
+    let mut conditions = conditions(o);
+    let judged = set_ready(o, &mut conditions, problem.is_none(), reason, &message, now);
+    let mut status = Map::new();
+    let mut told = vec![];
+    if let Some(turn) = &turn {
+        told = publish(o, turn, &mut conditions, &mut status, now);
+    } else if o
+        .issuer
+        .spec
+        .ca
+        .as_ref()
+        .is_none_or(|ca| ca.rotation.is_none())
+    {
+        retract(o, &mut conditions, &mut status);
+    }
+    let mut plan = write(o, &conditions, status);
     plan.wake = wake;
-    if !plan.actions.is_empty() {
+    if let Some(wake) = turn.and_then(|turn| turn.wake) {
+        plan.sooner(wake);
+    }
+    if judged {
         plan.events = match problem {
             None => vec![Event::normal(component(o), reason, message)],
             Some((_, problem)) => vec![
@@ -264,6 +307,7 @@ fn judge(o: &Observation, authority: Authority, now: Timestamp) -> Plan<Effect> 
             ],
         };
     }
+    plan.events.extend(told);
     plan
 }
 
@@ -272,7 +316,7 @@ fn not_initialized(o: &Observation, problem: &str) -> Event {
     Event::warning(component(o), "ErrInitIssuer", message)
 }
 
-fn component(o: &Observation) -> &'static str {
+pub(super) fn component(o: &Observation) -> &'static str {
     match o.kind {
         Kind::ClusterIssuer => labels::MANAGER_CLUSTERISSUERS,
         _ => labels::MANAGER_ISSUERS,
@@ -284,10 +328,26 @@ fn ready(
     is_ready: bool,
     reason: &str,
     message: &str,
-    mut status: Map<String, Value>,
+    status: Map<String, Value>,
     now: Timestamp,
 ) -> Plan<Effect> {
-    let mut conditions = o.issuer.status.conditions.clone().unwrap_or_default();
+    let mut conditions = conditions(o);
+    set_ready(o, &mut conditions, is_ready, reason, message, now);
+    write(o, &conditions, status)
+}
+
+fn conditions(o: &Observation) -> Vec<Condition> {
+    o.issuer.status.conditions.clone().unwrap_or_default()
+}
+
+fn set_ready(
+    o: &Observation,
+    conditions: &mut Vec<Condition>,
+    is_ready: bool,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> bool {
     let mut new = condition(
         "Ready",
         is_ready,
@@ -296,8 +356,13 @@ fn ready(
         Some(o.issuer.generation),
     );
     new.message = new.message.filter(|m| !m.is_empty());
-    if set_condition(&mut conditions, new, now) {
-        status.insert("conditions".into(), json!(conditions));
+    set_condition(conditions, new, now)
+}
+
+/// Write what differs.
+fn write(o: &Observation, new: &[Condition], mut status: Map<String, Value>) -> Plan<Effect> {
+    if new != conditions(o) {
+        status.insert("conditions".into(), json!(new));
     }
     if status.is_empty() {
         return Plan::idle();

@@ -14,18 +14,31 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::{Authority, Effect, Login, Observation, Outcome, Retry, absorb, plan};
+use super::{Authority, Effect, Login, Observation, Outcome, Retry, Settings, plan};
 use crate::api::IssuerStatus;
 use crate::api::acme_issuer::AcmeIssuerStatus;
 use crate::controllers::action::{Action, Object, Plan, SecretObject};
-use crate::controllers::facts::IssuerFact;
+use crate::controllers::facts::{IssuerFact, ca_digest};
 use crate::controllers::fixtures::{START, issuer};
 use crate::controllers::key::{Key, Kind};
+use crate::controllers::rotation::{Leaf, Pace, Place, Signing};
+use crate::controllers::status::seconds;
 use crate::controllers::vault::{Cause, Problem};
 
 type Change = fn(&mut IssuerFact);
 
 const HASH: &str = "hash";
+
+const SETTINGS: Settings = Settings {
+    pace: Pace {
+        rate: 60,
+        parallelism: 10,
+    },
+};
+
+fn absorb(seen: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect> {
+    super::absorb(seen, &SETTINGS, outcome, now)
+}
 
 fn seen(spec: Value, ready: Option<(bool, &str)>) -> Observation {
     Observation {
@@ -34,6 +47,7 @@ fn seen(spec: Value, ready: Option<(bool, &str)>) -> Observation {
         home: "shop".into(),
         loaded: None,
         resting: None,
+        leaves: vec![],
     }
 }
 
@@ -345,6 +359,7 @@ fn valid(from: i64, to: i64) -> Outcome {
     Outcome::Authority(Authority::Usable {
         not_before: START + SignedDuration::from_secs(from),
         not_after: START + SignedDuration::from_secs(to),
+        signing: None,
     })
 }
 
@@ -582,4 +597,139 @@ fn the_same_words_of_a_vault_are_written_once() {
     let second = absorb(&again, Outcome::Vault(Err(sealed())), START);
     assert_eq!((second.actions, second.events), (vec![], vec![]));
     assert_eq!(second.wake, Some(Duration::from_mins(1)));
+}
+
+/// A CA issuer that asks for rotations, or does not; and what its Secret holds.
+fn rotating(asks: bool) -> (Observation, Outcome) {
+    let mut ca = json!({ "secretName": "root" });
+    if asks {
+        ca["rotation"] = json!({});
+    }
+    let mut seen = seen(json!({ "ca": ca }), Some((true, "KeyPairVerified")));
+    change(&mut seen, |fact| {
+        let ready = &mut fact.status.conditions.as_mut().unwrap()[0];
+        ready.message = Some("Signing CA verified".into());
+        ready.last_transition_time = Some(seconds(START));
+    });
+    (seen, holds("one"))
+}
+
+fn holds(authority: &str) -> Outcome {
+    Outcome::Authority(Authority::Usable {
+        not_before: START,
+        not_after: START + SignedDuration::from_hours(1),
+        signing: Some(Signing {
+            authority: authority.into(),
+            root: format!("root of {authority}"),
+        }),
+    })
+}
+
+/// What is written into the status of an issuer, after it was written.
+fn store(seen: &mut Observation, plan: &Plan<Effect>) -> Value {
+    let [Action::PatchStatus { status, .. }] = plan.actions.as_slice() else {
+        panic!("not one status: {:?}", plan.actions)
+    };
+    change(seen, |fact| {
+        let mut whole = json!(fact.status);
+        json_patch::merge(&mut whole, status);
+        fact.status = serde_json::from_value(whole).unwrap();
+    });
+    status.clone()
+}
+
+fn rotation_of(seen: &Observation) -> Option<(String, String, String)> {
+    let all = seen.issuer.status.conditions.clone().unwrap_or_default();
+    let found = all.into_iter().find(|c| c.type_ == "CARotation")?;
+    Some((found.status, found.reason?, found.message?))
+}
+
+#[test]
+fn who_does_not_ask_for_rotations_is_written_nothing_of_them() {
+    let (seen, _) = rotating(false);
+    for authority in ["one", "two"] {
+        let plan = absorb(&seen, holds(authority), START);
+        assert_eq!((plan.actions, plan.events), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn who_asks_is_told_how_far_it_is() {
+    let (mut seen, outcome) = rotating(true);
+    let plan = absorb(&seen, outcome, START);
+    let status = store(&mut seen, &plan);
+    let known = json!({ "authority": "one", "roots": "root of one", "rotation": null });
+    assert_eq!(status, json!({ "ca": known }));
+    assert_eq!(plan.events, []);
+    let again = absorb(&seen, holds("one"), START);
+    assert_eq!((again.actions, again.events), (vec![], vec![]));
+
+    // What is signed meanwhile waits until this is written.
+    seen.leaves = vec![leaf(1), leaf(2)];
+    let plan = absorb(&seen, holds("two"), START);
+    store(&mut seen, &plan);
+    let (status, reason, message) = rotation_of(&seen).unwrap();
+    assert_eq!((&*status, &*reason), ("True", "Trusting"));
+    assert!(message.contains("0 of 2 certificates"), "{message}");
+    assert_eq!(plan.events.len(), 1);
+    assert_eq!(
+        (&*plan.events[0].reason, &plan.events[0].message),
+        ("CARotation", &message)
+    );
+    assert!(seen.issuer.is_ready());
+
+    // A CA that cannot sign keeps it where it is.
+    let late = START + SignedDuration::from_hours(2);
+    let plan = absorb(&seen, holds("three"), late);
+    let mut other = seen.clone();
+    let status = store(&mut other, &plan);
+    assert!(status.get("ca").is_none(), "{status}");
+
+    // A wave.
+    let plan = absorb(&seen, holds("two"), START + SignedDuration::from_secs(1));
+    store(&mut seen, &plan);
+    let (_, _, message) = rotation_of(&seen).unwrap();
+    assert!(message.contains("the next wave begins at"), "{message}");
+    assert_eq!(plan.events, [], "only a phase is an event");
+
+    // No certificate is left: nothing keeps it.
+    seen.leaves.clear();
+    let plan = absorb(&seen, holds("two"), START + SignedDuration::from_secs(2));
+    store(&mut seen, &plan);
+    let (status, reason, _) = rotation_of(&seen).unwrap();
+    assert_eq!((&*status, &*reason), ("False", "Rotated"));
+    assert_eq!(plan.events.len(), 1);
+}
+
+fn leaf(days: i64) -> Leaf {
+    Leaf {
+        place: Place {
+            not_after: START + SignedDuration::from_hours(24 * days),
+            namespace: "shop".into(),
+            name: format!("site-{days}").into(),
+        },
+        not_before: START - SignedDuration::from_hours(1),
+        ca: ca_digest(b"root of one"),
+        noted: false,
+        stuck: false,
+    }
+}
+
+#[test]
+fn who_asks_no_longer_is_cleared_of_them() {
+    let (mut seen, outcome) = rotating(true);
+    let plan = absorb(&seen, outcome, START);
+    store(&mut seen, &plan);
+    seen.leaves = vec![leaf(1)];
+    let plan = absorb(&seen, holds("two"), START);
+    store(&mut seen, &plan);
+    change(&mut seen, |fact| {
+        fact.spec.ca.as_mut().unwrap().rotation = None
+    });
+    let plan = absorb(&seen, holds("two"), START);
+    let status = store(&mut seen, &plan);
+    assert_eq!(status["ca"], Value::Null);
+    assert_eq!(rotation_of(&seen), None);
+    assert!(seen.issuer.is_ready());
+    assert_eq!(absorb(&seen, holds("two"), START).actions, []);
 }

@@ -9,6 +9,7 @@ use crate::controllers::facts::{
     IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, controller_of, digest,
 };
 use crate::controllers::key::{Key, Kind};
+use crate::controllers::rotation::Leaf;
 
 impl Store {
     /// What refers to an Issuer or ClusterIssuer and is not finished.
@@ -153,6 +154,12 @@ impl Store {
             .issuers
             .get(&(namespace.into(), name.into()))
             .cloned()
+    }
+
+    /// The certificates of an Issuer or ClusterIssuer, as their Secrets have them.
+    pub fn leaves_of(&self, issuer: &Key) -> Vec<(Name, Leaf)> {
+        let name = (issuer.namespace.clone(), issuer.name.clone());
+        self.inner.read().leaves_of(issuer.kind, &name).collect()
     }
 
     /// An Order.

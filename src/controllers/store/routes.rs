@@ -12,6 +12,7 @@ use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::certificate::password_secrets;
 use crate::controllers::facts::{IngressFact, IssuerFact, RequestFact, controller_of, prune};
 use crate::controllers::key::{Key, Kind};
+use crate::controllers::rotation::{Known, Leaf, Wish};
 
 impl Inner {
     pub(super) fn certificate(&mut self, object: &Certificate) -> Vec<Key> {
@@ -145,14 +146,44 @@ impl Inner {
             new.is_some_and(|new| {
                 old.generation == new.generation
                     && old.ready() == new.ready()
+                    && old.status.ca == new.status.ca
                     && old.id.uid == new.id.uid
             })
         });
         let mut keys = vec![key(kind, &name)];
         if !same {
             keys.extend(self.users_of(kind, &name));
+            keys.extend(self.followers_of(kind, &name));
         }
         keys
+    }
+
+    /// The Certificates that a rotation of the CA wants something of now.
+    fn followers_of(&self, kind: Kind, issuer: &Name) -> Vec<Key> {
+        let known = self.issuers.get(issuer).and_then(|fact| Known::of(fact));
+        let Some(known) = known.filter(|known| known.rotation.is_some()) else {
+            return vec![];
+        };
+        let leaves = self.leaves_of(kind, issuer);
+        let wanted = leaves.filter(|(_, leaf)| known.wish(leaf) != Wish::Nothing);
+        wanted.map(|(n, _)| key(Kind::Certificate, &n)).collect()
+    }
+
+    /// The certificates of an issuer, as their Secrets have them.
+    pub(super) fn leaves_of(
+        &self,
+        kind: Kind,
+        issuer: &Name,
+    ) -> impl Iterator<Item = (Name, Leaf)> {
+        let digest = digest_of(kind, issuer);
+        let its = self.certificates.iter();
+        let its = its.filter(move |(_, entry)| entry.issuer == digest);
+        its.filter_map(|(n, entry)| {
+            let certificate = entry.object.open()?;
+            let secret = (n.0.clone(), certificate.spec.secret_name.as_str().into());
+            let leaf = Leaf::of(&certificate, self.secrets.get(&secret)?)?;
+            Some((n.clone(), leaf))
+        })
     }
 
     pub(super) fn forget_issuer(&mut self, kind: Kind, name: &Name) -> Vec<Key> {
@@ -173,12 +204,7 @@ impl Inner {
 
     /// Whatever refers to an issuer and is not finished.
     pub(super) fn users_of(&self, kind: Kind, issuer: &Name) -> Vec<Key> {
-        let reference = IssuerReference {
-            name: issuer.1.to_string(),
-            kind: Some(kind.name().to_owned()),
-            group: None,
-        };
-        let digest = issuer_digest(&issuer.0, &reference);
+        let digest = digest_of(kind, issuer);
         let refers = |namespace: &str, r: &IssuerReference| issuer_digest(namespace, r) == digest;
         let certificates = self
             .certificates
@@ -308,6 +334,16 @@ impl Inner {
     pub(super) fn children(&mut self, kind: Kind) -> &mut Index {
         self.by_owner.entry(kind).or_default()
     }
+}
+
+/// What a reference to this issuer has as its [`issuer_digest`].
+fn digest_of(kind: Kind, issuer: &Name) -> u64 {
+    let reference = IssuerReference {
+        name: issuer.1.to_string(),
+        kind: Some(kind.name().to_owned()),
+        group: None,
+    };
+    issuer_digest(&issuer.0, &reference)
 }
 
 fn name_of(meta: &ObjectMeta) -> Name {

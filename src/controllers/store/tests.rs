@@ -2,14 +2,19 @@
 
 use std::collections::HashMap;
 
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
 use super::{Change, Store};
-use crate::api::CertificateRequest;
-use crate::controllers::facts::{Identity, IssuerFact, RequestFact, digest};
-use crate::controllers::fixtures::{identity, issuer};
+use crate::api::{Certificate, CertificateRequest};
+use crate::controllers::facts::{Identity, IssuerFact, RequestFact, SecretFact, digest};
+use crate::controllers::fixtures::{START, identity, issuer, signing_request};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::Informer;
+use crate::pki::{
+    CertificateSigningRequest, CertificateTemplate, KeyUsages, RequestParams, Urls, self_sign,
+};
 
 /// A ready CA Issuer in the namespace shop, a ClusterIssuer of the same name, and a request for each.
 fn store() -> Store {
@@ -90,4 +95,64 @@ fn each_secret_of_a_vault_issuer_wakes_it() {
         assert_eq!(written, own, "{name}");
     }
     assert_eq!(store.replace_other_secrets(HashMap::new()), own, "unseen");
+}
+
+/// A certificate that ends in 2026.
+fn self_signed() -> Vec<u8> {
+    let (key, csr) = signing_request(&RequestParams::default());
+    let template = CertificateTemplate {
+        csr: &CertificateSigningRequest::parse_pem(&csr).unwrap(),
+        not_before: START,
+        duration: std::time::Duration::from_hours(2160),
+        is_ca: false,
+        usages: KeyUsages::default(),
+        urls: Urls::default(),
+    };
+    self_sign(&template, &key).unwrap().to_pem().into_bytes()
+}
+
+#[test]
+fn a_rotation_of_a_ca_wakes_those_whose_turn_it_is() {
+    let store = Store::new("system");
+    let asks = json!({ "ca": { "secretName": "root", "rotation": {} } });
+    let status = |reached: &str| {
+        json!({ "ca": { "authority": "two", "roots": "two", "rotation": {
+            "phase": "Trusting", "certificates": 2, "done": 0,
+            "started": "2026-01-01T00:00:00Z", "since": "2026-01-01T00:00:00Z",
+            "reached": { "notAfter": reached, "namespace": "shop", "name": "site" },
+        } } })
+    };
+    let pem = self_signed();
+    let certificate: Certificate = serde_json::from_value(json!({
+        "metadata": { "namespace": "shop", "name": "site", "uid": "uid-of-site" },
+        "spec": { "secretName": "site", "issuerRef": { "name": "ca" } },
+        "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+    }))
+    .unwrap();
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": { "namespace": "shop", "name": "site", "annotations": {
+            "cert-manager.io/certificate-name": "site",
+            "cert-manager.io/issuer-name": "ca",
+        } },
+        "data": { "tls.crt": ByteString(pem), "ca.crt": ByteString(b"one".to_vec()) },
+    }))
+    .unwrap();
+    store.apply(Change::Certificate(certificate));
+    store.apply(Change::Secret(SecretFact::of(&secret)));
+    let changed = |status: Option<serde_json::Value>| {
+        let mut fact = issuer(asks.clone(), Some((true, "KeyPairVerified")));
+        let conditions = fact.status.conditions.take();
+        fact.status = serde_json::from_value(status.unwrap_or_default()).unwrap_or_default();
+        fact.status.conditions = conditions;
+        store.apply(Change::Issuer(Kind::Issuer, fact))
+    };
+    let own = Key::new(Kind::Issuer, "shop", "ca");
+    let site = Key::new(Kind::Certificate, "shop", "site");
+    assert_eq!(changed(None), std::slice::from_ref(&own));
+    let early = changed(Some(status("2026-01-02T00:00:00Z")));
+    assert_eq!(early, std::slice::from_ref(&own));
+    let turn = changed(Some(status("2036-01-01T00:00:00Z")));
+    assert_eq!(turn, [own.clone(), site]);
+    let again = changed(Some(status("2036-01-01T00:00:00Z")));
+    assert_eq!(again, [own], "nothing is new");
 }

@@ -53,6 +53,8 @@ pub struct IssuerRow<'a> {
     pub namespace: Option<&'a str>,
     /// Status of the condition `Ready`; `Unknown` without one.
     pub ready: &'a str,
+    /// Of a rotation of its CA: how many certificates are done, and how many are not.
+    pub rotation: Option<[i64; 2]>,
 }
 
 const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
@@ -193,6 +195,32 @@ fn issuers(objects: &dyn Objects, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
         for condition in STATUSES {
             let labels = [("name", row.name), ("condition", condition)];
             gauge.line(&labels, i64::from(row.ready == condition));
+        }
+    });
+    gauge.end()?;
+    rotations(objects, encoder)
+}
+
+/// Nothing at all while there is none.
+fn rotations(objects: &dyn Objects, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let mut any = false;
+    objects.issuers(&mut |row| any |= row.rotation.is_some());
+    if !any {
+        return Ok(());
+    }
+    let name = "everleaf_ca_rotation_certificates";
+    let help = "Certificates that follow another CA of their issuer, in the phase of now";
+    let mut gauge = Gauge::begin(encoder, name, help)?;
+    objects.issuers(&mut |row| {
+        let counts = ["done", "pending"].into_iter();
+        for (state, count) in counts.zip(row.rotation.into_iter().flatten()) {
+            let namespace = row.namespace.unwrap_or_default();
+            let labels = [
+                ("name", row.name),
+                ("namespace", namespace),
+                ("state", state),
+            ];
+            gauge.line(&labels, count);
         }
     });
     gauge.end()

@@ -41,11 +41,13 @@ impl Objects for Cluster {
             name: "own",
             namespace: Some("shop"),
             ready: "True",
+            rotation: None,
         });
         each(&IssuerRow {
             name: "ca",
             namespace: None,
             ready: "Unknown",
+            rotation: Some([120, 380]),
         });
     }
 }
@@ -112,6 +114,8 @@ fn every_line_is_under_the_contracts_name_and_labels() {
         r#"certmanager_certificate_challenge_status{status="",domain="www.example.com",reason="answered \"404\"",processing="true",name="www-1",namespace="shop",type="HTTP-01"} 0"#,
         r#"certmanager_issuer_ready_status{name="own",namespace="shop",condition="True"} 1"#,
         r#"certmanager_clusterissuer_ready_status{name="ca",condition="Unknown"} 1"#,
+        r#"everleaf_ca_rotation_certificates{name="ca",namespace="",state="done"} 120"#,
+        r#"everleaf_ca_rotation_certificates{name="ca",namespace="",state="pending"} 380"#,
         r#"everleaf_reconcile_panics_total{controller="orders"} 1"#,
         r#"everleaf_queue_depth{controller="orders"} 7"#,
         r#"everleaf_api_requests_total{verb="patch",kind="Secret",code="409"} 1"#,
@@ -163,6 +167,7 @@ fn names_and_types_are_these() {
         "certmanager_certificate_challenge_status gauge",
         "certmanager_issuer_ready_status gauge",
         "certmanager_clusterissuer_ready_status gauge",
+        "everleaf_ca_rotation_certificates gauge",
         "certmanager_clock_time_seconds counter",
         "certmanager_clock_time_seconds_gauge gauge",
         "process_cpu_seconds_total counter",

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{ISSUING, REQUESTS, Step, joined};
+use crate::api::duration::parse_go_duration;
+use crate::api::labels;
 use crate::api::meta::IssuerReference;
 use crate::controllers::action::{Action, Event, Object, SecretObject, Target};
 use crate::controllers::certificate::budget;
@@ -13,8 +15,9 @@ use crate::controllers::certificate::policy::{self};
 use crate::controllers::certificate::renewal::renewal_time;
 use crate::controllers::certificate::request::{Wanted, certificate_request};
 use crate::controllers::certificate::secret::{SecretData, next_key, target};
-use crate::controllers::certificate::{Effect, IssuerState, PATIENCE};
+use crate::controllers::certificate::{DEFAULT_DURATION, Effect, IssuerState, PATIENCE};
 use crate::controllers::facts::{KeyFact, Made, RequestFact};
+use crate::controllers::rotation::merged;
 use crate::controllers::status::{condition, find, remove_condition, seconds};
 use crate::explain::{Code, Verdict};
 use crate::pki::parse_chain;
@@ -61,9 +64,53 @@ impl Step<'_> {
                     self.plan
                         .sooner(Duration::try_from(PATIENCE - since).unwrap_or_default());
                 }
+                self.offer_temporary(&request, wanted);
             }
-            _ => {}
+            _ => self.offer_temporary(&request, wanted),
         }
+    }
+
+    /// A request that takes its time, and nothing to serve in the meantime: a temporary certificate, if one
+    /// is asked for (contract §4.6).
+    fn offer_temporary(&mut self, request: &RequestFact, wanted: &Wanted) {
+        let certificate = &self.o.certificate;
+        let annotations = certificate.metadata.annotations.as_ref();
+        let asked = annotations.and_then(|a| a.get(labels::ISSUE_TEMPORARY_CERTIFICATE_ANNOTATION));
+        let asked = asked.is_some_and(|value| value == labels::TRUE);
+        if !asked || request.ready.is_none() || !policy::lacks_pair(self.o) {
+            return;
+        }
+        let Ok(compared) = &request.compared else {
+            return;
+        };
+        let recipe = match wanted.outputs.complete(&self.o.passwords) {
+            Ok(recipe) => recipe,
+            Err(problem) => return self.say_password(&problem),
+        };
+        let duration = certificate.spec.duration.as_deref();
+        let duration = duration.and_then(|text| parse_go_duration(text).ok());
+        self.plan.effect = Some(Effect::Temporary {
+            name: self.key_name(),
+            encoding: wanted.encoding,
+            public: compared.public,
+            params: Box::new(wanted.params.clone()),
+            duration: duration.unwrap_or(DEFAULT_DURATION),
+            recipe: Box::new(recipe),
+            stores_version: self.o.stores_version,
+        });
+    }
+
+    /// Write the target Secret for the time being: no issuer stands for it.
+    pub(super) fn hold_place(&mut self, data: SecretData) {
+        let Ok(chain) = parse_chain(&data.certificate) else {
+            return;
+        };
+        let Some(leaf) = chain.first() else { return };
+        self.apply(None, leaf, data);
+        let message = "Issued temporary certificate";
+        self.plan
+            .events
+            .push(Event::normal(ISSUING, "Issuing", message));
     }
 
     /// A request of another spec, another key, or an earlier failure.
@@ -104,12 +151,15 @@ impl Step<'_> {
         let prefixes = &self.settings.copied_annotation_prefixes;
         let mut made = budget::made(self.o, self.now);
         // The first counts itself, without a list.
-        if !made.is_empty() && !self.is_on_schedule() {
+        let exempt = self.is_exempt();
+        if !made.is_empty() && !exempt {
             let generation = certificate.metadata.generation.unwrap_or_default();
             let at = Timestamp::from_millisecond(self.now.as_millisecond()).unwrap_or(self.now);
             made.insert(Made { at, generation });
         }
-        let request = certificate_request(certificate, revision, &name, csr, &made, prefixes);
+        let rotates = budget::is_of_rotation(self.o, policy::trigger(self.o, self.now).as_ref());
+        let listed = (!made.is_empty() || rotates).then_some(&made);
+        let request = certificate_request(certificate, revision, &name, csr, listed, prefixes);
         if self.settings.verbose_events {
             let created = request.metadata.name.clone().unwrap_or_default();
             let message = format!("Created new CertificateRequest resource \"{created}\"");
@@ -165,10 +215,18 @@ impl Step<'_> {
             encoding: wanted.encoding,
             public: asked.public,
             certificate: chain.map(|c| c.0.clone()).unwrap_or_default(),
-            ca: ca.filter(|ca| !ca.is_empty()),
+            ca: self.with_roots(ca.filter(|ca| !ca.is_empty())),
             recipe: Box::new(recipe),
             stores_version: self.o.stores_version,
         });
+    }
+
+    /// What the issuer said, and during a rotation of its CA all that clients are to trust.
+    fn with_roots(&self, ca: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        let Some(rotation) = &self.o.rotation else {
+            return ca;
+        };
+        Some(merged(&rotation.roots, &ca.unwrap_or_default()).into_bytes())
     }
 
     /// The certificate is there and stays in its request until the password is: a Secret is never

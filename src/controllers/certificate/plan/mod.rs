@@ -23,6 +23,9 @@ use crate::controllers::key::Kind;
 use crate::controllers::status::{condition, find, remove_condition, set_condition};
 use crate::explain::{Code, Verdict};
 
+/// When to look again at what was only looked at.
+const AGAIN: Duration = Duration::from_secs(1);
+
 const TRIGGER: &str = "cert-manager-certificates-trigger";
 const KEYS: &str = "cert-manager-certificates-key-manager";
 const REQUESTS: &str = "cert-manager-certificates-request-manager";
@@ -49,7 +52,10 @@ pub fn absorb(
     match outcome {
         Outcome::Prepared { csr, key } => step.request(&csr, key.as_ref().map(|k| k.as_slice())),
         Outcome::Loaded(data) => step.issue(data),
+        Outcome::Temporary(data) => step.hold_place(data),
         Outcome::Unmakable(problem) => step.unmakable(&problem),
+        // What was seen is noted; the next plan goes on from there.
+        Outcome::Sound if step.has_roots_due() => step.plan.sooner(AGAIN),
         Outcome::Sound => {}
         Outcome::Repaired(data) => step.repair(data),
         Outcome::KeyLost => step.start_over(),
@@ -96,6 +102,9 @@ impl<'a> Step<'a> {
         };
         if let Err(invalid) = self.check_key(&wanted) {
             return self.refuse(&invalid);
+        }
+        if self.follow(&wanted) {
+            return;
         }
         let issuing = find(&self.conditions, "Issuing").is_some_and(|c| c.status == "True");
         if issuing {
@@ -212,9 +221,11 @@ impl<'a> Step<'a> {
         failed.checked_add(delay).ok()
     }
 
-    /// Whether this is a renewal whose time has come.
-    fn is_on_schedule(&self) -> bool {
-        budget::is_on_schedule(self.o, policy::trigger(self.o, self.now).as_ref(), self.now)
+    /// Whether this is a renewal whose time has come, or one because of another CA: the budget is not for them.
+    fn is_exempt(&self) -> bool {
+        let why = policy::trigger(self.o, self.now);
+        budget::is_on_schedule(self.o, why.as_ref(), self.now)
+            || budget::is_of_rotation(self.o, why.as_ref())
     }
 
     /// Whether another request has to wait for the budget; says so, and looks again when there is room.
@@ -222,7 +233,7 @@ impl<'a> Step<'a> {
         let generation = self.o.certificate.metadata.generation.unwrap_or_default();
         let made = budget::made(self.o, self.now);
         let spent = budget::check(self.settings.budget, &made, generation, self.now);
-        let Some(spent) = spent.filter(|_| !self.is_on_schedule()) else {
+        let Some(spent) = spent.filter(|_| !self.is_exempt()) else {
             return budget::too_many_open(self.o);
         };
         self.plan.sooner(between(self.now, spent.until));
@@ -257,13 +268,16 @@ impl<'a> Step<'a> {
     fn ready(&mut self, violation: Option<&Violation>, next: Option<Timestamp>) {
         let generation = self.o.certificate.metadata.generation;
         let new = match violation {
-            None => condition(
-                "Ready",
-                true,
-                "Ready",
-                "Certificate is up to date and has not expired",
-                generation,
-            ),
+            None => {
+                let mut message = "Certificate is up to date and has not expired".to_owned();
+                if self.o.secret.as_ref().is_some_and(|s| s.is_temporary()) {
+                    let note = "It is a temporary one, which no client trusts, until the issuer has signed";
+                    let note = Verdict::new(Code::TEMPORARY, note).to_string();
+                    let notes = std::iter::once(&note).chain(&self.o.cause);
+                    message = notes.fold(message, |all, note| joined(&all, note));
+                }
+                condition("Ready", true, "Ready", message, generation)
+            }
             Some(violation) => {
                 let mut message = violation.message.clone();
                 if let Some(cause) = &self.o.cause {

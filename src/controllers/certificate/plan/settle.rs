@@ -13,8 +13,9 @@ use crate::controllers::certificate::outputs::State;
 use crate::controllers::certificate::policy::{self};
 use crate::controllers::certificate::renewal::renewal_time;
 use crate::controllers::certificate::request::Wanted;
-use crate::controllers::certificate::secret::metadata_is_intact;
+use crate::controllers::certificate::secret::{Roots, metadata_is_intact};
 use crate::controllers::facts::RequestFact;
+use crate::controllers::rotation::Wish;
 use crate::controllers::status::{find, seconds};
 
 impl Step<'_> {
@@ -44,12 +45,43 @@ impl Step<'_> {
                 name: secret.id.name.to_string(),
                 recipe: Box::new(wanted.outputs.known(&self.o.passwords)),
                 stores_version: self.o.stores_version,
+                roots: Roots::Kept,
                 needed,
             });
         }
         if let State::Waiting(problem) = state {
             self.say_password(&problem);
         }
+    }
+
+    /// What a rotation of the CA wants of `ca.crt` comes before all else: nothing is issued anew before
+    /// everybody trusts the new root.
+    pub(super) fn follow(&mut self, wanted: &Wanted) -> bool {
+        let (Some(rotation), Some(secret)) = (&self.o.rotation, &self.o.secret) else {
+            return false;
+        };
+        let roots = match rotation.wish {
+            Wish::Trust => Roots::With(rotation.roots.clone()),
+            Wish::Retire => Roots::Only(rotation.roots.clone()),
+            Wish::Nothing | Wish::Reissue => return false,
+        };
+        let Ok(recipe) = wanted.outputs.complete(&self.o.passwords) else {
+            return false;
+        };
+        self.plan.effect = Some(Effect::Repair {
+            name: secret.id.name.to_string(),
+            recipe: Box::new(recipe),
+            stores_version: self.o.stores_version,
+            roots,
+            needed: false,
+        });
+        true
+    }
+
+    /// Whether [`Self::follow`] has something to do.
+    pub(super) fn has_roots_due(&self) -> bool {
+        let wish = self.o.rotation.as_ref().map(|rotation| rotation.wish);
+        matches!(wish, Some(Wish::Trust | Wish::Retire))
     }
 
     /// Validity and renewal time as the Secret's certificate says; returns the latter.

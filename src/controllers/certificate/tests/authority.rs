@@ -20,6 +20,7 @@ use crate::pki::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     Nothing,
+    Pend,
     Sign,
     Deny,
     Invalid,
@@ -55,6 +56,7 @@ pub(super) fn respond(
     };
     match answer {
         Answer::Nothing => {}
+        Answer::Pend => ready(false, "Pending", "the CA takes its time"),
         Answer::Fail => {
             ready(false, "Failed", "the CA said no");
             request.status.get_or_insert_default().failure_time = Some(Time(now));
@@ -110,7 +112,38 @@ fn certificate_for(
     sign(&csr, now, asked.unwrap_or(lifetime), is_ca, usages)
 }
 
+/// A certificate of a CA of the name that temporary ones have.
+pub(super) fn temporary_for(
+    key: &PrivateKey,
+    params: &RequestParams,
+    now: Timestamp,
+    lifetime: SignedDuration,
+) -> Vec<u8> {
+    let csr = build_request(params, key).unwrap();
+    let csr = CertificateSigningRequest::parse_pem(csr.as_bytes()).unwrap();
+    let usages = params.usages.clone();
+    sign_as(
+        pki::TEMPORARY_ISSUER,
+        &csr,
+        now,
+        lifetime,
+        params.is_ca,
+        usages,
+    )
+}
+
 fn sign(
+    csr: &CertificateSigningRequest,
+    now: Timestamp,
+    lifetime: SignedDuration,
+    is_ca: bool,
+    usages: KeyUsages,
+) -> Vec<u8> {
+    sign_as("CA", csr, now, lifetime, is_ca, usages)
+}
+
+fn sign_as(
+    issuer: &str,
     csr: &CertificateSigningRequest,
     now: Timestamp,
     lifetime: SignedDuration,
@@ -119,7 +152,7 @@ fn sign(
 ) -> Vec<u8> {
     let key = PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap();
     let subject = Subject {
-        common_name: "CA".into(),
+        common_name: issuer.into(),
         ..Subject::default()
     }
     .to_der()

@@ -1,8 +1,6 @@
 //! Whatever the spec, the state of things and the answers: no panic, no strife with itself, and in the
 //! end a certificate or a word why not.
 
-use std::collections::BTreeSet;
-
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -178,8 +176,7 @@ fn strike(world: &mut World, blow: Blow) {
             }
         }
         Blow::StrayRequest => {
-            let mut stray =
-                certificate_request(&world.certificate, 0, "none", "?", &BTreeSet::new(), &[]);
+            let mut stray = certificate_request(&world.certificate, 0, "none", "?", None, &[]);
             stray.metadata.uid = Some("uid-stray".into());
             stray.metadata.annotations = None;
             world

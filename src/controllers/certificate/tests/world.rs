@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 };
 use serde_json::{Value, json};
 
-use super::authority::{Answer, new_key, pem, read_key, respond};
+use super::authority::{Answer, new_key, pem, read_key, respond, temporary_for};
 use crate::api::meta::Condition;
 use crate::api::{Certificate, CertificateRequest, CertificateStatus};
 use crate::controllers::action::{Action, Event, Object, Plan, Target};
@@ -21,8 +21,8 @@ use crate::controllers::certificate::outputs::{
 };
 use crate::controllers::certificate::request::key_secret_name;
 use crate::controllers::certificate::{
-    Effect, IssuerState, KeySource, Observation, Outcome, SecretData, Settings, absorb, plan,
-    repaired,
+    Effect, Following, IssuerState, KeySource, Observation, Outcome, SecretData, Settings, absorb,
+    plan, repaired,
 };
 use crate::controllers::facts::{KeyFact, RequestFact, SecretFact, digest, stores_digest};
 use crate::controllers::status::{condition, find, set_condition};
@@ -54,6 +54,8 @@ pub(super) struct World {
     checked: Option<u64>,
     /// The CA that the issuer returns.
     pub(super) ca: Option<Vec<u8>>,
+    /// The rotation of that CA.
+    pub(super) rotation: Option<Following>,
     /// Why no CSR can be built, if none can.
     pub(super) unbuildable: Option<String>,
     /// Validity of what the issuer signs.
@@ -113,6 +115,7 @@ impl World {
             passwords: HashMap::new(),
             checked: None,
             ca: None,
+            rotation: None,
             unbuildable: None,
             lifetime: SignedDuration::from_hours(2160),
             writes: vec![],
@@ -215,6 +218,7 @@ impl World {
             passwords: Passwords::new(),
             stores_version: 0,
             stores_checked: true,
+            rotation: self.rotation.clone(),
         };
         if let Ok(outputs) = Outputs::try_from(&self.certificate.spec)
             && outputs.has_stores()
@@ -394,13 +398,39 @@ impl World {
                     Err(problem) => Outcome::Unmakable(problem.to_string()),
                 }
             }
+            Effect::Temporary {
+                name,
+                encoding,
+                public,
+                params,
+                duration,
+                ..
+            } => {
+                let is_asked = |key: &Arc<PrivateKey>| KeyFact::of(key).public == public;
+                let key = self
+                    .memory
+                    .get(&name)
+                    .cloned()
+                    .or_else(|| self.stored(&name));
+                let Some(key) = key.filter(is_asked) else {
+                    return Outcome::KeyLost;
+                };
+                Outcome::Temporary(SecretData {
+                    key: pem(&key, encoding).to_vec(),
+                    certificate: temporary_for(&key, &params, self.now, duration),
+                    ca: None,
+                    outputs: Entries::new(),
+                })
+            }
             Effect::Repair {
                 recipe,
                 stores_version,
+                roots,
                 needed,
                 ..
             } => {
-                let found = self.secret.clone().and_then(|s| s.data).unwrap_or_default();
+                let mut found = self.secret.clone().and_then(|s| s.data).unwrap_or_default();
+                let needed = roots.change(&mut found) || needed;
                 let outcome = repaired(&recipe, &found, needed, self.now);
                 let stores = match &outcome {
                     Outcome::Sound => stores_digest(&found),
