@@ -72,6 +72,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
             .find(|s| *s.id.name == *certificate.spec.secret_name)
             .cloned(),
         requests: requests.filter(owned).map(Arc::new).collect(),
+        unlisted: vec![],
         next_keys: secrets
             .into_iter()
             .filter(|s| s.next_key_of.as_ref() == Some(&uid))

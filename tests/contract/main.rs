@@ -16,6 +16,7 @@ mod ca;
 mod external;
 mod fields;
 mod fights;
+mod hostile;
 mod lifecycle;
 mod outputs;
 mod recorded;
