@@ -241,11 +241,16 @@ fn second_writer(namespace: &Namespace<'_>, second: u64) -> Result<()> {
 /// A second Certificate for the Secret, that is edited every second.
 fn twins(namespace: &Namespace<'_>, second: u64) -> Result<()> {
     let twin = certificate("twin", "self", &format!("{second}.example.com"), "");
-    namespace.apply(&twin.replace("secretName: twin", "secretName: site"))
+    namespace.apply(&twin.replace("secretName: twin", "secretName: site"))?;
+    let words = [
+        "Certificate \"site\" has spec.secretName \"site\" too",
+        "EL-1104",
+    ];
+    namespace.says("twin", &words, DEADLINE).map(drop)
 }
 
 fn flapping_spec(namespace: &Namespace<'_>, second: u64) -> Result<()> {
-    let name = ["site.example.com", "other.example.com"][usize::from(second % 2 == 0)];
+    let name = ["site.example.com", "other.example.com"][usize::from(second.is_multiple_of(2))];
     namespace.apply(&certificate("site", "self", name, ""))
 }
 
