@@ -179,28 +179,25 @@ pub fn password(data: &[u8]) {
         chain: std::slice::from_ref(certificate),
     };
     let authorities = identity.chain;
-    match PROFILES.get(usize::from(kind % 5)) {
-        Some(profile) => {
-            pkcs12::opens(found, *profile, &password);
-            pkcs12::holds(found, certificate);
-            if let Ok(store) = pkcs12::keystore(*profile, identity, authorities, &password) {
-                assert!(pkcs12::opens(&store, *profile, &password));
-                assert!(!pkcs12::opens(&store, *profile, &other));
-                assert!(pkcs12::holds(&store, certificate));
-                pkcs12::opens(&changed(store, found), *profile, &password);
-            }
+    if let Some(profile) = PROFILES.get(usize::from(kind % 5)) {
+        pkcs12::opens(found, *profile, &password);
+        pkcs12::holds(found, certificate);
+        if let Ok(store) = pkcs12::keystore(*profile, identity, authorities, &password) {
+            assert!(pkcs12::opens(&store, *profile, &password));
+            assert!(!pkcs12::opens(&store, *profile, &other));
+            assert!(pkcs12::holds(&store, certificate));
+            pkcs12::opens(&changed(store, found), *profile, &password);
         }
-        None => {
-            jks::opens(found, &password);
-            jks::alias(found);
-            let named = Some((&*text, identity));
-            if let Ok(store) = jks::encode(named, authorities, &password, Timestamp::UNIX_EPOCH) {
-                assert!(jks::opens(&store, &password));
-                assert!(!jks::opens(&store, &other));
-                assert!(jks::holds(&store, certificate));
-                assert!(jks::is_alias(&jks::alias(&store).unwrap(), &text));
-                jks::alias(&changed(store, found));
-            }
+    } else {
+        jks::opens(found, &password);
+        jks::alias(found);
+        let named = Some((&*text, identity));
+        if let Ok(store) = jks::encode(named, authorities, &password, Timestamp::UNIX_EPOCH) {
+            assert!(jks::opens(&store, &password));
+            assert!(!jks::opens(&store, &other));
+            assert!(jks::holds(&store, certificate));
+            assert!(jks::is_alias(&jks::alias(&store).unwrap(), &text));
+            jks::alias(&changed(store, found));
         }
     }
 }
