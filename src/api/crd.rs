@@ -17,7 +17,12 @@ use super::{Certificate, CertificateRequest, Challenge, ClusterIssuer, Issuer, O
 /// Why a definition could not be written as YAML.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write a CustomResourceDefinition as YAML: {0}")]
-pub struct Error(#[from] serde_saphyr::ser::Error);
+pub enum Error {
+    /// Not even as JSON.
+    Json(#[from] serde_json::Error),
+    /// As JSON, but not as YAML.
+    Yaml(#[from] serde_saphyr::ser::Error),
+}
 
 /// A printer column: name, JSON path, type, and whether only `-o wide` shows it.
 type Column = (&'static str, &'static str, &'static str, bool);
@@ -99,7 +104,9 @@ pub fn crds_yaml() -> Result<BTreeMap<String, String>, Error> {
     crds()
         .into_iter()
         .map(|crd| {
-            let yaml = serde_saphyr::to_string(&crd)?;
+            // By way of JSON: keys in order of the alphabet, as other generators write them, and
+            // the YAML writer is compiled for one type instead of forty.
+            let yaml = serde_saphyr::to_string(&serde_json::to_value(&crd)?)?;
             Ok((crd.metadata.name.unwrap_or_default(), yaml))
         })
         .collect()

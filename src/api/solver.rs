@@ -20,10 +20,10 @@ use super::dns01::Dns01Solver;
 pub struct Solver {
     /// By a DNS record. Example: `{"rfc2136": {"nameserver": "192.0.2.53"}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dns01: Option<Dns01Solver>,
+    pub dns01: Option<Box<Dns01Solver>>,
     /// By a file on port 80 of the name. Example: `{"ingress": {"ingressClassName": "traefik"}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub http01: Option<Http01Solver>,
+    pub http01: Option<Box<Http01Solver>>,
     /// Which names and Certificates this solver is for; all when absent. Example: `{"dnsZones":
     /// ["example.com"]}`.
     #[serde(skip_serializing_if = "Option::is_none")]

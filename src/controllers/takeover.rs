@@ -66,7 +66,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         .map(RequestFact::of);
     let owned = |r: &RequestFact| r.owner.as_ref().is_some_and(|(owner, _)| *owner == uid);
     certificate::Observation {
-        certificate: facts::certificate(certificate.clone()),
+        certificate: facts::certificate(certificate.clone()).into(),
         secret: secrets
             .iter()
             .find(|s| *s.id.name == *certificate.spec.secret_name)
@@ -387,7 +387,7 @@ fn the_shim_finds_its_certificate_as_it_should_be() {
     let certificates = all::<Certificate>(READY, "Certificate")
         .into_iter()
         .filter(owned);
-    let certificates: Vec<_> = certificates.map(facts::certificate).collect();
+    let certificates: Vec<_> = certificates.map(facts::certificate).map(Arc::new).collect();
     assert_eq!(certificates.len(), 1);
     let seen = ingress::Observation {
         ingress: fact.into(),

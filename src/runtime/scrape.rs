@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::controllers::progress::Informer;
 use crate::controllers::status::find;
 use crate::controllers::store::Store;
 use crate::telemetry::metrics::{CertificateRow, ChallengeRow, IssuerRow, Objects};
@@ -26,15 +27,19 @@ fn unix(time: Option<&Time>) -> Option<i64> {
 
 impl Objects for Scrape {
     fn certificates(&self, each: &mut dyn FnMut(&CertificateRow<'_>)) {
-        for object in self.0.snapshot().certificates {
+        // One after the other: there may be thousands.
+        for (namespace, name) in self.0.names(Informer::Certificates).into_iter().flatten() {
+            let Some(object) = self.0.certificate(&namespace, &name) else {
+                continue;
+            };
             let status = object.status.as_ref();
             let conditions = status
                 .and_then(|s| s.conditions.as_deref())
                 .unwrap_or_default();
             let issuer = &object.spec.issuer_ref;
             each(&CertificateRow {
-                name: object.metadata.name.as_deref().unwrap_or_default(),
-                namespace: object.metadata.namespace.as_deref().unwrap_or_default(),
+                name: &name,
+                namespace: &namespace,
                 issuer_name: &issuer.name,
                 issuer_kind: issuer.kind.as_deref().unwrap_or_default(),
                 issuer_group: issuer.group.as_deref().unwrap_or_default(),
@@ -47,7 +52,7 @@ impl Objects for Scrape {
     }
 
     fn challenges(&self, each: &mut dyn FnMut(&ChallengeRow<'_>)) {
-        for object in self.0.snapshot().challenges {
+        for object in self.0.challenges() {
             let status = object.status.as_ref();
             each(&ChallengeRow {
                 name: object.metadata.name.as_deref().unwrap_or_default(),
@@ -62,7 +67,7 @@ impl Objects for Scrape {
     }
 
     fn issuers(&self, each: &mut dyn FnMut(&IssuerRow<'_>)) {
-        for fact in self.0.snapshot().issuers {
+        for fact in self.0.issuers() {
             let namespace = &fact.id.namespace;
             each(&IssuerRow {
                 name: &fact.id.name,

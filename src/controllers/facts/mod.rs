@@ -148,11 +148,11 @@ pub struct RequestFact {
     /// Approved.
     pub approved: bool,
     /// The Denied condition, when True.
-    pub denied: Option<Condition>,
+    pub denied: Option<Box<Condition>>,
     /// The `InvalidRequest` condition, when True.
-    pub invalid: Option<Condition>,
+    pub invalid: Option<Box<Condition>>,
     /// The Ready condition.
-    pub ready: Option<Condition>,
+    pub ready: Option<Box<Condition>>,
     /// `status.failureTime`.
     pub failure_time: Option<Timestamp>,
     /// What is compared with the Certificate's spec; an error when the CSR cannot be read.
@@ -175,6 +175,7 @@ impl RequestFact {
             find(conditions, kind)
                 .filter(|c| c.status == "True")
                 .cloned()
+                .map(Box::new)
         };
         let id = Identity::of(meta);
         let listed = annotation(labels::REQUESTS_MADE_ANNOTATION);
@@ -196,7 +197,7 @@ impl RequestFact {
             approved: truth("Approved").is_some(),
             denied: truth("Denied"),
             invalid: truth("InvalidRequest"),
-            ready: find(conditions, "Ready").cloned(),
+            ready: find(conditions, "Ready").cloned().map(Box::new),
             failure_time: status.and_then(|s| s.failure_time.as_ref()).map(|t| t.0),
             compared: request_fields(&object.spec),
             body: Some(Arc::new(object)),
@@ -461,9 +462,9 @@ pub fn prune(meta: &mut ObjectMeta) {
     }
 }
 
-/// A Certificate: kept whole, pruned; it is small, and renewal needs all of its spec.
+/// A Certificate: all but what nobody reads; renewal needs all of its spec.
 /// Of the managed fields only what the Ingress shim needs is left.
-pub fn certificate(mut object: Certificate) -> Arc<Certificate> {
+pub fn certificate(mut object: Certificate) -> Certificate {
     let shim = object
         .metadata
         .managed_fields
@@ -471,10 +472,7 @@ pub fn certificate(mut object: Certificate) -> Arc<Certificate> {
         .and_then(ownership::kept);
     prune(&mut object.metadata);
     object.metadata.managed_fields = shim;
-    if let Some(conditions) = object.status.as_mut().and_then(|s| s.conditions.as_mut()) {
-        conditions.shrink_to_fit();
-    }
-    Arc::new(object)
+    object
 }
 
 #[cfg(test)]

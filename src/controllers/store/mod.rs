@@ -1,6 +1,7 @@
 //! The facts of all objects, with the few indexes that reconciles ask for, and the routes: which keys
 //! a change wakes.
 
+mod packed;
 mod reads;
 mod routes;
 #[cfg(test)]
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use k8s_openapi::ByteString;
 use parking_lot::RwLock;
 
+use crate::api::meta::IssuerReference;
 use crate::api::order::OrderSpec;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::facts::{
@@ -21,7 +23,7 @@ use crate::controllers::key::{Key, Kind};
 use crate::controllers::order;
 use crate::controllers::progress::Informer;
 
-pub use reads::Snapshot;
+use packed::{CertificateEntry, OrderEntry};
 use routes::challenge_key;
 
 /// Namespace and name.
@@ -37,10 +39,10 @@ pub struct Store {
 
 #[derive(Debug, Default)]
 struct Inner {
-    certificates: HashMap<Name, Arc<Certificate>>,
+    certificates: HashMap<Name, CertificateEntry>,
     requests: HashMap<Name, Arc<RequestFact>>,
     issuers: HashMap<Name, Arc<IssuerFact>>,
-    orders: HashMap<Name, Arc<Order>>,
+    orders: HashMap<Name, OrderEntry>,
     challenges: HashMap<Name, Arc<Challenge>>,
     secrets: HashMap<Name, Arc<SecretFact>>,
     /// Secrets without our label: digest of the name, and the version as a number.
@@ -100,7 +102,7 @@ impl Index {
 #[derive(Debug)]
 pub enum Change {
     /// Added or modified.
-    Certificate(Arc<Certificate>),
+    Certificate(Certificate),
     /// Added or modified.
     Request(RequestFact),
     /// Added or modified.
@@ -135,6 +137,17 @@ fn key(kind: Kind, name: &Name) -> Key {
     }
 }
 
+/// What tells the issuer that a reference in this namespace means from others; 0 for one that is not of this
+/// operator's group.
+fn issuer_digest(namespace: &str, reference: &IssuerReference) -> u64 {
+    if !reference.is_ours() {
+        return 0;
+    }
+    let cluster = reference.kind_or_default() == Kind::ClusterIssuer.name();
+    let home = if cluster { "" } else { namespace };
+    digest(&(reference.kind_or_default(), home, reference.name.as_str()))
+}
+
 /// Only a ClusterIssuer has no namespace.
 fn issuer_kind(issuer: &Name) -> Kind {
     match &*issuer.0 {
@@ -156,7 +169,7 @@ impl Store {
     pub fn apply(&self, change: Change) -> Vec<Key> {
         let mut inner = self.inner.write();
         match change {
-            Change::Certificate(object) => inner.certificate(object),
+            Change::Certificate(object) => inner.certificate(&object),
             Change::Request(fact) => inner.request(fact),
             Change::Issuer(kind, fact) => inner.issuer(kind, fact),
             Change::Order(object) => inner.order(object),
@@ -328,24 +341,27 @@ impl Store {
             .flat_map(|index| index.names(namespace, uid).cloned())
             .collect();
         for name in orders {
-            if let Some(order) = inner.orders.get_mut(&(namespace.clone(), name))
-                && order::has_ended(order)
-            {
-                let order = Arc::make_mut(order);
-                order.metadata.annotations = None;
-                order.metadata.labels = None;
-                order.spec = OrderSpec {
-                    issuer_ref: std::mem::take(&mut order.spec.issuer_ref),
-                    ..OrderSpec::default()
-                };
-                if let Some(status) = &mut order.status {
-                    // That there is a certificate still counts.
-                    status.certificate = status.certificate.take().map(|_| ByteString::default());
-                    status.authorizations = None;
-                    status.finalize_url = None;
-                    status.url = None;
-                }
+            let Some(entry) = inner.orders.get_mut(&(namespace.clone(), name)) else {
+                continue;
+            };
+            let Some(order) = entry.object.open().filter(|o| order::has_ended(o)) else {
+                continue;
+            };
+            let mut order = Arc::unwrap_or_clone(order);
+            order.metadata.annotations = None;
+            order.metadata.labels = None;
+            order.spec = OrderSpec {
+                issuer_ref: std::mem::take(&mut order.spec.issuer_ref),
+                ..OrderSpec::default()
+            };
+            if let Some(status) = &mut order.status {
+                // That there is a certificate still counts.
+                status.certificate = status.certificate.take().map(|_| ByteString::default());
+                status.authorizations = None;
+                status.finalize_url = None;
+                status.url = None;
             }
+            *entry = OrderEntry::of(&order);
         }
     }
 

@@ -27,11 +27,8 @@ impl Store {
 
     /// A Certificate.
     pub fn certificate(&self, namespace: &str, name: &str) -> Option<Arc<Certificate>> {
-        self.inner
-            .read()
-            .certificates
-            .get(&(namespace.into(), name.into()))
-            .cloned()
+        let name = (namespace.into(), name.into());
+        self.inner.read().opened_certificate(&name)
     }
 
     /// A CertificateRequest.
@@ -70,7 +67,7 @@ impl Store {
         };
         let names = index.names(namespace, uid);
         names
-            .filter_map(|n| inner.orders.get(&(namespace.into(), n.clone())).cloned())
+            .filter_map(|n| inner.opened_order(&(namespace.into(), n.clone())))
             .collect()
     }
 
@@ -99,12 +96,7 @@ impl Store {
         };
         let names = index.names(namespace, uid);
         names
-            .filter_map(|n| {
-                inner
-                    .certificates
-                    .get(&(namespace.into(), n.clone()))
-                    .cloned()
-            })
+            .filter_map(|n| inner.opened_certificate(&(namespace.into(), n.clone())))
             .collect()
     }
 
@@ -113,12 +105,7 @@ impl Store {
         let inner = self.inner.read();
         let names = inner.by_secret.names(namespace, secret);
         names
-            .filter_map(|n| {
-                inner
-                    .certificates
-                    .get(&(namespace.into(), n.clone()))
-                    .cloned()
-            })
+            .filter_map(|n| inner.opened_certificate(&(namespace.into(), n.clone())))
             .collect()
     }
 
@@ -177,11 +164,8 @@ impl Store {
 
     /// An Order.
     pub fn order(&self, namespace: &str, name: &str) -> Option<Arc<Order>> {
-        self.inner
-            .read()
-            .orders
-            .get(&(namespace.into(), name.into()))
-            .cloned()
+        let name = (namespace.into(), name.into());
+        self.inner.read().opened_order(&name)
     }
 
     /// A Challenge.
@@ -242,24 +226,13 @@ impl Store {
         self.inner.write().classes_unknown = true;
     }
 
-    /// Snapshots for the metrics page.
-    pub fn snapshot(&self) -> Snapshot {
-        let inner = self.inner.read();
-        Snapshot {
-            certificates: inner.certificates.values().cloned().collect(),
-            issuers: inner.issuers.values().cloned().collect(),
-            challenges: inner.challenges.values().cloned().collect(),
-        }
-    }
-}
-
-/// What the metrics page shows.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// All Certificates.
-    pub certificates: Vec<Arc<Certificate>>,
     /// All Issuers and ClusterIssuers.
-    pub issuers: Vec<Arc<IssuerFact>>,
+    pub fn issuers(&self) -> Vec<Arc<IssuerFact>> {
+        self.inner.read().issuers.values().cloned().collect()
+    }
+
     /// All Challenges.
-    pub challenges: Vec<Arc<Challenge>>,
+    pub fn challenges(&self) -> Vec<Arc<Challenge>> {
+        self.inner.read().challenges.values().cloned().collect()
+    }
 }

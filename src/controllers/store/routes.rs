@@ -5,24 +5,25 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Index, Inner, Name, id_name, key};
+use super::packed::{CertificateEntry, OrderEntry};
+use super::{Index, Inner, Name, id_name, issuer_digest, key};
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::certificate::password_secrets;
 use crate::controllers::facts::{IngressFact, IssuerFact, Made, RequestFact, controller_of, prune};
 use crate::controllers::key::{Key, Kind};
-use crate::controllers::status::find;
 
 impl Inner {
-    pub(super) fn certificate(&mut self, object: Arc<Certificate>) -> Vec<Key> {
+    pub(super) fn certificate(&mut self, object: &Certificate) -> Vec<Key> {
         let name = name_of(&object.metadata);
         let mut keys = vec![key(Kind::Certificate, &name)];
-        if let Some(old) = self.certificates.get(&name)
-            && old.spec.secret_name != object.spec.secret_name
-        {
-            keys.extend(self.forget_certificate(&name));
+        if let Some(old) = self.opened_certificate(&name) {
+            if old.spec.secret_name == object.spec.secret_name {
+                self.forget_passwords(&name, &old);
+            } else {
+                keys.extend(self.forget_certificate(&name));
+            }
         }
-        self.forget_passwords(&name);
         for secret in password_secrets(&object.spec) {
             self.by_password.insert(&name.0, secret, &name.1);
         }
@@ -32,24 +33,30 @@ impl Inner {
             self.children(Kind::Certificate)
                 .insert(&name.0, &uid, &name.1);
         }
-        self.certificates.insert(name, object);
+        self.certificates.insert(name, CertificateEntry::of(object));
         keys
     }
 
-    fn forget_passwords(&mut self, name: &Name) {
-        let Some(old) = self.certificates.get(name) else {
-            return;
-        };
-        for secret in password_secrets(&old.spec) {
+    pub(super) fn opened_certificate(&self, name: &Name) -> Option<Arc<Certificate>> {
+        self.certificates.get(name)?.object.open()
+    }
+
+    pub(super) fn opened_order(&self, name: &Name) -> Option<Arc<Order>> {
+        self.orders.get(name)?.object.open()
+    }
+
+    fn forget_passwords(&mut self, name: &Name, object: &Certificate) {
+        for secret in password_secrets(&object.spec) {
             self.by_password.remove(&name.0, secret, &name.1);
         }
     }
 
     pub(super) fn forget_certificate(&mut self, name: &Name) -> Vec<Key> {
-        self.forget_passwords(name);
-        let Some(object) = self.certificates.remove(name) else {
+        let removed = self.certificates.remove(name);
+        let Some(object) = removed.and_then(|entry| entry.object.open()) else {
             return vec![];
         };
+        self.forget_passwords(name, &object);
         self.by_secret
             .remove(&name.0, &object.spec.secret_name, &name.1);
         let mut keys = vec![key(Kind::Certificate, name)];
@@ -101,10 +108,7 @@ impl Inner {
 
     /// The Certificate has this revision already: the request has nothing more to give.
     pub(super) fn revision_reached(&self, certificate: &Name, revision: Option<i64>) -> bool {
-        let current = self
-            .certificates
-            .get(certificate)
-            .and_then(|c| c.status.as_ref()?.revision);
+        let current = self.certificates.get(certificate).and_then(|c| c.revision);
         matches!((current, revision), (Some(current), Some(revision)) if current >= revision)
     }
 
@@ -211,22 +215,22 @@ impl Inner {
 
     /// Whatever refers to an issuer and is not finished.
     pub(super) fn users_of(&self, kind: Kind, issuer: &Name) -> Vec<Key> {
-        let refers = |namespace: &Arc<str>, r: &IssuerReference| {
-            r.is_ours()
-                && r.name.as_str() == issuer.1.as_ref()
-                && r.kind_or_default() == kind.name()
-                && (kind == Kind::ClusterIssuer || *namespace == issuer.0)
+        let reference = IssuerReference {
+            name: issuer.1.to_string(),
+            kind: Some(kind.name().to_owned()),
+            group: None,
         };
-        let certificates = self.certificates.iter().filter(|(_, c)| !is_settled(c));
-        let certificates = certificates.filter(|(n, c)| refers(&n.0, &c.spec.issuer_ref));
+        let digest = issuer_digest(&issuer.0, &reference);
+        let refers = |namespace: &str, r: &IssuerReference| issuer_digest(namespace, r) == digest;
+        let certificates = self
+            .certificates
+            .iter()
+            .filter(|(_, c)| !c.settled && c.issuer == digest);
         let requests = self
             .requests
             .iter()
             .filter(|(n, r)| !r.is_final() && refers(&n.0, &r.issuer));
-        let orders = self
-            .orders
-            .iter()
-            .filter(|(n, o)| refers(&n.0, &o.spec.issuer_ref));
+        let orders = self.orders.iter().filter(|(_, o)| o.issuer == digest);
         let challenges = self
             .challenges
             .iter()
@@ -251,12 +255,13 @@ impl Inner {
             keys.push(key(Kind::CertificateRequest, &request));
             keys.extend(self.root_of_request(&request));
         }
-        self.orders.insert(name, Arc::new(object));
+        self.orders.insert(name, OrderEntry::of(&object));
         keys
     }
 
     pub(super) fn forget_order(&mut self, name: &Name) -> Vec<Key> {
-        let Some(object) = self.orders.remove(name) else {
+        let removed = self.orders.remove(name);
+        let Some(object) = removed.and_then(|entry| entry.object.open()) else {
             return vec![];
         };
         let mut keys = vec![key(Kind::Order, name)];
@@ -322,7 +327,7 @@ impl Inner {
     }
 
     pub(super) fn root_of_order(&self, order: &Name) -> Option<Key> {
-        let object = self.orders.get(order)?;
+        let object = self.opened_order(order)?;
         let owner = controller_of(&object.metadata, "CertificateRequest")?;
         self.root_of_request(&(order.0.clone(), owner.name.as_str().into()))
     }
@@ -345,17 +350,6 @@ impl Inner {
     pub(super) fn children(&mut self, kind: Kind) -> &mut Index {
         self.by_owner.entry(kind).or_default()
     }
-}
-
-/// Ready for its current generation and nothing under way.
-fn is_settled(object: &Certificate) -> bool {
-    let conditions = object
-        .status
-        .as_ref()
-        .and_then(|s| s.conditions.as_deref())
-        .unwrap_or_default();
-    let is_true = |kind| find(conditions, kind).is_some_and(|c| c.status == "True");
-    is_true("Ready") && !is_true("Issuing")
 }
 
 fn name_of(meta: &ObjectMeta) -> Name {

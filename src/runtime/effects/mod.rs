@@ -2,6 +2,7 @@
 //! metadata in return, and tells which version an informer has to show before its object is
 //! reconciled again.
 
+mod creation;
 mod error;
 mod place;
 mod reply;
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use creation::Creation;
 pub use error::EffectError;
 use place::{Place, place_of, resource, status_manager, target_place};
 use reply::{Owner, Reply, owner};
@@ -71,8 +73,8 @@ impl Effects {
                 version,
                 status,
             } => self.patch_status(&key, &version, status).await,
-            Action::Create(object) => self.create(*object, false).await,
-            Action::Ensure(object) => self.create(*object, true).await,
+            Action::Create(object) => self.create(object, false).await,
+            Action::Ensure(object) => self.create(object, true).await,
             Action::ApplySecret(secret) => self.apply_secret(&secret.0).await,
             Action::PatchCertificate { id, patch } => {
                 let place = place_of(
@@ -146,100 +148,21 @@ impl Effects {
         }
     }
 
-    async fn create(&self, object: Object, ensure: bool) -> Result<Vec<Seen>, EffectError> {
-        match object {
-            Object::Certificate(o) => {
-                self.post(
-                    &o,
-                    Some(Informer::Certificates),
-                    labels::MANAGER_INGRESS_SHIM,
-                    ensure,
-                )
-                .await
-            }
-            Object::CertificateRequest(o) => {
-                let manager = labels::MANAGER_CERTIFICATES_REQUEST_MANAGER;
-                self.post(&o, Some(Informer::CertificateRequests), manager, ensure)
-                    .await
-            }
-            Object::Order(o) => {
-                let manager = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_ACME;
-                self.post(&o, Some(Informer::Orders), manager, ensure).await
-            }
-            Object::Challenge(o) => {
-                self.post(
-                    &o,
-                    Some(Informer::Challenges),
-                    labels::MANAGER_ORDERS,
-                    ensure,
-                )
-                .await
-            }
-            Object::Secret(o) => {
-                let next_key =
-                    o.0.metadata
-                        .labels
-                        .as_ref()
-                        .is_some_and(|l| l.contains_key(labels::FAO_LABEL));
-                let (informer, manager) = if next_key {
-                    (Informer::Secrets, labels::MANAGER_CERTIFICATES_KEY_MANAGER)
-                } else {
-                    (Informer::OtherSecrets, labels::MANAGER_ISSUERS)
-                };
-                self.post(&o.0, Some(informer), manager, ensure).await
-            }
-            Object::Pod(o) => {
-                self.post(
-                    &o,
-                    Some(Informer::SolverPods),
-                    labels::MANAGER_CHALLENGES,
-                    ensure,
-                )
-                .await
-            }
-            Object::Service(o) => {
-                self.post(
-                    &o,
-                    Some(Informer::SolverServices),
-                    labels::MANAGER_CHALLENGES,
-                    ensure,
-                )
-                .await
-            }
-            Object::Ingress(o) => {
-                self.post(
-                    &o,
-                    Some(Informer::Ingresses),
-                    labels::MANAGER_CHALLENGES,
-                    ensure,
-                )
-                .await
-            }
+    async fn create(&self, object: Box<Object>, ensure: bool) -> Result<Vec<Seen>, EffectError> {
+        if let Object::EndpointSlice(slice) = &*object {
             // Its address is ours: an earlier process may have left another one.
-            Object::EndpointSlice(o) => self.apply(&o, None, labels::MANAGER_CHALLENGES).await,
+            return self.apply(slice, None, labels::MANAGER_CHALLENGES).await;
         }
-    }
-
-    async fn post<K>(
-        &self,
-        object: &K,
-        informer: Option<Informer>,
-        manager: &str,
-        ensure: bool,
-    ) -> Result<Vec<Seen>, EffectError>
-    where
-        K: Resource<DynamicType = ()> + Serialize,
-    {
-        let meta = object.meta();
-        let namespace = meta.namespace.as_deref();
-        let name = meta.name.as_deref().unwrap_or_default();
-        let path = K::url_path(&(), namespace);
-        let what = format!(
-            "create {} {}/{name}",
-            K::kind(&()),
-            namespace.unwrap_or_default()
-        );
-        let body = serde_json::to_vec(&typed(object)).map_err(|e| bug(&what, &e))?;
+        let creation = Creation::of(&object)?;
+        drop(object);
+        let Creation {
+            what,
+            path,
+            meta,
+            body,
+            informer,
+            manager,
+        } = creation;
         let params = PostParams {
             field_manager: Some(manager.into()),
             ..PostParams::default()
@@ -250,11 +173,12 @@ impl Effects {
         match self.send(&what, request).await {
             Ok(reply) => Ok(seen(informer, &reply)),
             Err(EffectError::Stale { what }) if ensure => {
+                let name = meta.name.as_deref().unwrap_or_default();
                 let existing = Request::new(&path)
                     .get(name, &kube::api::GetParams::default())
                     .map_err(|e| bug(&what, &e))?;
                 let reply = self.exchange(&what, existing).await?;
-                match owner(meta, &reply.metadata) {
+                match owner(&meta, &reply.metadata) {
                     Owner::Same => Ok(seen(informer, &reply)),
                     Owner::Former => {
                         self.delete_at(&path, name, &reply.metadata.uid, None)

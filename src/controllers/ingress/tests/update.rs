@@ -60,7 +60,7 @@ fn set_by(manager: &str, mut certificate: Certificate, fields: Value) -> Certifi
         fields_v1: Some(FieldsV1(fields)),
         ..ManagedFieldsEntry::default()
     }]);
-    Certificate::clone(&facts::certificate(certificate))
+    facts::certificate(certificate)
 }
 
 #[test]
