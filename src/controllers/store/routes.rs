@@ -145,26 +145,29 @@ impl Inner {
             return;
         };
         let namespace = &gone.id.namespace;
-        let name = (namespace.clone(), certificate.as_str().into());
-        let owner = self.certificates.get(&name);
-        if owner.and_then(|c| c.metadata.uid.as_ref()) != Some(uid) {
-            return;
-        }
         let index = self.by_owner.get(&Kind::CertificateRequest);
         let left = index.into_iter().flat_map(|i| i.names(namespace, uid));
         let left = left.filter_map(|n| self.requests.get(&(namespace.clone(), n.clone())));
         let listed: BTreeSet<Made> = left.flat_map(|r| r.made.iter().copied()).collect();
         let lost = gone.made.iter().filter(|m| !listed.contains(m)).copied();
         let lost: Vec<Made> = lost.collect();
-        if !lost.is_empty() {
+        if lost.is_empty() {
+            return;
+        }
+        let name = (namespace.clone(), certificate.as_str().into());
+        let owner = self.opened_certificate(&name);
+        if owner.is_some_and(|owner| owner.metadata.uid.as_ref() == Some(uid)) {
             self.unlisted.entry(uid.clone()).or_default().extend(lost);
         }
     }
 
     /// Nothing of a Certificate that is gone counts.
     pub(super) fn forget_count(&mut self, certificate: &Name) {
-        let object = self.certificates.get(certificate);
-        if let Some(uid) = object.and_then(|c| c.metadata.uid.as_ref()) {
+        if self.unlisted.is_empty() {
+            return;
+        }
+        let object = self.opened_certificate(certificate);
+        if let Some(uid) = object.as_ref().and_then(|c| c.metadata.uid.as_ref()) {
             self.unlisted.remove(uid);
         }
     }

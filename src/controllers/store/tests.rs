@@ -110,9 +110,8 @@ fn what_a_deleted_request_has_counted_is_remembered_until_another_lists_it() {
         "spec": { "secretName": "site", "issuerRef": { "name": "ca" } },
     }))
     .unwrap();
-    let site = std::sync::Arc::new(site);
     let named = |name: &str| ("shop".into(), name.into());
-    store.apply(Change::Certificate(site.clone()));
+    store.apply(Change::Certificate(site));
     let gone = |name| store.remove(Informer::CertificateRequests, &named(name));
 
     store.apply(Change::Request(request("site-1", &[1, 2])));
