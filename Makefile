@@ -51,6 +51,17 @@ crash: lab-deps ## kill the operator around every write and CA call, and see tha
 	$(MAKE) lab-build TIER=control
 	cargo test --locked --features crash-points --test faults -- --nocapture
 
+.PHONY: fuzz
+fuzz: ## each fuzz target for a minute, or for EVERLEAF_FUZZ_SECONDS
+	fuzz/run
+
+.PHONY: nightly
+nightly: lab-deps ## what takes too long for `make test`: 100,000 specs, ten minutes of hostile neighbours, fuzz
+	PROPTEST_CASES=100000 cargo test --locked --profile fuzz --lib any_spec_is_asked_for -- --nocapture
+	$(MAKE) lab-build TIER=control
+	EVERLEAF_FIGHT_SECONDS=600 cargo test --locked --test contract hostile -- --nocapture
+	$(MAKE) fuzz
+
 # The paths of the builder stay out of the binary: it is the same wherever it is built.
 RELEASE_FLAGS := -C target-feature=+crt-static
 # Half a megabyte of relocations in a twentieth of the space.

@@ -2,7 +2,7 @@
 TIER ?= control
 
 # What fresh Debian lacks. The lab needs BIND's program, not a name server on the machine; zstd packs the image.
-LAB_PACKAGES = bind9 bind9-dnsutils curl iproute2 jq nftables openssl runc zstd
+LAB_PACKAGES = bind9 bind9-dnsutils curl iproute2 jq libfaketime nftables openssl runc zstd
 
 .PHONY: lab-deps lab-build lab-up lab-down
 

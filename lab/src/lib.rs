@@ -38,6 +38,9 @@ pub const TSIG_SECRET: &str = "ZXZlcmxlYWYgbGFiLCBub3QgYSBzZWNyZXQgYXQgYWw=";
 /// The MAC key (base64url) of the external account `kid-1`.
 pub const EAB_KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
 
+/// Of the Debian package libfaketime.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
 /// How much of Kubernetes a lab has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
@@ -72,6 +75,8 @@ pub struct Options {
     pub pebble: Vec<(String, String)>,
     /// More flags of the API server.
     pub apiserver: Vec<String>,
+    /// The time at which the certificates of the lab's own parts are made, as [`begin_at`] takes it; without it now.
+    pub clock: Option<String>,
     /// The lab outlives the [`Lab`] and this program, until [`down`].
     pub detached: bool,
 }
@@ -94,6 +99,10 @@ impl Lab {
     pub fn start(tier: Tier, options: &Options) -> Result<Self> {
         ensure!(is_root(), "a lab needs root, for its namespaces");
         let path = programs(tier)?;
+        ensure!(
+            options.clock.is_none() || Path::new(FAKETIME).exists(),
+            "run `make lab-deps`, to install libfaketime"
+        );
         let dir = match &options.dir {
             Some(dir) => std::path::absolute(dir)?,
             None => unique_dir(),
@@ -315,6 +324,17 @@ pub fn output(command: &mut Command) -> Result<String> {
         );
     }
     Ok(String::from_utf8_lossy(&result.stdout).into_owned())
+}
+
+/// Lets the clock of a program begin at a time, in UTC, for example `2026-11-24 14:38:00`; how fast it goes, and what
+/// the program waits for, stay as they are. Only of programs that are linked dynamically: it is the C library's clock.
+pub fn begin_at(command: &mut Command, time: &str) {
+    command
+        .env("LD_PRELOAD", FAKETIME)
+        .env("FAKETIME", format!("@{time}"))
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("FAKETIME_DISABLE_SHM", "1")
+        .env("TZ", "UTC");
 }
 
 /// Whether `test` has to be skipped, because only root can start labs. Says so where the test harness does not hide it.

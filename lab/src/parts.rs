@@ -19,7 +19,7 @@ pub(crate) fn start(lab: &mut Lab, tier: Tier, options: &Options) -> Result<()> 
     if tier == Tier::Node {
         lab.run("containerd")?;
     }
-    certificates(&lab.dir)?;
+    certificates(&lab.dir, options.clock.as_deref())?;
     lab.run("apiserver")?;
     lab.run("dns")?;
     lab.run("pebble")?;
@@ -135,8 +135,9 @@ fn copy(from: &Path, to: &Path, values: &[(&str, String)]) -> Result<()> {
     Ok(())
 }
 
-fn certificates(dir: &Path) -> Result<()> {
-    let pki = &dir.join("pki");
+fn certificates(dir: &Path, clock: Option<&str>) -> Result<()> {
+    let made = dir.join("pki");
+    let pki = pki::Place { dir: &made, clock };
     pki::authority(pki, "ca")?;
     pki::authority(pki, "front-proxy-ca")?;
     pki::token_key(pki)?;
@@ -167,8 +168,8 @@ fn certificates(dir: &Path) -> Result<()> {
         ),
     ] {
         pki::certificate(pki, "ca", name, subject, names)?;
-        let file = |end: &str| pki.join(format!("{name}{end}"));
-        let cluster = json!({"server": API, "certificate-authority": pki.join("ca.crt")});
+        let file = |end: &str| made.join(format!("{name}{end}"));
+        let cluster = json!({"server": API, "certificate-authority": made.join("ca.crt")});
         let user = json!({"client-certificate": file(".crt"), "client-key": file(".key")});
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "lab",

@@ -4,16 +4,24 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::Result;
 
-use crate::output;
+use crate::{begin_at, output};
+
+/// Where they are made, and at what time if not now.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) dir: &'a Path,
+    /// As [`crate::Options::clock`].
+    pub(crate) clock: Option<&'a str>,
+}
 
 /// A self-signed authority.
-pub(crate) fn authority(pki: &Path, name: &str) -> Result<()> {
+pub(crate) fn authority(pki: Place<'_>, name: &str) -> Result<()> {
     request(pki, name, &format!("/CN={name}"), &[])
 }
 
 /// A certificate for both client and server use. `names` is a subjectAltName, and may be empty.
 pub(crate) fn certificate(
-    pki: &Path,
+    pki: Place<'_>,
     authority: &str,
     name: &str,
     subject: &str,
@@ -21,7 +29,7 @@ pub(crate) fn certificate(
 ) -> Result<()> {
     // An empty configuration: the default one would add its own extensions to ours.
     fs::write(
-        pki.join("openssl.cnf"),
+        pki.dir.join("openssl.cnf"),
         "[req]\ndistinguished_name = dn\n[dn]\n",
     )?;
     let issuer = [format!("{authority}.crt"), format!("{authority}.key")];
@@ -48,7 +56,7 @@ pub(crate) fn certificate(
 }
 
 /// The key pair that signs the tokens of service accounts.
-pub(crate) fn token_key(pki: &Path) -> Result<()> {
+pub(crate) fn token_key(pki: Place<'_>) -> Result<()> {
     output(openssl(pki).args([
         "ecparam",
         "-name",
@@ -62,7 +70,7 @@ pub(crate) fn token_key(pki: &Path) -> Result<()> {
     Ok(())
 }
 
-fn request(pki: &Path, name: &str, subject: &str, arguments: &[&str]) -> Result<()> {
+fn request(pki: Place<'_>, name: &str, subject: &str, arguments: &[&str]) -> Result<()> {
     let files = [format!("{name}.key"), format!("{name}.crt")];
     let mut command = openssl(pki);
     command.args([
@@ -84,8 +92,11 @@ fn request(pki: &Path, name: &str, subject: &str, arguments: &[&str]) -> Result<
     Ok(())
 }
 
-fn openssl(pki: &Path) -> Command {
+fn openssl(pki: Place<'_>) -> Command {
     let mut command = Command::new("openssl");
-    command.current_dir(pki);
+    command.current_dir(pki.dir);
+    if let Some(clock) = pki.clock {
+        begin_at(&mut command, clock);
+    }
     command
 }

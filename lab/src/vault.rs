@@ -32,7 +32,11 @@ impl Vault {
         let pki = lab.dir().join("pki");
         let name = format!("vault-{port}");
         let names = format!("IP:{ADDRESS},DNS:vault.internal");
-        pki::certificate(&pki, "ca", &name, "/CN=vault", &names)?;
+        let place = pki::Place {
+            dir: &pki,
+            clock: None,
+        };
+        pki::certificate(place, "ca", &name, "/CN=vault", &names)?;
         let address = format!("{ADDRESS}:{port}");
         let url = format!("https://{address}");
         let config = json!({

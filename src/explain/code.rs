@@ -32,6 +32,8 @@ codes! {
     1202 REQUEST_FAILED, "The issuer refused the request";
     1203 REQUEST_NOT_APPROVED, "The request waits for approval";
     1204 REQUEST_EXTERNAL, "The request waits for an external issuer";
+    1205 OTHER_NAMES, "The issuer put other names into the certificate";
+    1206 ANSWER_USELESS, "What the issuer returned cannot be used";
     1301 ORDER_FAILED, "The ACME order does not go on";
     1302 CHALLENGE_WAITS, "The challenge's answer cannot be reached yet";
     1303 CHALLENGE_FAILED, "The CA could not validate a name";

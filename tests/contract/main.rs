@@ -17,6 +17,7 @@ mod ca_rotation;
 mod external;
 mod fields;
 mod fights;
+mod hostile;
 mod lifecycle;
 mod outputs;
 mod recorded;

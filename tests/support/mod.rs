@@ -17,6 +17,7 @@ mod api;
 mod audit;
 mod ca;
 pub mod install;
+pub mod recorded;
 mod watch;
 
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct Cluster {
     pub lab: Lab,
     operator: parking_lot::Mutex<Option<Process>>,
+    /// As [`Options::clock`].
+    clock: Option<String>,
     /// Whoever ends the operator, or counts requests, has the cluster to itself.
     turn: RwLock<()>,
 }
@@ -75,7 +78,11 @@ impl Cluster {
             "--all",
             "--timeout=30s",
         ])?;
-        Ok(Self::with(lab))
+        let clock = options.clock.clone();
+        Ok(Self {
+            clock,
+            ..Self::with(lab)
+        })
     }
 
     /// A node lab with the operator as the chart installs it, in a restricted namespace; `values` are
@@ -95,6 +102,7 @@ impl Cluster {
         Self {
             lab,
             operator: parking_lot::Mutex::default(),
+            clock: None,
             turn: RwLock::default(),
         }
     }
@@ -112,6 +120,9 @@ impl Cluster {
             ])
             .args(arguments)
             .env("POD_IP", lab::ADDRESS);
+        if let Some(clock) = &self.clock {
+            lab::begin_at(&mut command, clock);
+        }
         *self.operator.lock() = Some(self.lab.spawn("everleaf", command)?);
         Ok(())
     }

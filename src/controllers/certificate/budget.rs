@@ -3,7 +3,7 @@
 //! otherwise make requests without end, and use up a CA's limits for everybody.
 //!
 //! Each CertificateRequest carries the times of those that count, its own included, so that a restart
-//! forgets none. A renewal on schedule does not count: the certificate has lived for most of its time.
+//! forgets none; what somebody deletes is remembered by the process until the next request lists it. A renewal on schedule does not count: the certificate has lived for most of its time.
 
 use std::collections::BTreeSet;
 
@@ -41,6 +41,7 @@ pub struct Spent {
 /// The requests that count, by what is known now.
 pub fn made(o: &Observation, now: Timestamp) -> BTreeSet<Made> {
     let all = o.requests.iter().flat_map(|r| r.made.iter().copied());
+    let all = all.chain(o.unlisted.iter().copied());
     all.filter(|m| m.at <= now && now.duration_since(m.at) < DAY)
         .collect()
 }

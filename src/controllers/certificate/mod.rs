@@ -1,7 +1,7 @@
 //! Certificates: keep a valid key pair in the Secret.
 
 mod budget;
-mod cron;
+pub mod cron;
 mod names;
 mod observe;
 pub(crate) mod outputs;
@@ -28,7 +28,7 @@ pub use secret::{Roots, SecretData, details, repaired};
 
 use outputs::Passwords;
 
-use super::facts::{KeyFact, LeafFact, RequestFact, SecretFact};
+use super::facts::{KeyFact, LeafFact, Made, RequestFact, SecretFact};
 use super::rotation::Wish;
 use super::status::find;
 use crate::api::meta::Condition;
@@ -69,6 +69,8 @@ pub struct Observation {
     pub secret: Option<Arc<SecretFact>>,
     /// The requests that it controls.
     pub requests: Vec<Arc<RequestFact>>,
+    /// Requests that count against the budget and were deleted.
+    pub unlisted: Vec<Made>,
     /// The next private keys that it controls.
     pub next_keys: Vec<Arc<SecretFact>>,
     /// The next private key, when this process holds it.

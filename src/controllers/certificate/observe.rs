@@ -35,6 +35,7 @@ pub async fn observe(
     let mut observation = Observation {
         rival: rival(reader, &certificate, secret.as_deref()),
         requests: store.requests_of(&key.namespace, uid),
+        unlisted: store.unlisted_of(uid),
         next_keys: store.next_keys_of(&key.namespace, uid),
         staged: None,
         issuer: match &issuer {

@@ -18,7 +18,7 @@ use crate::api::order::OrderSpec;
 use crate::api::vault::VaultIssuer;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::facts::{
-    Identity, IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, digest,
+    Identity, IngressFact, IssuerFact, Made, RequestFact, SecretFact, SolverFact, digest,
 };
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::order;
@@ -63,6 +63,9 @@ struct Inner {
     next_keys: Index,
     /// Unfinished requests by namespace and the Secret of their private key.
     by_key_secret: Index,
+    /// By uid of a Certificate, what counts against its budget and no request of it lists any more, because
+    /// somebody deleted the one that did.
+    unlisted: HashMap<String, BTreeSet<Made>>,
 }
 
 /// Names by namespace and something.
@@ -226,7 +229,10 @@ impl Store {
     pub fn remove(&self, informer: Informer, name: &Name) -> Vec<Key> {
         let mut inner = self.inner.write();
         match informer {
-            Informer::Certificates => inner.forget_certificate(name),
+            Informer::Certificates => {
+                inner.forget_count(name);
+                inner.forget_certificate(name)
+            }
             Informer::CertificateRequests => inner.forget_request(name),
             Informer::Issuers => inner.forget_issuer(Kind::Issuer, name),
             Informer::ClusterIssuers => inner.forget_issuer(Kind::ClusterIssuer, name),

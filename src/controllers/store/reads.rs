@@ -6,7 +6,7 @@ use super::{Name, Store};
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::facts::{
-    IngressFact, IssuerFact, RequestFact, SecretFact, SolverFact, controller_of, digest,
+    IngressFact, IssuerFact, Made, RequestFact, SecretFact, SolverFact, controller_of, digest,
 };
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::rotation::Leaf;
@@ -51,6 +51,13 @@ impl Store {
         names
             .filter_map(|n| inner.requests.get(&(namespace.into(), n.clone())).cloned())
             .collect()
+    }
+
+    /// What counts against the budget of a Certificate, and no request of it lists.
+    pub fn unlisted_of(&self, uid: &str) -> Vec<Made> {
+        let inner = self.inner.read();
+        let unlisted = inner.unlisted.get(uid).into_iter().flatten();
+        unlisted.copied().collect()
     }
 
     /// The Orders that a request controls.

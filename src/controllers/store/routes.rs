@@ -1,6 +1,6 @@
 //! What a change does to the indexes, and the keys that it concerns.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -10,7 +10,7 @@ use super::{Index, Inner, Name, id_name, issuer_digest, key};
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::certificate::password_secrets;
-use crate::controllers::facts::{IngressFact, IssuerFact, RequestFact, controller_of, prune};
+use crate::controllers::facts::{IngressFact, IssuerFact, Made, RequestFact, controller_of, prune};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::rotation::{Known, Leaf, Wish};
 
@@ -100,6 +100,7 @@ impl Inner {
         {
             self.by_key_secret.insert(&name.0, secret, &name.1);
         }
+        self.count_as_listed(&fact);
         self.requests.insert(name.clone(), Arc::new(fact));
         let mut keys = vec![key(Kind::CertificateRequest, &name)];
         keys.extend(owner.map(|o| key(Kind::Certificate, &o)));
@@ -130,12 +131,56 @@ impl Inner {
         let Some(fact) = self.requests.remove(name) else {
             return vec![];
         };
+        self.keep_count(&fact);
         let owner = fact.owner.as_ref();
         let mut keys = vec![key(Kind::CertificateRequest, name)];
         keys.extend(
             owner.map(|(_, c)| key(Kind::Certificate, &(name.0.clone(), c.as_str().into()))),
         );
         keys
+    }
+
+    /// A request of this Certificate is gone: what only it listed counts still.
+    fn keep_count(&mut self, gone: &RequestFact) {
+        let Some((uid, certificate)) = &gone.owner else {
+            return;
+        };
+        let namespace = &gone.id.namespace;
+        let index = self.by_owner.get(&Kind::CertificateRequest);
+        let left = index.into_iter().flat_map(|i| i.names(namespace, uid));
+        let left = left.filter_map(|n| self.requests.get(&(namespace.clone(), n.clone())));
+        let listed: BTreeSet<Made> = left.flat_map(|r| r.made.iter().copied()).collect();
+        let lost = gone.made.iter().filter(|m| !listed.contains(m)).copied();
+        let lost: Vec<Made> = lost.collect();
+        if lost.is_empty() {
+            return;
+        }
+        let name = (namespace.clone(), certificate.as_str().into());
+        let owner = self.opened_certificate(&name);
+        if owner.is_some_and(|owner| owner.metadata.uid.as_ref() == Some(uid)) {
+            self.unlisted.entry(uid.clone()).or_default().extend(lost);
+        }
+    }
+
+    /// Nothing of a Certificate that is gone counts.
+    pub(super) fn forget_count(&mut self, certificate: &Name) {
+        if self.unlisted.is_empty() {
+            return;
+        }
+        let object = self.opened_certificate(certificate);
+        if let Some(uid) = object.as_ref().and_then(|c| c.metadata.uid.as_ref()) {
+            self.unlisted.remove(uid);
+        }
+    }
+
+    fn count_as_listed(&mut self, new: &RequestFact) {
+        let Some((uid, _)) = &new.owner else { return };
+        if let Some(unlisted) = self.unlisted.get_mut(uid) {
+            unlisted.retain(|made| !new.made.contains(made));
+            if unlisted.is_empty() {
+                self.unlisted.remove(uid);
+            }
+        }
     }
 
     pub(super) fn issuer(&mut self, kind: Kind, fact: IssuerFact) -> Vec<Key> {

@@ -156,3 +156,60 @@ fn a_rotation_of_a_ca_wakes_those_whose_turn_it_is() {
     let again = changed(Some(status("2036-01-01T00:00:00Z")));
     assert_eq!(again, [own], "nothing is new");
 }
+
+const NOTHING: [i64; 0] = [];
+
+/// A request of the Certificate `site` that lists these times, in milliseconds.
+fn request(name: &str, made: &[i64]) -> RequestFact {
+    let listed: Vec<_> = made.iter().map(|at| format!("{at}/1")).collect();
+    let request: CertificateRequest = serde_json::from_value(json!({
+        "metadata": {
+            "namespace": "shop",
+            "name": name,
+            "annotations": { "everleaf.io/requests-made": listed.join(" ") },
+            "ownerReferences": [{ "apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+                "name": "site", "uid": "uid-of-site", "controller": true }],
+        },
+        "spec": { "request": "", "issuerRef": { "name": "ca" } },
+    }))
+    .unwrap();
+    RequestFact::of(request)
+}
+
+/// What counts and no request lists, in milliseconds.
+fn unlisted(store: &Store) -> Vec<i64> {
+    let made = store.unlisted_of("uid-of-site").into_iter();
+    made.map(|m| m.at.as_millisecond()).collect()
+}
+
+#[test]
+fn what_a_deleted_request_has_counted_is_remembered_until_another_lists_it() {
+    let store = store();
+    let site: Certificate = serde_json::from_value(json!({
+        "metadata": { "namespace": "shop", "name": "site", "uid": "uid-of-site" },
+        "spec": { "secretName": "site", "issuerRef": { "name": "ca" } },
+    }))
+    .unwrap();
+    let named = |name: &str| ("shop".into(), name.into());
+    store.apply(Change::Certificate(site));
+    let gone = |name| store.remove(Informer::CertificateRequests, &named(name));
+
+    store.apply(Change::Request(request("site-1", &[1, 2])));
+    gone("site-1");
+    assert_eq!(unlisted(&store), [1, 2]);
+    store.apply(Change::Request(request("site-1", &[1, 2, 3])));
+    assert_eq!(unlisted(&store), NOTHING);
+    // History: the newer one lists what the older one listed.
+    store.apply(Change::Request(request("site-2", &[1, 2, 3, 4])));
+    gone("site-1");
+    assert_eq!(unlisted(&store), NOTHING);
+
+    gone("site-2");
+    assert_eq!(unlisted(&store), [1, 2, 3, 4]);
+    store.remove(Informer::Certificates, &named("site"));
+    assert_eq!(unlisted(&store), NOTHING);
+    // What goes after its Certificate leaves nothing behind.
+    store.apply(Change::Request(request("site-3", &[5])));
+    gone("site-3");
+    assert_eq!(unlisted(&store), NOTHING);
+}

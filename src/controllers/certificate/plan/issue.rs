@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{ISSUING, REQUESTS, Step, joined};
+use super::{ISSUING, REQUESTS, Step, UP_TO_DATE, joined};
 use crate::api::duration::parse_go_duration;
 use crate::api::labels;
 use crate::api::meta::IssuerReference;
@@ -16,11 +16,15 @@ use crate::controllers::certificate::renewal::renewal_time;
 use crate::controllers::certificate::request::{Wanted, certificate_request};
 use crate::controllers::certificate::secret::{SecretData, next_key, target};
 use crate::controllers::certificate::{DEFAULT_DURATION, Effect, IssuerState, PATIENCE};
-use crate::controllers::facts::{KeyFact, Made, RequestFact};
+use crate::controllers::facts::{KeyFact, Made, RequestFact, digest};
 use crate::controllers::rotation::merged;
 use crate::controllers::status::{condition, find, remove_condition, seconds};
 use crate::explain::{Code, Verdict};
-use crate::pki::parse_chain;
+use crate::pki::{ParsedCertificate, parse_chain};
+
+/// What the Issuing condition says before the cause.
+pub(super) const FAILED: &str =
+    "The certificate request has failed to complete and will be retried: ";
 
 impl Step<'_> {
     /// Issuing: private key, then request, then its answer.
@@ -186,10 +190,13 @@ impl Step<'_> {
                 "the issuer returned a certificate that cannot be read: {e}"
             )),
             Some(Ok(chain)) => chain.first().and_then(|leaf| {
-                let public = crate::controllers::facts::digest(&leaf.public_key_der());
+                let public = digest(&leaf.public_key_der());
                 let asked = request.compared.as_ref().map(|c| c.public);
                 if asked != Ok(public) {
-                    Some("the issuer returned a certificate for another public key".to_owned())
+                    let asked = asked.unwrap_or_default();
+                    Some(misplaced(&chain, asked).unwrap_or_else(|| {
+                        "the issuer returned a certificate for another public key".to_owned()
+                    }))
                 } else if leaf.not_after() <= self.now {
                     Some(format!(
                         "the issuer returned a certificate that expired at {}",
@@ -259,8 +266,7 @@ impl Step<'_> {
         let Some(leaf) = chain.first() else { return };
         self.apply(Some(&request.issuer), leaf, data);
         let generation = self.o.certificate.metadata.generation;
-        let message = "Certificate is up to date and has not expired";
-        self.set(condition("Ready", true, "Ready", message, generation));
+        self.set(condition("Ready", true, "Ready", UP_TO_DATE, generation));
         remove_condition(&mut self.conditions, "Issuing");
         self.put("revision", json!(self.o.next_revision()));
         self.put("notBefore", json!(seconds(leaf.not_before())));
@@ -289,7 +295,7 @@ impl Step<'_> {
     pub(super) fn apply(
         &mut self,
         issuer: Option<&IssuerReference>,
-        leaf: &crate::pki::ParsedCertificate,
+        leaf: &ParsedCertificate,
         data: SecretData,
     ) {
         let kind = self.o.secret.as_ref().map(|s| s.kind.as_str());
@@ -348,9 +354,7 @@ impl Step<'_> {
         let attempts = self.o.status().failed_issuance_attempts.unwrap_or_default();
         let attempts = attempts.saturating_add(1);
         let message = message.unwrap_or_default();
-        let message = format!(
-            "The certificate request has failed to complete and will be retried: {message}"
-        );
+        let message = format!("{FAILED}{message}");
         let generation = self.o.certificate.metadata.generation;
         self.plan
             .events
@@ -361,4 +365,14 @@ impl Step<'_> {
         self.clear(["nextPrivateKeySecretName"]);
         self.discard_keys(None);
     }
+}
+
+/// That the certificate for this public key is in the chain, and not at its beginning.
+fn misplaced(chain: &[ParsedCertificate], public: u64) -> Option<String> {
+    let is_it = |c: &ParsedCertificate| digest(&c.public_key_der()) == public;
+    let place = chain.iter().position(is_it)?;
+    Some(format!(
+        "the issuer returned its chain in the wrong order: the certificate has to come first, and is number {}",
+        place + 1
+    ))
 }

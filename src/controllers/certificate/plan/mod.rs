@@ -11,6 +11,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use issue::FAILED;
+
 use super::budget;
 use super::policy::{self, Violation};
 use super::renewal::{failure_delay, fresh_delay};
@@ -20,6 +22,7 @@ use crate::api::meta::Condition;
 use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::{Identity, RequestFact};
 use crate::controllers::key::Kind;
+use crate::controllers::matching::spec_names;
 use crate::controllers::status::{condition, find, remove_condition, set_condition};
 use crate::explain::{Code, Verdict};
 
@@ -30,6 +33,9 @@ const TRIGGER: &str = "cert-manager-certificates-trigger";
 const KEYS: &str = "cert-manager-certificates-key-manager";
 const REQUESTS: &str = "cert-manager-certificates-request-manager";
 const ISSUING: &str = "cert-manager-certificates-issuing";
+
+/// What the Ready condition says when it is true.
+const UP_TO_DATE: &str = "Certificate is up to date and has not expired";
 
 /// Plan the next step of a Certificate.
 pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
@@ -269,12 +275,14 @@ impl<'a> Step<'a> {
         let generation = self.o.certificate.metadata.generation;
         let new = match violation {
             None => {
-                let mut message = "Certificate is up to date and has not expired".to_owned();
+                let mut message = UP_TO_DATE.to_owned();
                 if self.o.secret.as_ref().is_some_and(|s| s.is_temporary()) {
                     let note = "It is a temporary one, which no client trusts, until the issuer has signed";
                     let note = Verdict::new(Code::TEMPORARY, note).to_string();
                     let notes = std::iter::once(&note).chain(&self.o.cause);
                     message = notes.fold(message, |all, note| joined(&all, note));
+                } else if let Some(note) = self.other_names() {
+                    message = joined(&message, &note.to_string());
                 }
                 condition("Ready", true, "Ready", message, generation)
             }
@@ -282,6 +290,8 @@ impl<'a> Step<'a> {
                 let mut message = violation.message.clone();
                 if let Some(cause) = &self.o.cause {
                     message = joined(&message, cause);
+                } else if let Some(useless) = next.and_then(|_| self.useless_answer()) {
+                    message = joined(&message, &useless.to_string());
                 }
                 if let Some(next) = next {
                     let note =
@@ -292,6 +302,25 @@ impl<'a> Step<'a> {
             }
         };
         self.set(new);
+    }
+
+    /// That the certificate has other names than the spec, though all else fits: the issuer chose them. As
+    /// cert-manager does, it is used; whoever misses a name finds here why.
+    fn other_names(&self) -> Option<Verdict> {
+        let leaf = self.o.leaf()?;
+        (leaf.names != spec_names(&self.o.certificate.spec)).then(|| {
+            let text = "The issuer put other names into it than the spec asks for: see the annotations of the Secret";
+            Verdict::new(Code::OTHER_NAMES, text)
+        })
+    }
+
+    /// Why what the issuer returned last was of no use.
+    fn useless_answer(&self) -> Option<Verdict> {
+        let failed = find(&self.conditions, "Issuing")
+            .filter(|c| c.reason.as_deref() == Some("InvalidCertificate"))?;
+        let why = failed.message.as_deref()?.strip_prefix(FAILED)?;
+        let text = format!("The last attempt failed: {why}");
+        Some(Verdict::new(Code::ANSWER_USELESS, text))
     }
 
     fn set(&mut self, new: Condition) {

@@ -26,6 +26,7 @@ pub(super) enum Answer {
     Invalid,
     Fail,
     WrongKey,
+    LeafLast,
     Expired,
     Garbage,
     Empty,
@@ -72,7 +73,12 @@ pub(super) fn respond(
             set_condition(&mut conditions, new, now);
             request.status.get_or_insert_default().conditions = Some(conditions);
         }
-        Answer::Sign | Answer::WrongKey | Answer::Expired | Answer::Garbage | Answer::Empty => {
+        Answer::Sign
+        | Answer::WrongKey
+        | Answer::LeafLast
+        | Answer::Expired
+        | Answer::Garbage
+        | Answer::Empty => {
             ready(
                 true,
                 "Issued",
@@ -81,6 +87,10 @@ pub(super) fn respond(
             let pem = match answer {
                 Answer::Sign => Some(certificate_for(request, now, lifetime)),
                 Answer::WrongKey => Some(pair(&["app.example.com"], now, lifetime).1),
+                Answer::LeafLast => {
+                    let other = pair(&["ca.example.com"], now, lifetime).1;
+                    Some([other, certificate_for(request, now, lifetime)].concat())
+                }
                 Answer::Expired => Some(certificate_for(
                     request,
                     now - lifetime - lifetime,

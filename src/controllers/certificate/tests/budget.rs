@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::authority::Answer;
 use super::world::World;
+use crate::controllers::facts::RequestFact;
 
 const MINUTES: i64 = 60;
 
@@ -130,4 +131,23 @@ fn wrong_answers_are_waited_out_within_the_budget() {
             requests(&world)
         );
     }
+}
+
+/// As the store remembers it: see `store::tests`.
+#[test]
+fn requests_that_somebody_deletes_count_still() {
+    let mut world = World::new(&json!({}));
+    world.answer = Answer::Nothing;
+    for _ in 0..10 * MINUTES {
+        world.run(3);
+        let deleted = std::mem::take(&mut world.requests).into_iter();
+        let counted = deleted.flat_map(|r| RequestFact::of(r).made.into_vec());
+        world.unlisted.extend(counted);
+    }
+    assert_eq!(requests(&world), 6);
+    let message = world.message("Issuing");
+    assert!(
+        message.contains("6 requests were made within an hour"),
+        "{message}"
+    );
 }

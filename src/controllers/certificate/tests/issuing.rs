@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use k8s_openapi::ByteString;
 use serde_json::json;
 
-use super::authority::Answer;
+use super::authority::{Answer, pair_of, read_key};
 use super::world::{START, World};
 use crate::controllers::certificate::IssuerState;
 use crate::controllers::certificate::request::owner;
@@ -152,6 +152,11 @@ fn a_refused_or_unusable_answer_fails_the_issuance() {
             "InvalidCertificate",
             "for another public key",
         ),
+        (
+            Answer::LeafLast,
+            "InvalidCertificate",
+            "its chain in the wrong order: the certificate has to come first, and is number 2",
+        ),
         (Answer::Expired, "InvalidCertificate", "expired at"),
         (Answer::Garbage, "InvalidCertificate", "cannot be read"),
         (Answer::Empty, "InvalidCertificate", "no certificate"),
@@ -169,6 +174,10 @@ fn a_refused_or_unusable_answer_fails_the_issuance() {
         );
         assert!(message.contains(says), "{answer:?}: {message}");
         assert_eq!(world.ready(), ("False", "DoesNotExist"), "{answer:?}");
+        let why = world.message("Ready");
+        if reason == "InvalidCertificate" {
+            assert!(why.contains(says) && why.contains("(EL-1206)"), "{why}");
+        }
         let status = world.status();
         assert_eq!(status.failed_issuance_attempts, Some(1), "{answer:?}");
         assert!(
@@ -194,6 +203,25 @@ fn a_refused_or_unusable_answer_fails_the_issuance() {
         );
         assert_eq!(world.requests.len(), 1, "it stays, to be looked at");
     }
+}
+
+#[test]
+fn names_that_the_issuer_chose_are_used_and_said() {
+    let mut world = World::issued(&json!({}));
+    let secret = world.secret.as_ref().unwrap();
+    let key = read_key(secret).unwrap();
+    let (_, other) = pair_of(&key, &["other.example.com"], world.now, world.lifetime);
+    let data = world.secret.as_mut().unwrap().data.as_mut().unwrap();
+    data.insert("tls.crt".into(), ByteString(other));
+    assert!(world.run(12));
+    assert_eq!(world.ready(), ("True", "Ready"));
+    let message = world.message("Ready");
+    assert!(
+        message.starts_with("Certificate is up to date and has not expired. ")
+            && message.contains("(EL-1205)"),
+        "{message}"
+    );
+    assert_eq!(world.requests.len(), 1);
 }
 
 #[test]

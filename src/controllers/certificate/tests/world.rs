@@ -24,7 +24,7 @@ use crate::controllers::certificate::{
     Effect, Following, IssuerState, KeySource, Observation, Outcome, SecretData, Settings, absorb,
     plan, repaired,
 };
-use crate::controllers::facts::{KeyFact, RequestFact, SecretFact, digest, stores_digest};
+use crate::controllers::facts::{KeyFact, Made, RequestFact, SecretFact, digest, stores_digest};
 use crate::controllers::status::{condition, find, set_condition};
 use crate::pki::{KeyEncoding, PrivateKey, build_request};
 
@@ -48,6 +48,8 @@ pub(super) struct World {
     pub(super) cause: Option<String>,
     pub(super) rival: Option<String>,
     pub(super) answer: Answer,
+    /// What requests that somebody deleted had counted.
+    pub(super) unlisted: Vec<Made>,
     /// Secrets with passwords of keystores.
     pub(super) passwords: HashMap<String, Entries>,
     /// The digest of the keystores that were checked.
@@ -104,6 +106,7 @@ impl World {
             certificate,
             secret: None,
             requests: vec![],
+            unlisted: vec![],
             next_keys: vec![],
             memory: HashMap::new(),
             issuer: IssuerState::Ready { in_process: false },
@@ -203,6 +206,7 @@ impl World {
             certificate: self.certificate.clone().into(),
             secret: self.secret.as_ref().map(SecretFact::of).map(Arc::new),
             requests,
+            unlisted: self.unlisted.clone(),
             next_keys: self
                 .next_keys
                 .iter()
