@@ -10,14 +10,10 @@ use anyhow::{Context, Result, ensure};
 use lab::{Lab, Process};
 
 use crate::support::lot::{self, SETTLED, pause};
-use crate::support::process::{cpu_seconds, mib};
+use crate::support::process::{mib, rest};
 use crate::support::requests::Requests;
 
 const DEADLINE: Duration = Duration::from_mins(2);
-/// Between two looks at the CPU time.
-const LOOK: Duration = Duration::from_millis(100);
-/// At rest is who used less than a fiftieth of a core for this long.
-const REST: Duration = Duration::from_secs(2);
 
 /// A start on what is there.
 pub struct Restart {
@@ -46,7 +42,7 @@ pub fn restart(lab: &Lab, operator: &mut Process, certificates: usize) -> Result
     })
     .with_context(|| operator.log().unwrap_or_default())?;
     let ready = began.elapsed().as_secs_f64();
-    let (seconds, cpu) = rest(began, pid)?;
+    let (seconds, cpu) = rest(began, pid, DEADLINE)?;
     pause(SETTLED);
     let restart = Restart {
         ready,
@@ -64,20 +60,6 @@ pub fn restart(lab: &Lab, operator: &mut Process, certificates: usize) -> Result
         "{syncs} reconciles for {certificates} Certificates"
     );
     Ok(restart)
-}
-
-/// When the operator came to rest, in seconds since it began, and the CPU seconds that it had used.
-fn rest(began: Instant, pid: u32) -> Result<(f64, f64)> {
-    let (mut busy, mut used) = (began.elapsed(), cpu_seconds(pid)?);
-    while began.elapsed() < busy + REST {
-        ensure!(began.elapsed() < DEADLINE, "the operator does not rest");
-        pause(LOOK);
-        let now = cpu_seconds(pid)?;
-        if now - used > REST.as_secs_f64() / 50.0 {
-            (busy, used) = (began.elapsed(), now);
-        }
-    }
-    Ok((busy.as_secs_f64(), cpu_seconds(pid)?))
 }
 
 /// How often a Certificate was reconciled.

@@ -250,12 +250,12 @@ pub struct SecretFact {
     pub certificate: Option<Result<LeafFact, String>>,
     /// A CA of temporary certificates has signed it.
     signed_as_temporary: bool,
-    /// Digest of each label and annotation, to notice that ours were edited.
-    pub metadata: BTreeMap<String, u64>,
+    /// Digests of its labels and annotations, in order; see [`Self::has_label`].
+    metadata: Box<[u64]>,
     /// Whether the annotations that describe the certificate do so.
     pub described: bool,
     /// What this operator wrote beside the contract's own labels and annotations: labels and
-    /// annotations of a template, as in `metadata`, and perhaps an owner.
+    /// annotations of a template, and perhaps an owner.
     pub applied: Applied,
     /// The entries that repeat key and certificate in other forms.
     pub outputs: OutputsFact,
@@ -318,6 +318,17 @@ impl SecretFact {
         self.signed_as_temporary && self.issuer.iter().all(Option::is_none)
     }
 
+    /// Whether it has this label with this value.
+    pub fn has_label(&self, key: &str, value: &str) -> bool {
+        self.metadata.binary_search(&pair(true, key, value)).is_ok()
+    }
+
+    /// Whether it has this annotation with this value.
+    pub fn has_annotation(&self, key: &str, value: &str) -> bool {
+        let pair = pair(false, key, value);
+        self.metadata.binary_search(&pair).is_ok()
+    }
+
     /// Reduce an object; its data is dropped.
     pub fn of(object: &Secret) -> Self {
         let meta = &object.metadata;
@@ -331,12 +342,10 @@ impl SecretFact {
             l.get(labels::NEXT_PRIVATE_KEY_LABEL)
                 .is_some_and(|v| v == "true")
         });
-        let pairs = meta
-            .labels
-            .iter()
-            .flatten()
-            .map(|(k, v)| (format!("label {k}"), digest(v)));
-        let annotations = meta.annotations.iter().flatten();
+        let tags = meta.labels.iter().flatten().map(|(k, v)| pair(true, k, v));
+        let notes = meta.annotations.iter().flatten();
+        let mut metadata: Box<[u64]> = tags.chain(notes.map(|(k, v)| pair(false, k, v))).collect();
+        metadata.sort_unstable();
         let leaf = data("tls.crt").map(LeafFact::of);
         Self {
             id: Identity::of(meta),
@@ -357,15 +366,18 @@ impl SecretFact {
             }),
             signed_as_temporary: matches!(leaf, Some(Ok((_, true)))),
             certificate: leaf.map(|leaf| leaf.map(|(fact, _)| fact)),
-            metadata: pairs
-                .chain(annotations.map(|(k, v)| (k.clone(), digest(v))))
-                .collect(),
+            metadata,
             described: data("tls.crt").is_none_or(|pem| applied::is_described(pem, meta)),
             applied: Applied::of(meta),
             outputs: OutputsFact::of(object),
             other_writer: applied::other_writer(meta),
         }
     }
+}
+
+/// Digest of a label or an annotation.
+fn pair(label: bool, key: &str, value: &str) -> u64 {
+    digest(&(label, key, value))
 }
 
 /// An Issuer or ClusterIssuer.

@@ -7,6 +7,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -68,25 +69,32 @@ struct Inner {
     unlisted: HashMap<String, BTreeSet<Made>>,
 }
 
-/// Names by namespace and something.
+/// Names by namespace and something, in order: mostly one, of which there are thousands.
 #[derive(Debug, Default)]
-struct Index(HashMap<Name, BTreeSet<Arc<str>>>);
+struct Index(HashMap<Name, Vec<Arc<str>>>);
 
 impl Index {
     fn insert(&mut self, namespace: &Arc<str>, by: &str, name: &Arc<str>) {
-        self.0
-            .entry((namespace.clone(), by.into()))
-            .or_default()
-            .insert(name.clone());
+        match self.0.entry((namespace.clone(), by.into())) {
+            Entry::Vacant(vacant) => drop(vacant.insert(vec![name.clone()])),
+            Entry::Occupied(mut names) => {
+                if let Err(place) = names.get().binary_search(name) {
+                    names.get_mut().insert(place, name.clone());
+                }
+            }
+        }
     }
 
     fn remove(&mut self, namespace: &Arc<str>, by: &str, name: &Arc<str>) {
         let key = (namespace.clone(), by.into());
-        if let Some(names) = self.0.get_mut(&key) {
-            names.remove(name);
-            if names.is_empty() {
-                self.0.remove(&key);
-            }
+        let Some(names) = self.0.get_mut(&key) else {
+            return;
+        };
+        if let Ok(place) = names.binary_search(name) {
+            names.remove(place);
+        }
+        if names.is_empty() {
+            self.0.remove(&key);
         }
     }
 
