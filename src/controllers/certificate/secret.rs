@@ -266,7 +266,8 @@ pub fn metadata_is_intact(certificate: &Certificate, secret: &SecretFact, owned:
         Some(label) => tags.clone().any(|(k, _)| k == label),
         None => annotations.clone().any(|(k, _)| k == applied),
     };
-    let is_owner = secret.owner.as_ref().map(|(uid, _)| uid) == certificate.metadata.uid.as_ref();
+    let owner = secret.owner.as_ref().map(|(uid, _)| &**uid);
+    let is_owner = owner == certificate.metadata.uid.as_deref();
     secret.has_label(labels::FAO_LABEL, "true")
         && secret.described
         && secret.certificate_name.is_some()
