@@ -46,6 +46,11 @@ bench: lab-deps image ## time, requests, CPU and memory of issuance, beside the 
 	$(MAKE) lab-build TIER=node
 	RUSTFLAGS='$(RELEASE_FLAGS)' cargo bench --locked --target x86_64-unknown-linux-gnu --bench issuance --bench node
 
+.PHONY: bench-memory
+bench-memory: lab-deps build ## ten thousand certificates of CA issuers: memory, restart, cost of each; five thousand at once
+	$(MAKE) lab-build TIER=control
+	RUSTFLAGS='$(RELEASE_FLAGS)' cargo bench --locked --target x86_64-unknown-linux-gnu --bench memory
+
 .PHONY: crash
 crash: lab-deps ## kill the operator around every write and CA call, and see that it ends well
 	$(MAKE) lab-build TIER=control

@@ -3,25 +3,24 @@
 //! `ca`, `acme`, `quiet`, run only those.
 //!
 //! The program is two: run by cargo it starts the labs and measures; run by itself inside a lab
-//! (`client …`, see `client.rs`) it creates the Certificates and watches them.
+//! (`client …`, see `support/client.rs`) it creates the Certificates and watches them.
 #![allow(
     clippy::print_stdout,
-    clippy::print_stderr,
     clippy::cast_precision_loss,
     reason = "it is a command that prints figures"
 )]
 
-mod client;
-mod lot;
-mod process;
-mod requests;
+mod quiet;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 
-use lot::{Issued, Lot};
-use process::load;
+use support::lot::{self, Lot};
+use support::process::load;
+use support::{Row, report, table};
 
 /// Certificates of a lot.
 const COUNT: usize = 500;
@@ -29,23 +28,7 @@ const COUNT: usize = 500;
 const SINGLE: usize = 10;
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let run = match arguments.first().map(String::as_str) {
-        Some("client") => client::run(arguments.get(1..).unwrap_or_default()),
-        _ if lab::skipped("the issuance bench") => Ok(()),
-        _ => {
-            // cargo passes a flag of its own.
-            let names = arguments.into_iter().filter(|a| !a.starts_with("--"));
-            bench(&names.collect::<Vec<_>>())
-        }
-    };
-    run.map_or_else(
-        |error| {
-            eprintln!("issuance: {error:#}");
-            ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
+    support::run("issuance", bench)
 }
 
 /// The lots that are asked for by name, all without one; then the table. A goal that is missed is printed as missed;
@@ -68,7 +51,7 @@ fn bench(chosen: &[String]) -> Result<()> {
     );
     if wanted("selfsigned") {
         let lot = lot::issue(Lot::SelfSigned, COUNT)?;
-        report("SelfSigned", &lot)?;
+        report("SelfSigned", &lot, COUNT)?;
         let cpu = 1000.0 * lot.operator_cpu / COUNT as f64;
         rows.extend([
             Row(
@@ -83,7 +66,7 @@ fn bench(chosen: &[String]) -> Result<()> {
     }
     if wanted("ca") {
         let lot = lot::issue(Lot::Ca, COUNT)?;
-        report("CA", &lot)?;
+        report("CA", &lot, COUNT)?;
         rows.extend([
             Row(
                 "CA, ten issuers: seconds, of the floor's",
@@ -100,7 +83,7 @@ fn bench(chosen: &[String]) -> Result<()> {
     }
     if wanted("acme") {
         let lot = lot::issue(Lot::Acme, COUNT)?;
-        report("ACME", &lot)?;
+        report("ACME", &lot, COUNT)?;
         let at_floor = lot.requests.total() as f64 / rate;
         rows.extend([
             Row("ACME: requests each", 18.0, lot.requests.each(COUNT)),
@@ -113,7 +96,7 @@ fn bench(chosen: &[String]) -> Result<()> {
         ]);
     }
     if wanted("quiet") {
-        let quiet = lot::quiet(SINGLE)?;
+        let quiet = quiet::quiet(SINGLE)?;
         rows.extend([
             Row("idle: MiB", 12.0, quiet.idle_mib),
             Row("idle: requests in 60 s", 0.0, quiet.idle_requests),
@@ -124,31 +107,6 @@ fn bench(chosen: &[String]) -> Result<()> {
             ),
         ]);
     }
-    println!("\n{:<46} | {:>9} | {:>9} |", "figure", "asked", "measured");
-    for Row(figure, asked, measured) in &rows {
-        let verdict = if measured <= asked { "" } else { "missed" };
-        println!("{figure:<46} | {asked:>9.2} | {measured:>9.2} | {verdict}");
-    }
-    Ok(())
-}
-
-/// A figure, the most that it may be, and what it is.
-struct Row(&'static str, f64, f64);
-
-fn report(name: &str, issued: &Issued) -> Result<()> {
-    println!(
-        "{name}: {:.2} s, p50 {:.2} s, p99 {:.2} s; CPU s: operator {:.2}, API server {:.1}; MiB: peak {:.1}, \
-         settled {:.1}; {:.2} requests each; load {}",
-        issued.seconds,
-        issued.p50,
-        issued.p99,
-        issued.operator_cpu,
-        issued.server_cpu,
-        issued.peak_mib,
-        issued.settled_mib,
-        issued.requests.each(COUNT),
-        load()?
-    );
-    print!("{}", issued.requests.by_kind(COUNT));
+    table(&rows);
     Ok(())
 }

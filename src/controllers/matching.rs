@@ -24,7 +24,6 @@ pub struct Compared {
     literal_subject: u64,
     rest: [u64; REST.len()],
     duration: Option<SignedDuration>,
-    issuer: IssuerReference,
     /// Digest of the public key in the CSR.
     pub public: u64,
 }
@@ -129,17 +128,17 @@ pub fn request_fields(spec: &CertificateRequestSpec) -> Result<Compared, String>
                 .map(|o| (o.oid.as_str(), o.utf8_value.as_str())),
         ),
         duration: duration(spec.duration.as_ref()),
-        issuer: spec.issuer_ref.clone(),
         public: digest(&csr.public_key_der()),
     })
 }
 
-/// The fields of `spec` that differ from the request, in the order in which cert-manager names them;
+/// The fields of `spec` that differ from a request and its issuer, in the order in which cert-manager names them;
 /// empty when it is what was asked for.
 pub fn differences(
     spec: &CertificateSpec,
     subject: &WantedSubject,
     request: &Compared,
+    issuer: &IssuerReference,
 ) -> Vec<&'static str> {
     fn unequal<const N: usize>(
         wanted: [u64; N],
@@ -178,7 +177,7 @@ pub fn differences(
     {
         fields.push("spec.duration");
     }
-    if !spec.issuer_ref.is_same(&request.issuer) {
+    if !spec.issuer_ref.is_same(issuer) {
         fields.push("spec.issuerRef");
     }
     fields

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use super::facts::digest;
-use super::store::Store;
+use super::store::{Name, Store};
 use crate::pki::PrivateKey;
 
 /// The longest time that a read may take.
@@ -76,39 +76,38 @@ impl Reader {
 /// save reads; for a CA of our own (contract §6.2) they are nowhere else until the target Secret is
 /// written.
 #[derive(Default)]
-pub struct Keys(Mutex<HashMap<(String, String), Held>>);
+pub struct Keys(Mutex<Held>);
 
-/// A key, and the Certificate that it is for.
+#[derive(Default)]
 struct Held {
-    key: Arc<PrivateKey>,
-    certificate: String,
+    keys: HashMap<Name, Arc<PrivateKey>>,
+    /// The keys of a Certificate: there may be thousands under way.
+    of: HashMap<Name, Vec<Name>>,
 }
 
 impl Keys {
     /// The key, if this process has it.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<PrivateKey>> {
-        let keys = self.0.lock();
-        let held = keys.get(&(namespace.to_owned(), name.to_owned()));
-        held.map(|held| held.key.clone())
+        let held = self.0.lock();
+        held.keys.get(&(namespace.into(), name.into())).cloned()
     }
 
     /// Remember a key for a Certificate.
     pub fn put(&self, namespace: &str, certificate: &str, name: &str, key: Arc<PrivateKey>) {
-        let held = Held {
-            key,
-            certificate: certificate.to_owned(),
-        };
-        self.0
-            .lock()
-            .insert((namespace.to_owned(), name.to_owned()), held);
+        let name: Name = (namespace.into(), name.into());
+        let certificate = (name.0.clone(), certificate.into());
+        let mut held = self.0.lock();
+        held.keys.insert(name.clone(), key);
+        held.of.entry(certificate).or_default().push(name);
     }
 
     /// Nothing is under way for a Certificate: forget its keys. One is wiped when nobody uses it any
     /// more.
     pub fn forget(&self, namespace: &str, certificate: &str) {
-        let mut keys = self.0.lock();
-        if !keys.is_empty() {
-            keys.retain(|(home, _), held| home != namespace || held.certificate != certificate);
+        let mut held = self.0.lock();
+        let names = held.of.remove(&(namespace.into(), certificate.into()));
+        for name in names.unwrap_or_default() {
+            held.keys.remove(&name);
         }
     }
 }

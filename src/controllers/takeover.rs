@@ -64,7 +64,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
     let requests = all::<CertificateRequest>(file, "CertificateRequest")
         .into_iter()
         .map(RequestFact::of);
-    let owned = |r: &RequestFact| r.owner.as_ref().is_some_and(|(owner, _)| *owner == uid);
+    let owned = |r: &RequestFact| r.owner.as_ref().is_some_and(|(owner, _)| **owner == *uid);
     certificate::Observation {
         certificate: facts::certificate(certificate.clone()).into(),
         secret: secrets
@@ -75,7 +75,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         unlisted: vec![],
         next_keys: secrets
             .into_iter()
-            .filter(|s| s.next_key_of.as_ref() == Some(&uid))
+            .filter(|s| s.next_key_of.as_deref() == Some(&*uid))
             .collect(),
         staged: None::<KeyFact>,
         rival: (certificate.metadata.name.as_deref() == Some("twin-b")).then(|| "twin-a".into()),
@@ -252,7 +252,7 @@ fn requests_that_have_ended_are_left_alone() {
             if request
                 .owner
                 .as_ref()
-                .is_some_and(|(_, name)| name == "pending")
+                .is_some_and(|(_, name)| &**name == "pending")
             {
                 continue;
             }

@@ -64,15 +64,19 @@ impl Events {
     }
 
     fn said_before(&self, uid: &str, event: &Event) -> bool {
+        if !event.warning {
+            // A success is told each time.
+            return false;
+        }
         let words = digest(&(uid, &event.reason, &event.message));
         let time = monotonic();
         let mut said = self.said.lock();
-        if said.len() > WAITING {
+        if said.len() == said.capacity() {
+            // Before it grows: not each time that there are many.
             said.retain(|_, at| time.duration_since(*at) < SILENCE);
         }
         let before = said.insert(words, time);
-        // A success is told each time.
-        event.warning && before.is_some_and(|at| time.duration_since(at) < SILENCE)
+        before.is_some_and(|at| time.duration_since(at) < SILENCE)
     }
 
     fn build(&self, key: &Key, uid: &str, event: Event) -> CoreEvent {

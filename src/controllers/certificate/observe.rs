@@ -63,7 +63,7 @@ pub async fn observe(
         .iter()
         .filter(|r| r.revision == Some(next));
     let staged = names
-        .filter_map(|r| r.key_secret.clone())
+        .filter_map(|r| r.key_secret.as_deref().map(ToOwned::to_owned))
         .chain(std::iter::once(super::request::key_secret_name(
             &observation.certificate,
             next,
@@ -245,7 +245,7 @@ fn rival(
     let keeper = claimants
         .iter()
         .map(name)
-        .find(|n| Some(n) == named.as_ref())
+        .find(|n| Some(n.as_str()) == named.as_deref())
         .or_else(|| {
             let age = |c: &&Arc<Certificate>| {
                 (c.metadata.creation_timestamp.clone().map(|t| t.0), name(c))

@@ -235,7 +235,7 @@ fn other_request(o: &Observation, secret: &SecretFact, leaf: &LeafFact) -> Optio
 pub fn request_differences(o: &Observation, request: &RequestFact) -> Vec<&'static str> {
     let spec = &o.certificate.spec;
     match (&request.compared, subject(spec)) {
-        (Ok(compared), Ok(subject)) => differences(spec, &subject, compared),
+        (Ok(compared), Ok(subject)) => differences(spec, &subject, compared, &request.issuer),
         _ => vec![],
     }
 }

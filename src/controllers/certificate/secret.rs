@@ -13,7 +13,7 @@ use super::request::owner;
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, labels};
 use crate::controllers::facts::{
-    Output, SecretFact, digest, is_template_annotation, is_template_label, stores_digest,
+    Output, SecretFact, is_template_annotation, is_template_label, stores_digest,
 };
 use crate::controllers::rotation::merged;
 use crate::pki::{self, ParsedCertificate};
@@ -258,27 +258,24 @@ pub fn metadata_is_intact(certificate: &Certificate, secret: &SecretFact, owned:
     let template = certificate.spec.secret_template.as_ref();
     let annotations = template.and_then(|t| t.annotations.as_ref());
     let annotations = annotations.into_iter().flatten();
-    let annotations = annotations
-        .filter(|(k, _)| is_template_annotation(k))
-        .map(|(k, v)| (k.clone(), v));
+    let annotations = annotations.filter(|(k, _)| is_template_annotation(k));
     let tags = template.and_then(|t| t.labels.as_ref());
-    let tags = tags
-        .into_iter()
-        .flatten()
-        .filter(|(k, _)| is_template_label(k))
-        .map(|(k, v)| (format!("label {k}"), v));
-    let wanted: BTreeMap<String, &String> = annotations.chain(tags).collect();
-    let has = |key: &str, value: &str| secret.metadata.get(key) == Some(&digest(&value));
-    let is_owner = secret.owner.as_ref().map(|(uid, _)| uid) == certificate.metadata.uid.as_ref();
-    has(&format!("label {}", labels::FAO_LABEL), "true")
+    let tags = tags.into_iter().flatten();
+    let tags = tags.filter(|(k, _)| is_template_label(k));
+    let wanted = |applied: &String| match applied.strip_prefix("label ") {
+        Some(label) => tags.clone().any(|(k, _)| k == label),
+        None => annotations.clone().any(|(k, _)| k == applied),
+    };
+    let owner = secret.owner.as_ref().map(|(uid, _)| &**uid);
+    let is_owner = owner == certificate.metadata.uid.as_deref();
+    secret.has_label(labels::FAO_LABEL, "true")
         && secret.described
         && secret.certificate_name.is_some()
-        && wanted.iter().all(|(k, v)| has(k, v))
-        && secret
-            .applied
-            .template
-            .iter()
-            .all(|k| wanted.contains_key(k))
+        && annotations
+            .clone()
+            .all(|(k, v)| secret.has_annotation(k, v))
+        && tags.clone().all(|(k, v)| secret.has_label(k, v))
+        && secret.applied.template.iter().all(wanted)
         && if owned {
             is_owner
         } else {

@@ -263,7 +263,12 @@ impl<'a> Step<'a> {
     }
 
     fn self_sign(&mut self, issuer: &SelfSignedIssuer) {
-        let named = self.o.request.key_secret.clone().filter(|n| !n.is_empty());
+        let named = self
+            .o
+            .request
+            .key_secret
+            .as_deref()
+            .filter(|n| !n.is_empty());
         let Some(key_secret) = named else {
             let message = "Annotation \"cert-manager.io/private-key-secret-name\" missing or reference empty: it \
                            names the Secret of the private key that a self-signed certificate is signed with";
@@ -273,7 +278,10 @@ impl<'a> Step<'a> {
             crl_distribution_points: issuer.crl_distribution_points.clone().unwrap_or_default(),
             ..self.wanted()
         };
-        self.plan.effect = Some(Effect::SelfSign { key_secret, wanted });
+        self.plan.effect = Some(Effect::SelfSign {
+            key_secret: key_secret.to_owned(),
+            wanted,
+        });
         self.hold_status = true;
     }
 

@@ -70,6 +70,14 @@ pub fn controller_of<'a>(meta: &'a ObjectMeta, kind: &str) -> Option<&'a OwnerRe
         .find(|o| o.controller == Some(true) && o.kind == kind)
 }
 
+/// The Certificate that controls an object: uid and name. There are thousands: a pair of strings is smaller so, and an
+/// index shares them.
+pub type Owner = (Arc<str>, Arc<str>);
+
+fn owner_of(meta: &ObjectMeta) -> Option<Owner> {
+    controller_of(meta, "Certificate").map(|o| (o.uid.as_str().into(), o.name.as_str().into()))
+}
+
 /// A digest for equality within this process.
 pub fn digest(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -142,11 +150,11 @@ pub struct RequestFact {
     /// The requests that count, as it lists them; a request without the list counts itself.
     pub made: Box<[Made]>,
     /// The owning Certificate: uid and name.
-    pub owner: Option<(String, String)>,
+    pub owner: Option<Owner>,
     /// The annotation `cert-manager.io/certificate-revision`, if it is a number.
     pub revision: Option<i64>,
     /// The annotation `cert-manager.io/private-key-secret-name`.
-    pub key_secret: Option<String>,
+    pub key_secret: Option<Box<str>>,
     /// `spec.issuerRef`.
     pub issuer: IssuerReference,
     /// Approved.
@@ -193,10 +201,10 @@ impl RequestFact {
         Self {
             id,
             made,
-            owner: controller_of(meta, "Certificate").map(|o| (o.uid.clone(), o.name.clone())),
+            owner: owner_of(meta),
             revision: annotation(labels::CERTIFICATE_REVISION_ANNOTATION)
                 .and_then(|r| r.parse().ok()),
-            key_secret: annotation(labels::PRIVATE_KEY_SECRET_NAME_ANNOTATION),
+            key_secret: annotation(labels::PRIVATE_KEY_SECRET_NAME_ANNOTATION).map(Into::into),
             issuer: object.spec.issuer_ref.clone(),
             approved: truth("Approved").is_some(),
             denied: truth("Denied"),
@@ -235,11 +243,11 @@ pub struct SecretFact {
     /// `type`.
     pub kind: String,
     /// The uid of the Certificate whose next private key this is.
-    pub next_key_of: Option<String>,
+    pub next_key_of: Option<Arc<str>>,
     /// The controlling Certificate: uid and name.
-    pub owner: Option<(String, String)>,
+    pub owner: Option<Owner>,
     /// The annotation `cert-manager.io/certificate-name`.
-    pub certificate_name: Option<String>,
+    pub certificate_name: Option<Box<str>>,
     /// The issuer annotations: name, kind, group.
     pub issuer: [Option<String>; 3],
     /// Whether there is any data.
@@ -250,12 +258,12 @@ pub struct SecretFact {
     pub certificate: Option<Result<LeafFact, String>>,
     /// A CA of temporary certificates has signed it.
     signed_as_temporary: bool,
-    /// Digest of each label and annotation, to notice that ours were edited.
-    pub metadata: BTreeMap<String, u64>,
+    /// Digests of its labels and annotations, in order; see [`Self::has_label`].
+    metadata: Box<[u64]>,
     /// Whether the annotations that describe the certificate do so.
     pub described: bool,
     /// What this operator wrote beside the contract's own labels and annotations: labels and
-    /// annotations of a template, as in `metadata`, and perhaps an owner.
+    /// annotations of a template, and perhaps an owner.
     pub applied: Applied,
     /// The entries that repeat key and certificate in other forms.
     pub outputs: OutputsFact,
@@ -318,6 +326,17 @@ impl SecretFact {
         self.signed_as_temporary && self.issuer.iter().all(Option::is_none)
     }
 
+    /// Whether it has this label with this value.
+    pub fn has_label(&self, key: &str, value: &str) -> bool {
+        self.metadata.binary_search(&pair(true, key, value)).is_ok()
+    }
+
+    /// Whether it has this annotation with this value.
+    pub fn has_annotation(&self, key: &str, value: &str) -> bool {
+        let pair = pair(false, key, value);
+        self.metadata.binary_search(&pair).is_ok()
+    }
+
     /// Reduce an object; its data is dropped.
     pub fn of(object: &Secret) -> Self {
         let meta = &object.metadata;
@@ -326,24 +345,22 @@ impl SecretFact {
             let bytes = &object.data.as_ref()?.get(key)?.0;
             (!bytes.is_empty()).then_some(bytes.as_slice())
         };
-        let owner = controller_of(meta, "Certificate").map(|o| (o.uid.clone(), o.name.clone()));
+        let owner = owner_of(meta);
         let is_next_key = meta.labels.as_ref().is_some_and(|l| {
             l.get(labels::NEXT_PRIVATE_KEY_LABEL)
                 .is_some_and(|v| v == "true")
         });
-        let pairs = meta
-            .labels
-            .iter()
-            .flatten()
-            .map(|(k, v)| (format!("label {k}"), digest(v)));
-        let annotations = meta.annotations.iter().flatten();
+        let tags = meta.labels.iter().flatten().map(|(k, v)| pair(true, k, v));
+        let notes = meta.annotations.iter().flatten();
+        let mut metadata: Box<[u64]> = tags.chain(notes.map(|(k, v)| pair(false, k, v))).collect();
+        metadata.sort_unstable();
         let leaf = data("tls.crt").map(LeafFact::of);
         Self {
             id: Identity::of(meta),
             kind: object.type_.clone().unwrap_or_default(),
             next_key_of: owner.clone().filter(|_| is_next_key).map(|(uid, _)| uid),
             owner,
-            certificate_name: annotation(labels::CERTIFICATE_NAME_ANNOTATION),
+            certificate_name: annotation(labels::CERTIFICATE_NAME_ANNOTATION).map(Into::into),
             issuer: [
                 annotation(labels::ISSUER_NAME_ANNOTATION),
                 annotation(labels::ISSUER_KIND_ANNOTATION),
@@ -357,15 +374,18 @@ impl SecretFact {
             }),
             signed_as_temporary: matches!(leaf, Some(Ok((_, true)))),
             certificate: leaf.map(|leaf| leaf.map(|(fact, _)| fact)),
-            metadata: pairs
-                .chain(annotations.map(|(k, v)| (k.clone(), digest(v))))
-                .collect(),
+            metadata,
             described: data("tls.crt").is_none_or(|pem| applied::is_described(pem, meta)),
             applied: Applied::of(meta),
             outputs: OutputsFact::of(object),
             other_writer: applied::other_writer(meta),
         }
     }
+}
+
+/// Digest of a label or an annotation.
+fn pair(label: bool, key: &str, value: &str) -> u64 {
+    digest(&(label, key, value))
 }
 
 /// An Issuer or ClusterIssuer.

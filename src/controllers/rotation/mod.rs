@@ -143,7 +143,7 @@ impl Leaf {
         let [issuer, kind, _] = &secret.issuer;
         let kind = kind.as_deref().filter(|kind| !kind.is_empty());
         let is_its_own = secret.certificate_name.is_some()
-            && secret.certificate_name == meta.name
+            && secret.certificate_name.as_deref() == meta.name.as_deref()
             && issuer.as_ref() == Some(&reference.name)
             && kind.unwrap_or("Issuer") == reference.kind_or_default();
         if !is_its_own || meta.deletion_timestamp.is_some() {

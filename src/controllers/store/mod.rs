@@ -7,6 +7,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::api::order::OrderSpec;
 use crate::api::vault::VaultIssuer;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::facts::{
-    Identity, IngressFact, IssuerFact, Made, RequestFact, SecretFact, SolverFact, digest,
+    Identity, IngressFact, IssuerFact, Made, Owner, RequestFact, SecretFact, SolverFact, digest,
 };
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::order;
@@ -65,28 +66,35 @@ struct Inner {
     by_key_secret: Index,
     /// By uid of a Certificate, what counts against its budget and no request of it lists any more, because
     /// somebody deleted the one that did.
-    unlisted: HashMap<String, BTreeSet<Made>>,
+    unlisted: HashMap<Arc<str>, BTreeSet<Made>>,
 }
 
-/// Names by namespace and something.
+/// Names by namespace and something, in order: mostly one, of which there are thousands.
 #[derive(Debug, Default)]
-struct Index(HashMap<Name, BTreeSet<Arc<str>>>);
+struct Index(HashMap<Name, Vec<Arc<str>>>);
 
 impl Index {
-    fn insert(&mut self, namespace: &Arc<str>, by: &str, name: &Arc<str>) {
-        self.0
-            .entry((namespace.clone(), by.into()))
-            .or_default()
-            .insert(name.clone());
+    fn insert(&mut self, namespace: &Arc<str>, by: impl Into<Arc<str>>, name: &Arc<str>) {
+        match self.0.entry((namespace.clone(), by.into())) {
+            Entry::Vacant(vacant) => drop(vacant.insert(vec![name.clone()])),
+            Entry::Occupied(mut names) => {
+                if let Err(place) = names.get().binary_search(name) {
+                    names.get_mut().insert(place, name.clone());
+                }
+            }
+        }
     }
 
     fn remove(&mut self, namespace: &Arc<str>, by: &str, name: &Arc<str>) {
         let key = (namespace.clone(), by.into());
-        if let Some(names) = self.0.get_mut(&key) {
-            names.remove(name);
-            if names.is_empty() {
-                self.0.remove(&key);
-            }
+        let Some(names) = self.0.get_mut(&key) else {
+            return;
+        };
+        if let Ok(place) = names.binary_search(name) {
+            names.remove(place);
+        }
+        if names.is_empty() {
+            self.0.remove(&key);
         }
     }
 
@@ -179,7 +187,7 @@ impl Store {
                 let name = id_name(&fact.id);
                 inner.forget_secret(&name);
                 if let Some(uid) = &fact.next_key_of {
-                    inner.next_keys.insert(&name.0, uid, &name.1);
+                    inner.next_keys.insert(&name.0, uid.clone(), &name.1);
                 }
                 let owner = fact.owner.clone();
                 inner.secrets.insert(name.clone(), Arc::new(fact));
@@ -369,12 +377,7 @@ impl Store {
         }
     }
 
-    fn wake_secret(
-        &self,
-        inner: &Inner,
-        name: &Name,
-        owner: Option<&(String, String)>,
-    ) -> Vec<Key> {
+    fn wake_secret(&self, inner: &Inner, name: &Name, owner: Option<&Owner>) -> Vec<Key> {
         let (namespace, secret) = name;
         let named = |kind, name: &Arc<str>| Key {
             kind,
@@ -394,9 +397,7 @@ impl Store {
                 .names(namespace, secret)
                 .map(|n| named(Kind::CertificateRequest, n)),
         );
-        keys.extend(
-            owner.map(|(_, certificate)| named(Kind::Certificate, &certificate.as_str().into())),
-        );
+        keys.extend(owner.map(|(_, certificate)| named(Kind::Certificate, certificate)));
         for (issuer_name, fact) in &inner.issuers {
             let kind = issuer_kind(issuer_name);
             let home = self.home(kind, &issuer_name.0);

@@ -10,7 +10,9 @@ use super::{Index, Inner, Name, id_name, issuer_digest, key};
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::certificate::password_secrets;
-use crate::controllers::facts::{IngressFact, IssuerFact, Made, RequestFact, controller_of, prune};
+use crate::controllers::facts::{
+    IngressFact, IssuerFact, Made, Owner, RequestFact, controller_of, prune,
+};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::rotation::{Known, Leaf, Wish};
 
@@ -29,10 +31,10 @@ impl Inner {
             self.by_password.insert(&name.0, secret, &name.1);
         }
         self.by_secret
-            .insert(&name.0, &object.spec.secret_name, &name.1);
+            .insert(&name.0, object.spec.secret_name.as_str(), &name.1);
         if let Some(uid) = owner_uid(&object.metadata, "Ingress") {
             self.children(Kind::Certificate)
-                .insert(&name.0, &uid, &name.1);
+                .insert(&name.0, uid, &name.1);
         }
         self.certificates.insert(name, CertificateEntry::of(object));
         keys
@@ -82,7 +84,7 @@ impl Inner {
         let owner = fact
             .owner
             .as_ref()
-            .map(|(_, certificate)| (name.0.clone(), certificate.as_str().into()));
+            .map(|(_, certificate)| (name.0.clone(), certificate.clone()));
         if fact.is_final()
             && owner
                 .as_ref()
@@ -93,12 +95,12 @@ impl Inner {
         self.unlink_request(&name);
         if let Some((uid, _)) = &fact.owner {
             self.children(Kind::CertificateRequest)
-                .insert(&name.0, uid, &name.1);
+                .insert(&name.0, uid.clone(), &name.1);
         }
         if let Some(secret) = &fact.key_secret
             && !fact.is_final()
         {
-            self.by_key_secret.insert(&name.0, secret, &name.1);
+            self.by_key_secret.insert(&name.0, &**secret, &name.1);
         }
         self.count_as_listed(&fact);
         self.requests.insert(name.clone(), Arc::new(fact));
@@ -134,9 +136,7 @@ impl Inner {
         self.keep_count(&fact);
         let owner = fact.owner.as_ref();
         let mut keys = vec![key(Kind::CertificateRequest, name)];
-        keys.extend(
-            owner.map(|(_, c)| key(Kind::Certificate, &(name.0.clone(), c.as_str().into()))),
-        );
+        keys.extend(owner.map(|(_, c)| key(Kind::Certificate, &(name.0.clone(), c.clone()))));
         keys
     }
 
@@ -155,9 +155,9 @@ impl Inner {
         if lost.is_empty() {
             return;
         }
-        let name = (namespace.clone(), certificate.as_str().into());
+        let name = (namespace.clone(), certificate.clone());
         let owner = self.opened_certificate(&name);
-        if owner.is_some_and(|owner| owner.metadata.uid.as_ref() == Some(uid)) {
+        if owner.is_some_and(|owner| owner.metadata.uid.as_deref() == Some(&**uid)) {
             self.unlisted.entry(uid.clone()).or_default().extend(lost);
         }
     }
@@ -169,7 +169,7 @@ impl Inner {
         }
         let object = self.opened_certificate(certificate);
         if let Some(uid) = object.as_ref().and_then(|c| c.metadata.uid.as_ref()) {
-            self.unlisted.remove(uid);
+            self.unlisted.remove(uid.as_str());
         }
     }
 
@@ -279,7 +279,7 @@ impl Inner {
         let mut keys = vec![key(Kind::Order, &name)];
         if let Some(owner) = owner {
             self.children(Kind::Order)
-                .insert(&name.0, &owner.uid, &name.1);
+                .insert(&name.0, owner.uid.as_str(), &name.1);
             let request: Name = (name.0.clone(), owner.name.as_str().into());
             keys.push(key(Kind::CertificateRequest, &request));
             keys.extend(self.root_of_request(&request));
@@ -314,7 +314,7 @@ impl Inner {
         let mut keys = vec![key(Kind::Challenge, &name)];
         if let Some(owner) = owner {
             self.children(Kind::Challenge)
-                .insert(&name.0, &owner.uid, &name.1);
+                .insert(&name.0, owner.uid.as_str(), &name.1);
             let order: Name = (name.0.clone(), owner.name.as_str().into());
             keys.push(key(Kind::Order, &order));
             if old != reason(&object) {
@@ -351,7 +351,7 @@ impl Inner {
         let (_, certificate) = self.requests.get(request)?.owner.as_ref()?;
         Some(key(
             Kind::Certificate,
-            &(request.0.clone(), certificate.as_str().into()),
+            &(request.0.clone(), certificate.clone()),
         ))
     }
 
@@ -368,7 +368,7 @@ impl Inner {
             .collect()
     }
 
-    pub(super) fn forget_secret(&mut self, name: &Name) -> Option<(String, String)> {
+    pub(super) fn forget_secret(&mut self, name: &Name) -> Option<Owner> {
         let fact = self.secrets.remove(name)?;
         if let Some(uid) = &fact.next_key_of {
             self.next_keys.remove(&name.0, uid, &name.1);

@@ -242,7 +242,7 @@ impl World {
             .requests
             .iter()
             .filter(|r| r.revision == Some(next))
-            .filter_map(|r| r.key_secret.clone());
+            .filter_map(|r| r.key_secret.as_deref().map(ToOwned::to_owned));
         let names = names.chain([key_secret_name(&self.certificate, next)]);
         seen.staged = names
             .filter_map(|n| self.memory.get(&n))

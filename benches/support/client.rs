@@ -5,6 +5,7 @@
 )]
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::lot::NAMESPACE;
+use super::lot::NAMESPACE;
 
 /// Requests at once.
 const IN_FLIGHT: usize = 32;
@@ -27,12 +28,17 @@ const IN_FLIGHT: usize = 32;
 const CERTIFICATE: usize = 700;
 const REQUEST: usize = 520;
 const KEY: usize = 227;
+/// Bytes of a Secret that no certificate has to do with.
+const UNRELATED: usize = 100 * 1024;
 
 pub fn run(arguments: &[String]) -> Result<()> {
-    let [what, count, issuers] = arguments else {
-        bail!("client: prepare, floor, issue or single, and how many Certificates and Issuers");
+    let [what, first, count, issuers] = arguments else {
+        bail!(
+            "client: prepare, floor, issue, single or unrelated; the number of the first, how many, and how many Issuers"
+        );
     };
-    let (count, issuers) = (count.parse()?, issuers.parse()?);
+    let (first, count, issuers) = (first.parse()?, count.parse::<usize>()?, issuers.parse()?);
+    let numbers: Range<usize> = first..first + count;
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS back end is installed already"))?;
@@ -46,10 +52,11 @@ pub fn run(arguments: &[String]) -> Result<()> {
             issuers,
         };
         match what.as_str() {
-            "prepare" => bench.prepare(count).await,
-            "floor" => bench.floor(count).await,
-            "issue" => bench.issue(0..count).await,
-            "single" => bench.single(count).await,
+            "prepare" => bench.prepare(numbers).await,
+            "floor" => bench.floor(numbers).await,
+            "issue" => bench.issue(numbers).await,
+            "single" => bench.single(numbers).await,
+            "unrelated" => bench.unrelated(numbers).await,
             _ => bail!("client: no {what}"),
         }
     })?;
@@ -97,9 +104,9 @@ struct Condition {
 
 impl Bench {
     /// The Certificates that the floor writes for: nobody issues them.
-    async fn prepare(&self, count: usize) -> Result<Times> {
+    async fn prepare(&self, numbers: Range<usize>) -> Result<Times> {
         let began = Instant::now();
-        stream::iter((0..count).map(Ok))
+        stream::iter(numbers.map(Ok))
             .try_for_each_concurrent(IN_FLIGHT, |n| self.certificate(n))
             .await?;
         Ok((began.elapsed().as_secs_f64(), 0.0, 0.0))
@@ -107,9 +114,9 @@ impl Bench {
 
     /// The contract's writes for one certificate: its request and that one's status, the Secret, the status of the
     /// Certificate at the begin and at the end.
-    async fn floor(&self, count: usize) -> Result<Times> {
+    async fn floor(&self, numbers: Range<usize>) -> Result<Times> {
         let began = Instant::now();
-        let times: Vec<f64> = stream::iter(0..count)
+        let times: Vec<f64> = stream::iter(numbers)
             .map(|n| async move {
                 let began = Instant::now();
                 self.writes(n).await?;
@@ -146,11 +153,8 @@ impl Bench {
             "data": { "tls.crt": filler(CERTIFICATE), "tls.key": filler(KEY) },
         });
         let params = PatchParams::apply("bench").force();
-        let request = Request::new(format!("/api/v1/namespaces/{NAMESPACE}/secrets")).patch(
-            &name,
-            &params,
-            &Patch::Apply(secret),
-        )?;
+        let request =
+            Request::new(core_path("secrets")).patch(&name, &params, &Patch::Apply(secret))?;
         self.send(request).await?;
         let mut status = conditions(&["Ready"]);
         for time in ["notBefore", "notAfter", "renewalTime"] {
@@ -161,7 +165,7 @@ impl Bench {
     }
 
     /// Create Certificates, and wait until all are Ready.
-    async fn issue(&self, numbers: std::ops::Range<usize>) -> Result<Times> {
+    async fn issue(&self, numbers: Range<usize>) -> Result<Times> {
         let created: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
         let began = Instant::now();
         let watching = self.ready(numbers.len(), created.clone());
@@ -180,13 +184,30 @@ impl Bench {
     }
 
     /// One certificate after the other.
-    async fn single(&self, count: usize) -> Result<Times> {
+    async fn single(&self, numbers: Range<usize>) -> Result<Times> {
         let began = Instant::now();
         let mut times = Vec::new();
-        for n in 0..count {
+        for n in numbers {
             times.push(self.issue(n..n + 1).await?.0);
         }
         times_of(began, times)
+    }
+
+    /// Secrets that no certificate has to do with.
+    async fn unrelated(&self, numbers: Range<usize>) -> Result<Times> {
+        let began = Instant::now();
+        let data = filler(UNRELATED);
+        stream::iter(numbers.map(Ok))
+            .try_for_each_concurrent(IN_FLIGHT, |n| {
+                let body = json!({
+                    "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+                    "metadata": { "name": format!("unrelated-{n}") },
+                    "data": { "data": &data },
+                });
+                async move { self.post(&core_path("secrets"), &body).await }
+            })
+            .await?;
+        Ok((began.elapsed().as_secs_f64(), 0.0, 0.0))
     }
 
     /// Seconds from create to Ready of each certificate in `created`, when there are `count`.
@@ -271,6 +292,10 @@ impl Bench {
 
 fn path(plural: &str) -> String {
     format!("/apis/cert-manager.io/v1/namespaces/{NAMESPACE}/{plural}")
+}
+
+fn core_path(plural: &str) -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/{plural}")
 }
 
 /// Base64 of so many bytes, which no API server looks into.

@@ -78,6 +78,16 @@ impl Requests {
         self.0.values().sum()
     }
 
+    /// Those that are meant to change something.
+    pub fn writes(&self) -> usize {
+        let reads = ["get ", "list "];
+        let writes = self
+            .0
+            .iter()
+            .filter(|(kind, _)| !reads.iter().any(|read| kind.starts_with(read)));
+        writes.map(|(_, count)| count).sum()
+    }
+
     /// Requests a certificate.
     pub fn each(&self, certificates: usize) -> f64 {
         self.total() as f64 / certificates as f64

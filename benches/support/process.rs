@@ -1,11 +1,22 @@
 //! What the kernel says about a process and the machine.
 
-use std::fs;
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the time that passes is what is measured"
+)]
 
-use anyhow::{Context, Result};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
 
 /// Clock ticks a second in /proc: the same on all Linux architectures that have labs.
 const TICKS: f64 = 100.0;
+
+/// Between two looks at the CPU time.
+const LOOK: Duration = Duration::from_millis(100);
+/// At rest is who uses less than a fiftieth of a core for this long.
+const REST: Duration = Duration::from_secs(2);
 
 /// CPU seconds, user and system, of all threads of a process since its start.
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
@@ -17,6 +28,21 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
         ticks += field.parse::<f64>()?;
     }
     Ok(ticks / TICKS)
+}
+
+/// Wait until a process is at rest: when it was, in seconds since `began`, and the CPU seconds that it had used.
+pub fn rest(began: Instant, pid: u32, deadline: Duration) -> Result<(f64, f64)> {
+    let end = Instant::now() + deadline;
+    let (mut busy, mut used) = (Instant::now(), cpu_seconds(pid)?);
+    while busy.elapsed() < REST {
+        ensure!(Instant::now() < end, "no rest within {deadline:?}");
+        std::thread::sleep(LOOK);
+        let now = cpu_seconds(pid)?;
+        if now - used > REST.as_secs_f64() / 50.0 {
+            (busy, used) = (Instant::now(), now);
+        }
+    }
+    Ok((busy.duration_since(began).as_secs_f64(), cpu_seconds(pid)?))
 }
 
 /// A memory figure of a process in MiB: `VmRSS` or `VmHWM`, its peak.

@@ -1,5 +1,6 @@
-//! One lot: a fresh lab, the operator with its default flags, and the client inside the lab.
+//! A lab, the operator with its default flags, and lots of Certificates that the client inside the lab makes.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,18 +8,15 @@ use anyhow::{Context, Result};
 use lab::{Lab, Options, Process, Tier};
 use serde::Deserialize;
 
-use crate::process::{cpu_seconds, mib};
-use crate::requests::Requests;
+use super::process::{cpu_seconds, mib};
+use super::requests::Requests;
 
 /// Everything happens in this namespace.
 pub const NAMESPACE: &str = "bench";
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Memory has settled this long after the last certificate.
-const SETTLED: Duration = Duration::from_secs(10);
-/// A start has come to rest after this long.
-const STARTED: Duration = Duration::from_secs(3);
-const IDLE: Duration = Duration::from_mins(1);
+pub const SETTLED: Duration = Duration::from_secs(10);
 
 /// Who issues.
 #[derive(Clone, Copy, PartialEq)]
@@ -30,18 +28,18 @@ pub enum Lot {
 }
 
 impl Lot {
-    fn issuers(self) -> usize {
+    pub fn issuers(self) -> usize {
         if self == Self::Ca { 10 } else { 1 }
     }
 }
 
 /// What the client saw.
 #[derive(Deserialize)]
-struct Seen {
+pub struct Seen {
     /// From the first create to the last Ready.
-    seconds: f64,
-    p50: f64,
-    p99: f64,
+    pub seconds: f64,
+    pub p50: f64,
+    pub p99: f64,
 }
 
 /// The bare client's writes.
@@ -62,35 +60,33 @@ pub struct Issued {
     pub requests: Requests,
 }
 
-/// An operator without work, and with one certificate at a time.
-pub struct Quiet {
-    pub idle_mib: f64,
-    pub idle_requests: f64,
-    pub median_seconds: f64,
-}
-
 /// The writes that the contract demands for `count` certificates, by a bare client, without an operator.
 pub fn floor(count: usize) -> Result<Floor> {
     let lab = cluster()?;
-    client(&lab, "prepare", count, 1)?;
+    client(&lab, "prepare", 0..count, 1)?;
     let server = lab.part("apiserver")?.pid()?;
     let before = cpu_seconds(server)?;
-    let seen = client(&lab, "floor", count, 1)?;
+    let seen = client(&lab, "floor", 0..count, 1)?;
     Ok(Floor {
         seconds: seen.seconds,
         server_cpu: cpu_seconds(server)? - before,
     })
 }
 
-/// `count` Certificates at once.
+/// `count` Certificates at once, in a lab of their own.
 pub fn issue(lot: Lot, count: usize) -> Result<Issued> {
     let lab = cluster()?;
     let operator = operator(&lab)?;
     issuers(&lab, lot)?;
+    more(&lab, &operator, lot, 0..count)
+}
+
+/// Certificates of these numbers, at once, beside those that are there.
+pub fn more(lab: &Lab, operator: &Process, lot: Lot, numbers: Range<usize>) -> Result<Issued> {
     let (pid, server) = (operator.pid()?, lab.part("apiserver")?.pid()?);
-    let earlier = Requests::of_operator(&lab)?;
+    let earlier = Requests::of_operator(lab)?;
     let (operator_before, server_before) = (cpu_seconds(pid)?, cpu_seconds(server)?);
-    let seen = client(&lab, "issue", count, lot.issuers())?;
+    let seen = client(lab, "issue", numbers, lot.issuers())?;
     let server_cpu = cpu_seconds(server)? - server_before;
     pause(SETTLED);
     Ok(Issued {
@@ -102,26 +98,7 @@ pub fn issue(lot: Lot, count: usize) -> Result<Issued> {
         server_cpu,
         peak_mib: mib(pid, "VmHWM")?,
         settled_mib: mib(pid, "VmRSS")?,
-        requests: Requests::of_operator(&lab)?.since(&earlier),
-    })
-}
-
-/// An idle minute in an empty cluster, then `count` HTTP-01 certificates one after the other.
-pub fn quiet(count: usize) -> Result<Quiet> {
-    let lab = cluster()?;
-    let operator = operator(&lab)?;
-    let pid = operator.pid()?;
-    pause(STARTED);
-    let earlier = Requests::of_operator(&lab)?;
-    pause(IDLE);
-    let requests = Requests::of_operator(&lab)?.since(&earlier);
-    let idle_mib = mib(pid, "VmRSS")?;
-    issuers(&lab, Lot::Acme)?;
-    let seen = client(&lab, "single", count, 1)?;
-    Ok(Quiet {
-        idle_mib,
-        idle_requests: requests.total() as f64,
-        median_seconds: seen.p50,
+        requests: Requests::of_operator(lab)?.since(&earlier),
     })
 }
 
@@ -129,11 +106,12 @@ pub fn quiet(count: usize) -> Result<Quiet> {
     clippy::disallowed_methods,
     reason = "the time that passes is what is measured"
 )]
-fn pause(time: Duration) {
+pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-fn cluster() -> Result<Lab> {
+/// A lab with the resources and the namespace.
+pub fn cluster() -> Result<Lab> {
     let pebble = [
         ("PEBBLE_VA_NOSLEEP", "1"),
         ("PEBBLE_WFE_NONCEREJECT", "0"),
@@ -161,13 +139,18 @@ fn binary() -> PathBuf {
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_everleaf").into())
 }
 
-/// Start the operator and wait until it acts.
-fn operator(lab: &Lab) -> Result<Process> {
+/// Start the operator.
+pub fn spawn(lab: &Lab) -> Result<Process> {
     let mut command = lab.command(binary());
     command
         .args(["controller", "--http01-mode=Direct"])
         .env("POD_IP", lab::ADDRESS);
-    let operator = lab.spawn("everleaf", command)?;
+    lab.spawn("everleaf", command)
+}
+
+/// Start the operator and wait until it acts.
+pub fn operator(lab: &Lab) -> Result<Process> {
+    let operator = spawn(lab)?;
     lab.wait(DEADLINE, "the operator", || {
         Ok(operator.log()?.contains("acts from now on").then_some(()))
     })
@@ -176,7 +159,7 @@ fn operator(lab: &Lab) -> Result<Process> {
 }
 
 /// Make the Issuers of a lot, and wait until they are ready.
-fn issuers(lab: &Lab, lot: Lot) -> Result<()> {
+pub fn issuers(lab: &Lab, lot: Lot) -> Result<()> {
     if lot == Lot::Ca {
         issuer(lab, "self", "{selfSigned: {}}")?;
     }
@@ -238,8 +221,9 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// Run this program's other half inside the lab.
-fn client(lab: &Lab, what: &str, count: usize, issuers: usize) -> Result<Seen> {
+pub fn client(lab: &Lab, what: &str, numbers: Range<usize>, issuers: usize) -> Result<Seen> {
     let mut command = lab.command(std::env::current_exe()?);
-    command.args(["client", what, &count.to_string(), &issuers.to_string()]);
+    let numbers = [numbers.start, numbers.len(), issuers].map(|number| number.to_string());
+    command.args(["client", what]).args(numbers);
     Ok(serde_json::from_str(&lab::output(&mut command)?)?)
 }
