@@ -158,3 +158,33 @@ impl Checked {
         self.0.lock().remove(&digest(&(namespace, certificate)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+    use crate::pki::KeyAlgorithm;
+
+    #[test]
+    fn keys_are_forgotten_with_their_certificate_alone() {
+        let keys = Keys::default();
+        let key = Arc::new(PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap());
+        for (namespace, certificate, name) in [
+            ("team", "site", "site-1"),
+            ("team", "site", "site-2"),
+            ("team", "other", "other-1"),
+            ("elsewhere", "site", "site-1"),
+        ] {
+            keys.put(namespace, certificate, name, key.clone());
+        }
+        keys.forget("team", "site");
+        assert!(keys.get("team", "site-1").is_none());
+        assert!(keys.get("team", "site-2").is_none());
+        assert!(keys.get("team", "other-1").is_some());
+        assert!(keys.get("elsewhere", "site-1").is_some());
+        keys.forget("team", "other");
+        keys.forget("elsewhere", "site");
+        assert_eq!(Arc::strong_count(&key), 1, "nothing of it is left");
+    }
+}

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -72,10 +73,7 @@ fn the_secret_of_a_ca_wakes_its_issuer_and_the_requests_that_wait_for_it() {
 fn the_secret_of_a_ca_that_went_unseen_wakes_its_issuer() {
     let store = store();
     store.apply(Change::OtherSecret(secret("shop", "root"), true));
-    let kept = digest(&(
-        std::sync::Arc::<str>::from("shop"),
-        std::sync::Arc::<str>::from("root"),
-    ));
+    let kept = digest(&(Arc::<str>::from("shop"), Arc::<str>::from("root")));
     assert_eq!(store.replace_other_secrets(HashMap::from([(kept, 2)])), []);
     let gone = store.replace_other_secrets(HashMap::new());
     assert_eq!(gone, [Key::new(Kind::Issuer, "shop", "ca")]);
@@ -212,4 +210,26 @@ fn what_a_deleted_request_has_counted_is_remembered_until_another_lists_it() {
     store.apply(Change::Request(request("site-3", &[5])));
     gone("site-3");
     assert_eq!(unlisted(&store), NOTHING);
+}
+
+#[test]
+fn an_index_has_each_name_once_and_in_order() {
+    let namespace: Arc<str> = "team".into();
+    let mut index = super::Index::default();
+    let names = ["b", "c", "a", "b"].map(Arc::<str>::from);
+    for name in &names {
+        index.insert(&namespace, "tls", name);
+    }
+    let listed = |index: &super::Index| {
+        let names = index.names("team", "tls");
+        names.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&index), ["a", "b", "c"]);
+    index.remove(&namespace, "tls", &"b".into());
+    index.remove(&namespace, "tls", &"nobody".into());
+    assert_eq!(listed(&index), ["a", "c"]);
+    for name in ["a", "c"] {
+        index.remove(&namespace, "tls", &name.into());
+    }
+    assert!(index.0.is_empty(), "no place is kept for nothing");
 }
