@@ -26,29 +26,28 @@ fn unix(time: Option<&Time>) -> Option<i64> {
 }
 
 impl Objects for Scrape {
-    fn certificates(&self, each: &mut dyn FnMut(&CertificateRow<'_>)) {
-        // One after the other: there may be thousands.
-        for (namespace, name) in self.0.names(Informer::Certificates).into_iter().flatten() {
-            let Some(object) = self.0.certificate(&namespace, &name) else {
-                continue;
-            };
-            let status = object.status.as_ref();
-            let conditions = status
-                .and_then(|s| s.conditions.as_deref())
-                .unwrap_or_default();
-            let issuer = &object.spec.issuer_ref;
-            each(&CertificateRow {
-                name: &name,
-                namespace: &namespace,
-                issuer_name: &issuer.name,
-                issuer_kind: issuer.kind.as_deref().unwrap_or_default(),
-                issuer_group: issuer.group.as_deref().unwrap_or_default(),
-                ready: find(conditions, "Ready").map_or(UNKNOWN, |c| &c.status),
-                not_before: unix(status.and_then(|s| s.not_before.as_ref())),
-                not_after: unix(status.and_then(|s| s.not_after.as_ref())),
-                renewal: unix(status.and_then(|s| s.renewal_time.as_ref())),
-            });
-        }
+    fn certificates(&self) -> Vec<CertificateRow> {
+        let names = self.0.names(Informer::Certificates).into_iter().flatten();
+        // One after the other: unpacked they are much larger than their rows.
+        let rows = names.filter_map(|(namespace, name)| {
+            let object = Arc::unwrap_or_clone(self.0.certificate(&namespace, &name)?);
+            let issuer = object.spec.issuer_ref;
+            let status = object.status.unwrap_or_default();
+            let conditions = status.conditions.unwrap_or_default();
+            let ready = find(&conditions, "Ready").map_or(UNKNOWN, |c| &c.status);
+            Some(CertificateRow {
+                name,
+                namespace,
+                issuer_name: issuer.name,
+                issuer_kind: issuer.kind.unwrap_or_default(),
+                issuer_group: issuer.group.unwrap_or_default(),
+                ready: ready.to_owned(),
+                not_before: unix(status.not_before.as_ref()),
+                not_after: unix(status.not_after.as_ref()),
+                renewal: unix(status.renewal_time.as_ref()),
+            })
+        });
+        rows.collect()
     }
 
     fn challenges(&self, each: &mut dyn FnMut(&ChallengeRow<'_>)) {

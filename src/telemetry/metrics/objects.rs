@@ -7,26 +7,27 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// The objects as they are now. Each is given to the closure once a call; the order is free.
+/// The objects as they are now, in any order. A closure is given each once a call.
 pub trait Objects: Send + Sync {
-    fn certificates(&self, each: &mut dyn FnMut(&CertificateRow<'_>));
+    /// Asked for once a page: there may be thousands, and each has to be unpacked.
+    fn certificates(&self) -> Vec<CertificateRow>;
     fn challenges(&self, each: &mut dyn FnMut(&ChallengeRow<'_>));
     /// Issuers and `ClusterIssuer`s.
     fn issuers(&self, each: &mut dyn FnMut(&IssuerRow<'_>));
 }
 
 /// A Certificate. Times are Unix seconds of its status.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CertificateRow<'a> {
-    pub name: &'a str,
-    pub namespace: &'a str,
-    pub issuer_name: &'a str,
+#[derive(Clone, Debug)]
+pub struct CertificateRow {
+    pub name: Arc<str>,
+    pub namespace: Arc<str>,
+    pub issuer_name: String,
     /// As in the spec, so empty where the user left it out.
-    pub issuer_kind: &'a str,
+    pub issuer_kind: String,
     /// As in the spec, so empty where the user left it out.
-    pub issuer_group: &'a str,
+    pub issuer_group: String,
     /// Status of the condition `Ready`; `Unknown` without one.
-    pub ready: &'a str,
+    pub ready: String,
     pub not_before: Option<i64>,
     pub not_after: Option<i64>,
     pub renewal: Option<i64>,
@@ -71,7 +72,7 @@ const STATES: [&str; 8] = [
     "pending",
 ];
 
-type Time = fn(&CertificateRow<'_>) -> Option<i64>;
+type Time = fn(&CertificateRow) -> Option<i64>;
 
 const TIMES: [(&str, &str, Time); 4] = [
     (
@@ -116,35 +117,36 @@ impl Collector for ObjectCollector {
 }
 
 fn certificates(objects: &dyn Objects, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let rows = objects.certificates();
     for (name, help, time) in TIMES {
         let mut gauge = Gauge::begin(encoder, name, help)?;
-        objects.certificates(&mut |row| {
+        for row in &rows {
             let labels = [
-                ("name", row.name),
-                ("namespace", row.namespace),
-                ("issuer_name", row.issuer_name),
-                ("issuer_kind", row.issuer_kind),
-                ("issuer_group", row.issuer_group),
+                ("name", &*row.name),
+                ("namespace", &*row.namespace),
+                ("issuer_name", &row.issuer_name),
+                ("issuer_kind", &row.issuer_kind),
+                ("issuer_group", &row.issuer_group),
             ];
             gauge.line(&labels, time(row).unwrap_or(0));
-        });
+        }
         gauge.end()?;
     }
     let name = "certmanager_certificate_ready_status";
     let mut gauge = Gauge::begin(encoder, name, "Whether the certificate is ready")?;
-    objects.certificates(&mut |row| {
+    for row in &rows {
         for condition in STATUSES {
             let labels = [
-                ("name", row.name),
-                ("namespace", row.namespace),
+                ("name", &*row.name),
+                ("namespace", &*row.namespace),
                 ("condition", condition),
-                ("issuer_name", row.issuer_name),
-                ("issuer_kind", row.issuer_kind),
-                ("issuer_group", row.issuer_group),
+                ("issuer_name", &row.issuer_name),
+                ("issuer_kind", &row.issuer_kind),
+                ("issuer_group", &row.issuer_group),
             ];
             gauge.line(&labels, i64::from(row.ready == condition));
         }
-    });
+    }
     gauge.end()
 }
 

@@ -10,18 +10,18 @@ use super::{
 struct Cluster;
 
 impl Objects for Cluster {
-    fn certificates(&self, each: &mut dyn FnMut(&CertificateRow<'_>)) {
-        each(&CertificateRow {
-            name: "www",
-            namespace: "shop",
-            issuer_name: "ca",
-            issuer_kind: "ClusterIssuer",
-            issuer_group: "",
-            ready: "False",
+    fn certificates(&self) -> Vec<CertificateRow> {
+        vec![CertificateRow {
+            name: "www".into(),
+            namespace: "shop".into(),
+            issuer_name: "ca".to_owned(),
+            issuer_kind: "ClusterIssuer".to_owned(),
+            issuer_group: String::new(),
+            ready: "False".to_owned(),
             not_before: Some(1_700_000_000),
             not_after: Some(1_800_000_000),
             renewal: None,
-        });
+        }]
     }
 
     fn challenges(&self, each: &mut dyn FnMut(&ChallengeRow<'_>)) {
