@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::support::{DEADLINE, Namespace, certificate, is_ready, ready_condition};
-use crate::{cluster, condition, self_signed};
+use crate::{cluster, condition, overwrite, self_signed};
 
 /// Requests that one Certificate may make within an hour.
 const BUDGET: u64 = 6;
@@ -57,22 +57,7 @@ fn another_writer_of_the_secret() -> Result<()> {
     namespace.apply(&certificate("theirs", "self", "site.example.com", ""))?;
     namespace.ready("theirs", DEADLINE)?;
     let held = namespace.get("secret", "theirs")?["data"].clone();
-    let object = until_it_waits(&namespace, |_| {
-        let manifest = json!({ "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-            "metadata": { "name": "site" }, "data": held });
-        let file = cluster.lab.dir().join("fights-writer.json");
-        std::fs::write(&file, manifest.to_string())?;
-        let file = format!("--filename={}", file.display());
-        let apply = [
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--field-manager=secret-sync",
-            &file,
-        ];
-        namespace.kubectl(&apply)?;
-        Ok(())
-    })?;
+    let object = until_it_waits(&namespace, |_| overwrite(&namespace, &held))?;
     assert_eq!(object["status"]["revision"], BUDGET);
     let why = ready_condition(&object);
     let message = why["message"].as_str().unwrap_or_default();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::signing::shell;
 use crate::support::{Cluster, DEADLINE, Namespace, certificate, ready_condition, requests};
-use crate::{ca, cluster, condition, now, patch_status, self_signed, set_condition};
+use crate::{ca, cluster, condition, now, overwrite, patch_status, self_signed, set_condition};
 
 /// Requests that one Certificate may make within an hour.
 const BUDGET: usize = 6;
@@ -215,27 +215,12 @@ const SIGN: &str = r#"
 
 /// Puts back what was in the Secret first.
 fn second_writer(namespace: &Namespace<'_>, second: u64) -> Result<()> {
-    let lab = &namespace.cluster.lab;
-    let file = lab.dir().join("hostile-writer.json");
     if second == 0 {
         let other = certificate("theirs", "self", "site.example.com", "");
         namespace.apply(&other)?;
         namespace.ready("theirs", DEADLINE)?;
-        let held = namespace.get("secret", "theirs")?["data"].clone();
-        let manifest = json!({ "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-            "metadata": { "name": "site" }, "data": held });
-        std::fs::write(&file, manifest.to_string())?;
     }
-    let file = format!("--filename={}", file.display());
-    let apply = [
-        "apply",
-        "--server-side",
-        "--force-conflicts",
-        "--field-manager=secret-sync",
-        &file,
-    ];
-    namespace.kubectl(&apply)?;
-    Ok(())
+    overwrite(namespace, &namespace.get("secret", "theirs")?["data"])
 }
 
 /// A second Certificate for the Secret, that is edited every second.

@@ -67,6 +67,25 @@ fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
         .unwrap_or(&Value::Null)
 }
 
+/// Be another writer of the Secret `site`, with the field manager `secret-sync`: its data becomes this.
+fn overwrite(namespace: &Namespace<'_>, data: &Value) -> Result<()> {
+    let manifest = serde_json::json!({ "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": { "name": "site" }, "data": data });
+    let name = format!("{}-writer.json", namespace.name);
+    let file = namespace.cluster.lab.dir().join(name);
+    std::fs::write(&file, manifest.to_string())?;
+    let file = format!("--filename={}", file.display());
+    let apply = [
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--field-manager=secret-sync",
+        &file,
+    ];
+    namespace.kubectl(&apply)?;
+    Ok(())
+}
+
 /// Merge into the status of an object, as its users do.
 fn patch_status(namespace: &Namespace<'_>, object: &str, status: &Value) -> Result<()> {
     let patch = serde_json::json!({ "status": status });
