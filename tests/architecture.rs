@@ -14,8 +14,8 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("acme", &["api", "net", "pki"]),
     ("explain", &["api"]),
     ("telemetry", &["api", "serve"]),
-    ("issuers", &["acme", "api", "net", "pki"]),
-    ("solvers", &["api", "net", "pki", "serve"]),
+    ("issuers", &["acme", "api", "pki"]),
+    ("solvers", &["acme", "api", "dns", "net", "pki", "serve"]),
     ("controllers", &["acme", "api", "explain", "pki", "solvers"]),
     (
         "runtime",
