@@ -14,7 +14,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("acme", &["api", "net", "pki"]),
     ("explain", &["api"]),
     ("telemetry", &["api", "serve"]),
-    ("issuers", &["acme", "api", "pki"]),
+    ("issuers", &["acme", "api", "net", "pki"]),
     ("solvers", &["acme", "api", "dns", "net", "pki", "serve"]),
     ("controllers", &["acme", "api", "explain", "pki", "solvers"]),
     (

@@ -24,9 +24,7 @@ pub use client::{Client, Hooks, ServerConfig};
 pub use error::{Class, Error, Problem, Subproblem};
 pub use jws::{Eab, dns01_value, key_authorization};
 pub use tls::roots;
-pub use transport::{
-    Action, CallHook, CallStage, Observation, Observer, TRANSPORT_FAILURE,
-};
+pub use transport::{Action, CallHook, CallStage, Observation, Observer, TRANSPORT_FAILURE};
 pub use types::{
     Account, Authorization, Challenge, Directory, DirectoryMeta, Identifier, Order, Status,
 };

@@ -1,30 +1,23 @@
 //! One exchange with a service over HTTP: deadline, size limit, no redirects, which would carry credentials elsewhere.
 
 use std::fmt;
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
-use tower_service::Service;
 use zeroize::Zeroizing;
 
+use super::dial::{Dialer, Proxies, Resolver};
 use super::{innermost, parse_retry_after};
 
 /// For one exchange, connecting included.
@@ -36,6 +29,8 @@ const LOCAL_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shorter than servers keep connections, so that a request is seldom sent into one that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_BODY: usize = 4 << 20;
+/// What is shorter is part of any text, and no secret.
+const SECRET: usize = 8;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -80,6 +75,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// Empty if there is none.
     pub body: Bytes,
+    /// What may be a credential: a server that refuses it may say it again.
+    hidden: Vec<Zeroizing<String>>,
 }
 
 impl Request {
@@ -90,6 +87,7 @@ impl Request {
             url: url.into(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            hidden: Vec::new(),
         }
     }
 
@@ -100,10 +98,13 @@ impl Request {
 
     /// A header more. One that holds a credential is marked so, which keeps it out of any table of headers and of Debug.
     pub fn header(mut self, name: HeaderName, value: &str) -> Result<Self, Error> {
-        let mut value = HeaderValue::from_str(value)
+        let mut header = HeaderValue::from_str(value)
             .map_err(|_| Error::Request("a value that cannot be in a header"))?;
-        value.set_sensitive(true);
-        self.headers.insert(name, value);
+        header.set_sensitive(true);
+        self.headers.insert(name, header);
+        for part in value.split([' ', ',', ';', '=']) {
+            self.hide(part);
+        }
         Ok(self)
     }
 
@@ -124,8 +125,19 @@ impl Request {
 
     /// A form.
     #[must_use]
-    pub fn form(self, fields: &[(&str, &str)]) -> Self {
+    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        for (_, value) in fields {
+            self.hide(value);
+        }
         self.body("application/x-www-form-urlencoded", query(fields))
+    }
+}
+
+impl Request {
+    fn hide(&mut self, text: &str) {
+        if text.len() >= SECRET {
+            self.hidden.push(Zeroizing::new(text.to_owned()));
+        }
     }
 }
 
@@ -165,51 +177,26 @@ impl Reply {
     }
 }
 
-/// Where the names of servers lead.
-#[derive(Clone, Debug)]
-pub enum Resolver {
-    /// Where the system says.
-    System,
-    /// All to one address.
-    Fixed(SocketAddr),
-}
-
-impl Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Self::Response>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        if let Self::Fixed(address) = self {
-            return futures::future::ready(Ok(vec![*address].into_iter())).boxed();
-        }
-        // Port 0 stands for that of the URL.
-        let found = tokio::task::spawn_blocking(move || (name.as_str(), 0).to_socket_addrs());
-        found
-            .map(|found| found.map_err(io::Error::other)?)
-            .boxed()
-    }
-}
-
 /// Connections to services.
 #[derive(Clone)]
 pub struct Client {
-    http: HyperClient<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+    http: HyperClient<HttpsConnector<Dialer>, Full<Bytes>>,
     timeout: Duration,
 }
 
 impl Client {
-    /// By https only, to servers that one of the roots vouches for.
+    /// By https only, to servers that one of the roots vouches for. The way to them is the system's: its proxies are used
+    /// too, unless the resolver says where all names lead.
     pub fn new(roots: RootCertStore, resolver: Resolver) -> Result<Self, rustls::Error> {
+        let proxies = match resolver {
+            Resolver::System => Some(Proxies::of_environment()),
+            Resolver::Fixed(_) => None,
+        };
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls(roots)?)
             .https_only()
             .enable_http1()
-            .wrap_connector(http(resolver, CONNECT_TIMEOUT));
+            .wrap_connector(Dialer::new(resolver, proxies, CONNECT_TIMEOUT));
         Ok(Self::with(connector, TIMEOUT))
     }
 
@@ -219,11 +206,11 @@ impl Client {
             .with_tls_config(tls(public_roots())?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(http(Resolver::System, LOCAL_CONNECT_TIMEOUT));
+            .wrap_connector(Dialer::new(Resolver::System, None, LOCAL_CONNECT_TIMEOUT));
         Ok(Self::with(connector, LOCAL_TIMEOUT))
     }
 
-    fn with(connector: HttpsConnector<HttpConnector<Resolver>>, timeout: Duration) -> Self {
+    fn with(connector: HttpsConnector<Dialer>, timeout: Duration) -> Self {
         let http = HyperClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -232,27 +219,32 @@ impl Client {
         Self { http, timeout }
     }
 
-    /// One exchange. Any status is an answer.
+    /// One exchange. Any status is an answer; one that says failure is kept without what the request's headers and form
+    /// have brought.
     pub async fn send(&self, request: Request) -> Result<Reply, Error> {
         let host = host(&request.url)?;
         let mut sent = http::Request::builder()
-            .method(request.method)
+            .method(&request.method)
             .uri(&request.url)
-            .body(Full::new(request.body))
+            .body(Full::new(request.body.clone()))
             .map_err(|_| Error::Request("not a URL"))?;
-        *sent.headers_mut() = request.headers;
+        sent.headers_mut().clone_from(&request.headers);
         let agent = HeaderValue::from_static(concat!("everleaf/", env!("CARGO_PKG_VERSION")));
         sent.headers_mut().insert(USER_AGENT, agent);
         sent.headers_mut()
             .entry(ACCEPT)
             .or_insert(HeaderValue::from_static("*/*"));
-        let answer = tokio::time::timeout(self.timeout, self.exchange(sent, &host));
-        answer.await.unwrap_or_else(|_| {
+        let answer = tokio::time::timeout(self.timeout, self.exchange(sent, &host)).await;
+        let mut reply = answer.unwrap_or_else(|_| {
             Err(Error::Timeout {
                 host: host.clone(),
                 seconds: self.timeout.as_secs(),
             })
-        })
+        })?;
+        if !reply.is_success() {
+            reply.body = without(reply.body, &request.hidden);
+        }
+        Ok(reply)
     }
 
     async fn exchange(
@@ -287,20 +279,24 @@ pub fn public_roots() -> RootCertStore {
     webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
 }
 
-fn http(resolver: Resolver, connect_timeout: Duration) -> HttpConnector<Resolver> {
-    let mut connector = HttpConnector::new_with_resolver(resolver);
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(connect_timeout));
-    connector
-}
-
 fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth())
+}
+
+/// A refusal without the credentials that were refused.
+fn without(body: Zeroizing<Vec<u8>>, hidden: &[Zeroizing<String>]) -> Zeroizing<Vec<u8>> {
+    let Ok(text) = std::str::from_utf8(&body) else {
+        return body;
+    };
+    let mut text = text.to_owned();
+    for secret in hidden {
+        text = text.replace(secret.as_str(), "[hidden]");
+    }
+    Zeroizing::new(text.into_bytes())
 }
 
 fn host(url: &str) -> Result<String, Error> {

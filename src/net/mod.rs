@@ -2,13 +2,17 @@
 //! a server asks to wait, and one exchange.
 
 mod client;
+mod dial;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::error::Error as StdError;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use client::{Client, Error, Reply, Request, Resolver, escape, hex, public_roots, query};
+pub use client::{Client, Error, Reply, Request, escape, hex, public_roots, query};
+pub use dial::Resolver;
 pub use text::{MAX_MESSAGE, MAX_PIECE, clean, cut};
 
 /// The innermost cause is what a person can act on: "connection refused", "unknown issuer".
