@@ -70,7 +70,7 @@ fn canonical(request: &Request) -> Result<(Zeroizing<String>, String), Error> {
     let (host, rest) = url.split_at(url.find('/').unwrap_or(url.len()));
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut query: Vec<_> = query.split('&').filter(|field| !field.is_empty()).collect();
-    query.sort_unstable();
+    query.sort_unstable_by_key(|field| field.split_once('='));
     let mut headers = vec![("host", host)];
     for (name, value) in &request.headers {
         let value = value
