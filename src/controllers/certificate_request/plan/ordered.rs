@@ -25,7 +25,7 @@ const FAULT: &str = "IssuerFault";
 /// Between whom is asked, and why not the one before.
 const BECAUSE: &str = " is asked, because ";
 
-/// How long an issuer that is limited, or was not ready, is not asked again by a request that gave it up.
+/// How long an issuer of which nothing new is known is not asked again by a request that gave it up.
 const TRIED_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// Annotations of a request that are about its Certificate, not about what is signed.
@@ -258,6 +258,9 @@ impl Step<'_> {
         let Some(failed) = child.request.failure_time else {
             return true;
         };
+        if let Some(until) = child.end().and_then(|fault| fault.until) {
+            return until <= self.now;
+        }
         let since = listed.known.as_ref().and_then(|known| known.since.as_ref());
         let was_seen = since.is_some_and(|since| since.0 > failed);
         was_seen || self.now.duration_since(failed) > TRIED_AGAIN
@@ -271,8 +274,7 @@ impl Step<'_> {
             .iter()
             .find(|child| child.is_given_up() && child.request.issuer.is_same(&listed.reference));
         if let Some(child) = child {
-            let message = child.request.ready.as_ref()?.message.as_deref()?;
-            let why = ca_fault(message)?.text;
+            let why = child.end()?.text;
             let why = why.split_once(" cannot sign: ").map_or(why, |(_, why)| why);
             let since = child.request.failure_time?;
             return Some(format!("{issuer} cannot sign, since {since}: {why}"));
@@ -391,9 +393,14 @@ impl Ordered {
 impl Child {
     /// Whether it failed because its issuer could not sign.
     fn is_given_up(&self) -> bool {
+        self.end().is_some()
+    }
+
+    /// Why it failed, if its issuer was to blame.
+    fn end(&self) -> Option<Fault<'_>> {
         let ready = self.request.ready.as_ref();
-        let message = ready.and_then(|c| c.message.as_deref()).unwrap_or_default();
-        self.request.ready_reason() == "Failed" && ca_fault(message).is_some()
+        let ready = ready.filter(|c| c.reason.as_deref() == Some("Failed"))?;
+        ca_fault(ready.message.as_deref()?)
     }
 
     /// What its issuer does wrong at the moment.

@@ -520,6 +520,26 @@ fn when_all_are_given_up_it_says_so_and_the_first_that_recovers_is_asked_again()
 }
 
 #[test]
+fn a_limit_is_not_tried_again_before_its_end() {
+    let mut world = world();
+    for text in [
+        "429 urn:ietf:params:acme:error:rateLimited: too many (not before 2026-01-01T05:00:00Z)",
+        "Given up, because it cannot sign: down (EL-1420).",
+    ] {
+        world.step();
+        world.child_ends(false, "Failed", text);
+    }
+    world.know("b", "Faulty");
+    world.pass(MINUTE * 299);
+    world.step();
+    assert_eq!(world.asked(), ["a", "b"]);
+    world.pass(MINUTE);
+    world.step();
+    world.step();
+    assert_eq!(world.asked(), ["b", "a"]);
+}
+
+#[test]
 fn an_ordered_issuer_that_does_not_exist_is_waited_for() {
     let mut world = world();
     world.step();
