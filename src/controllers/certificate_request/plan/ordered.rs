@@ -229,10 +229,8 @@ impl Step<'_> {
         let patience = patience(&ordered.fact);
         let made = self.o.request.id.created;
         let again = ordered.listed.iter().find_map(|listed| {
-            let child = ordered.children.iter();
-            let child = child
-                .clone()
-                .find(|c| c.request.issuer.is_same(&listed.reference))?;
+            let mut children = ordered.children.iter();
+            let child = children.find(|c| c.request.issuer.is_same(&listed.reference))?;
             let is_fit = listed.fitness(patience, made, self.now) == Fitness::Fit;
             (is_fit && self.has_recovered(listed, child)).then_some(child)
         });
