@@ -23,6 +23,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
             "acme",
             "api",
             "controllers",
+            "explain",
             "issuers",
             "net",
             "pki",
