@@ -1,5 +1,5 @@
 //! Akamai. Documents: "Edge DNS Zone Management API v2: Get a zone", "Get a record set", "Create a record set",
-//! "Update a record set", "Delete a record set", "Authenticate with EdgeGrid".
+//! "Update a record set", "Delete a record set", "Authenticate with `EdgeGrid`".
 
 use std::sync::Arc;
 
