@@ -1,6 +1,6 @@
 //! Route 53. Documents: "Amazon Route 53 API Reference: `ListHostedZonesByName`", "`ListResourceRecordSets`",
 //! "`ChangeResourceRecordSets`", "Common Errors"; "AWS STS API Reference: `AssumeRole`", "`AssumeRoleWithWebIdentity`"; "Create
-//! a signed AWS API request"; "Use IMDSv2", "Container credential provider", "How EKS Pod Identity works".
+//! a signed AWS API request"; "Use `IMDSv2`", "Container credential provider", "How EKS Pod Identity works".
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
