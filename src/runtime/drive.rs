@@ -443,7 +443,11 @@ impl Driver {
 
     async fn write(&self, actions: Vec<Action>, ended: &mut Ended) -> Result<(), Failure> {
         for action in actions {
-            ended.seen.extend(self.effects.execute(action).await?);
+            let written = self.effects.execute(action).await?;
+            ended.seen.extend(written.seen);
+            if let Some(request) = written.request {
+                self.reader.store.request_is_made(&request);
+            }
         }
         Ok(())
     }

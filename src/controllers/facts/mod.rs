@@ -74,7 +74,8 @@ pub fn controller_of<'a>(meta: &'a ObjectMeta, kind: &str) -> Option<&'a OwnerRe
 /// index shares them.
 pub type Owner = (Arc<str>, Arc<str>);
 
-fn owner_of(meta: &ObjectMeta) -> Option<Owner> {
+/// The Certificate that controls it: uid and name.
+pub fn owner_of(meta: &ObjectMeta) -> Option<Owner> {
     controller_of(meta, "Certificate").map(|o| (o.uid.as_str().into(), o.name.as_str().into()))
 }
 
@@ -134,6 +135,19 @@ impl Made {
         };
         text.split(' ').filter_map(one).collect()
     }
+
+    /// Those that a request with this metadata counts: as it lists them, or itself.
+    pub fn counted_by(meta: &ObjectMeta) -> Box<[Self]> {
+        let annotations = meta.annotations.as_ref();
+        let listed = annotations.and_then(|a| a.get(labels::REQUESTS_MADE_ANNOTATION));
+        listed.map_or_else(
+            || {
+                let at = Identity::of(meta).created;
+                Box::from([Self { at, generation: 0 }])
+            },
+            |text| Self::parse(text),
+        )
+    }
 }
 
 impl std::fmt::Display for Made {
@@ -190,17 +204,9 @@ impl RequestFact {
                 .map(Box::new)
         };
         let id = Identity::of(meta);
-        let listed = annotation(labels::REQUESTS_MADE_ANNOTATION);
-        let made = listed.map_or_else(
-            || {
-                let at = id.created;
-                Box::from([Made { at, generation: 0 }])
-            },
-            |text| Made::parse(&text),
-        );
         Self {
             id,
-            made,
+            made: Made::counted_by(meta),
             owner: owner_of(meta),
             revision: annotation(labels::CERTIFICATE_REVISION_ANNOTATION)
                 .and_then(|r| r.parse().ok()),

@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::RwLock;
 
 use crate::api::meta::IssuerReference;
@@ -20,6 +21,7 @@ use crate::api::vault::VaultIssuer;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::facts::{
     Identity, IngressFact, IssuerFact, Made, Owner, RequestFact, SecretFact, SolverFact, digest,
+    owner_of,
 };
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::order;
@@ -64,8 +66,8 @@ struct Inner {
     next_keys: Index,
     /// Unfinished requests by namespace and the Secret of their private key.
     by_key_secret: Index,
-    /// By uid of a Certificate, what counts against its budget and no request of it lists any more, because
-    /// somebody deleted the one that did.
+    /// By uid of a Certificate, what counts against its budget and no request of it lists: somebody deleted
+    /// the one that did, or no informer has shown it yet.
     unlisted: HashMap<Arc<str>, BTreeSet<Made>>,
 }
 
@@ -231,6 +233,15 @@ impl Store {
                 keys
             }
         }
+    }
+
+    /// A request of a Certificate has just been made: it counts from now on, also when somebody deletes it
+    /// before an informer shows it.
+    pub fn request_is_made(&self, meta: &ObjectMeta) {
+        let Some(owner) = owner_of(meta) else { return };
+        let namespace = meta.namespace.as_deref().unwrap_or_default().into();
+        let made = Made::counted_by(meta);
+        self.inner.write().keep_count(&namespace, &owner, &made);
     }
 
     /// An object is gone; the keys that it concerns.

@@ -133,32 +133,34 @@ impl Inner {
         let Some(fact) = self.requests.remove(name) else {
             return vec![];
         };
-        self.keep_count(&fact);
         let owner = fact.owner.as_ref();
+        if let Some(owner) = owner {
+            self.keep_count(&name.0, owner, &fact.made);
+        }
         let mut keys = vec![key(Kind::CertificateRequest, name)];
         keys.extend(owner.map(|(_, c)| key(Kind::Certificate, &(name.0.clone(), c.clone()))));
         keys
     }
 
-    /// A request of this Certificate is gone: what only it listed counts still.
-    fn keep_count(&mut self, gone: &RequestFact) {
-        let Some((uid, certificate)) = &gone.owner else {
-            return;
-        };
-        let namespace = &gone.id.namespace;
+    /// A request of this Certificate is not known any more, or not yet: what only it lists counts.
+    pub(super) fn keep_count(&mut self, namespace: &Arc<str>, owner: &Owner, made: &[Made]) {
+        let (uid, certificate) = owner;
         let index = self.by_owner.get(&Kind::CertificateRequest);
         let left = index.into_iter().flat_map(|i| i.names(namespace, uid));
         let left = left.filter_map(|n| self.requests.get(&(namespace.clone(), n.clone())));
         let listed: BTreeSet<Made> = left.flat_map(|r| r.made.iter().copied()).collect();
-        let lost = gone.made.iter().filter(|m| !listed.contains(m)).copied();
-        let lost: Vec<Made> = lost.collect();
-        if lost.is_empty() {
+        let unlisted = made.iter().filter(|m| !listed.contains(m)).copied();
+        let unlisted: Vec<Made> = unlisted.collect();
+        if unlisted.is_empty() {
             return;
         }
         let name = (namespace.clone(), certificate.clone());
         let owner = self.opened_certificate(&name);
         if owner.is_some_and(|owner| owner.metadata.uid.as_deref() == Some(&**uid)) {
-            self.unlisted.entry(uid.clone()).or_default().extend(lost);
+            self.unlisted
+                .entry(uid.clone())
+                .or_default()
+                .extend(unlisted);
         }
     }
 
