@@ -1,7 +1,7 @@
 //! What Boulder issues, and what it has on record of it.
 
 use anyhow::Result;
-use lab::boulder::PUBLIC_ADDRESS;
+use lab::boulder::{PUBLIC_ADDRESS, Revocation};
 
 use crate::support::{DEADLINE, certificate};
 use crate::{TEMPORARY, account, stage};
@@ -97,7 +97,7 @@ fn the_chain_that_the_issuer_prefers() -> Result<()> {
         let last = chain.rfind("-----BEGIN").unwrap_or_default();
         let issuer = stage
             .cluster
-            .openssl(&["x509", "-noout", "-issuer"], chain[last..].as_bytes())?;
+            .openssl(&["x509", "-noout", "-issuer"], &chain.as_bytes()[last..])?;
         assert!(issuer.contains(&format!("CN = {root}")), "{issuer}");
     }
     Ok(())
@@ -139,5 +139,20 @@ fn an_address() -> Result<()> {
         names.contains(&format!("IP Address:{PUBLIC_ADDRESS}")),
         "{names}"
     );
+    Ok(())
+}
+
+/// The CA's own part of it, which the tests of revocation and of renewal information build on.
+#[test]
+fn what_the_ca_revokes_is_on_record() -> Result<()> {
+    let Some(stage) = stage() else { return Ok(()) };
+    let namespace = stage.namespace("revoked", "")?;
+    namespace.apply(&certificate("site", "boulder", "www.revoked.shop", ""))?;
+    namespace.ready("site", DEADLINE)?;
+    let serial = stage.orders("www.revoked.shop")?.remove(0).serial;
+    let lab = &stage.cluster.lab;
+    stage.boulder.revoke(lab, &serial, "superseded")?;
+    let revoked = Revocation { serial, reason: 4 };
+    assert!(stage.boulder.revocations(lab)?.contains(&revoked));
     Ok(())
 }

@@ -66,6 +66,11 @@ fn a_paused_name_tells_the_link() -> Result<()> {
     namespace.apply(&certificate("site", "boulder", "www.paused.shop", ""))?;
     namespace.says("site", &["www.paused.shop", "/sfe/v1/unpause?jwt="], SAID)?;
     assert_eq!(stage.orders("www.paused.shop")?, []);
+    // Somebody has followed the link, and asks anew.
     stage.boulder.unpause(&stage.cluster.lab, account)?;
+    let both = "www.paused.shop, paused.shop";
+    namespace.apply(&certificate("site", "boulder", both, ""))?;
+    namespace.ready("site", DEADLINE)?;
+    stage.verify(&namespace, "site")?;
     Ok(())
 }
