@@ -1,7 +1,9 @@
 //! The facts of all objects, with the few indexes that reconciles ask for, and the routes: which keys
 //! a change wakes.
 
+mod consumed;
 mod entries;
+mod ordered;
 mod reads;
 mod routes;
 #[cfg(test)]
@@ -11,20 +13,17 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::RwLock;
 
 use crate::api::meta::IssuerReference;
-use crate::api::order::OrderSpec;
 use crate::api::vault::VaultIssuer;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::facts::{
-    Identity, IngressFact, IssuerFact, Made, Owner, RequestFact, SecretFact, SolverFact, digest,
-    owner_of,
+    Identity, IngressFact, IssuerFact, Made, OrderedFact, Owner, RequestFact, SecretFact,
+    SolverFact, digest, owner_of,
 };
 use crate::controllers::key::{Key, Kind};
-use crate::controllers::order;
 use crate::controllers::progress::Informer;
 
 use entries::{CertificateEntry, OrderEntry};
@@ -46,6 +45,8 @@ struct Inner {
     certificates: HashMap<Name, CertificateEntry>,
     requests: HashMap<Name, Arc<RequestFact>>,
     issuers: HashMap<Name, Arc<IssuerFact>>,
+    /// OrderedIssuers and ClusterOrderedIssuers; the latter have no namespace.
+    ordered: HashMap<Name, Arc<OrderedFact>>,
     orders: HashMap<Name, OrderEntry>,
     challenges: HashMap<Name, Arc<Challenge>>,
     secrets: HashMap<Name, Arc<SecretFact>>,
@@ -119,6 +120,8 @@ pub enum Change {
     /// Added or modified.
     Issuer(Kind, IssuerFact),
     /// Added or modified.
+    Ordered(Kind, OrderedFact),
+    /// Added or modified.
     Order(Order),
     /// Added or modified.
     Challenge(Challenge),
@@ -151,11 +154,14 @@ fn key(kind: Kind, name: &Name) -> Key {
 /// What tells the issuer that a reference in this namespace means from others; 0 for one that is not of this
 /// operator's group.
 fn issuer_digest(namespace: &str, reference: &IssuerReference) -> u64 {
-    if !reference.is_ours() {
+    if !reference.is_ours() && !reference.is_ordered() {
         return 0;
     }
-    let cluster = reference.kind_or_default() == Kind::ClusterIssuer.name();
-    let home = if cluster { "" } else { namespace };
+    let home = if reference.is_cluster_wide() {
+        ""
+    } else {
+        namespace
+    };
     digest(&(reference.kind_or_default(), home, reference.name.as_str()))
 }
 
@@ -183,6 +189,7 @@ impl Store {
             Change::Certificate(object) => inner.certificate(&object),
             Change::Request(fact) => inner.request(fact),
             Change::Issuer(kind, fact) => inner.issuer(kind, fact),
+            Change::Ordered(kind, fact) => inner.ordered(kind, fact),
             Change::Order(object) => inner.order(object),
             Change::Challenge(object) => inner.challenge(object),
             Change::Secret(fact) => {
@@ -255,6 +262,10 @@ impl Store {
             Informer::CertificateRequests => inner.forget_request(name),
             Informer::Issuers => inner.forget_issuer(Kind::Issuer, name),
             Informer::ClusterIssuers => inner.forget_issuer(Kind::ClusterIssuer, name),
+            Informer::OrderedIssuers => inner.forget_ordered(Kind::OrderedIssuer, name),
+            Informer::ClusterOrderedIssuers => {
+                inner.forget_ordered(Kind::ClusterOrderedIssuer, name)
+            }
             Informer::Orders => inner.forget_order(name),
             Informer::Challenges => inner.forget_challenge(name),
             Informer::Secrets => {
@@ -297,6 +308,8 @@ impl Store {
             Informer::CertificateRequests => inner.requests.keys().cloned().collect(),
             Informer::Issuers => inner.issuer_names(Kind::Issuer),
             Informer::ClusterIssuers => inner.issuer_names(Kind::ClusterIssuer),
+            Informer::OrderedIssuers => inner.ordered_names(false),
+            Informer::ClusterOrderedIssuers => inner.ordered_names(true),
             Informer::Orders => inner.orders.keys().cloned().collect(),
             Informer::Challenges => inner.challenges.keys().cloned().collect(),
             Informer::Secrets => inner.secrets.keys().cloned().collect(),
@@ -348,44 +361,7 @@ impl Store {
         if !request.is_final() || request.body.is_none() {
             return;
         }
-        let mut inner = self.inner.write();
-        let Identity {
-            namespace,
-            name,
-            uid,
-            ..
-        } = &request.id;
-        if let Some(fact) = inner.requests.get_mut(&(namespace.clone(), name.clone())) {
-            Arc::make_mut(fact).body = None;
-        }
-        let orders = inner.by_owner.get(&Kind::Order);
-        let orders: Vec<_> = orders
-            .into_iter()
-            .flat_map(|index| index.names(namespace, uid).cloned())
-            .collect();
-        for name in orders {
-            let Some(entry) = inner.orders.get_mut(&(namespace.clone(), name)) else {
-                continue;
-            };
-            let Some(order) = entry.object.open().filter(|o| order::has_ended(o)) else {
-                continue;
-            };
-            let mut order = Arc::unwrap_or_clone(order);
-            order.metadata.annotations = None;
-            order.metadata.labels = None;
-            order.spec = OrderSpec {
-                issuer_ref: std::mem::take(&mut order.spec.issuer_ref),
-                ..OrderSpec::default()
-            };
-            if let Some(status) = &mut order.status {
-                // That there is a certificate still counts.
-                status.certificate = status.certificate.take().map(|_| ByteString::default());
-                status.authorizations = None;
-                status.finalize_url = None;
-                status.url = None;
-            }
-            *entry = OrderEntry::of(&order);
-        }
+        self.inner.write().consume(request);
     }
 
     fn wake_secret(&self, inner: &Inner, name: &Name, owner: Option<&Owner>) -> Vec<Key> {

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod ordered;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
