@@ -9,6 +9,7 @@ mod chain;
 mod client;
 mod error;
 mod jws;
+mod renewal_info;
 mod reply;
 mod text;
 mod tls;
@@ -24,6 +25,7 @@ pub use chain::{CertificateChain, prefers};
 pub use client::{Client, Hooks, ServerConfig};
 pub use error::{Class, Error, Problem, Subproblem};
 pub use jws::{Eab, dns01_value, key_authorization};
+pub use renewal_info::{RenewalInfo, certificate_id, may_be_replaces};
 pub use text::{MAX_PIECE, clean};
 pub use tls::roots;
 pub use transport::{

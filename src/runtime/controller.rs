@@ -107,6 +107,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             recoveries,
             checked: Arc::default(),
             trusting: Arc::default(),
+            polls: Arc::default(),
             client,
         },
         queue,

@@ -14,6 +14,7 @@ mod causes;
 mod deletion;
 mod layout;
 mod renewal;
+mod renewal_info;
 mod robustness;
 mod secrecy;
 mod shim;

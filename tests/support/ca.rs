@@ -63,6 +63,33 @@ impl Ca {
         self.count("Added order ")
     }
 
+    /// How often it was asked when to renew.
+    pub fn renewal_questions(&self) -> Result<usize> {
+        self.count("renewalInfo/ -> calling")
+    }
+
+    /// How many orders it has taken as replacements of a certificate.
+    pub fn replacements(&self) -> Result<usize> {
+        self.count("is a replacement of")
+    }
+
+    /// Have it answer with this, word for word, when it is asked when to renew a certificate.
+    pub fn suggest(&self, lab: &Lab, certificate: &[u8], answer: &str) -> Result<()> {
+        let file = lab.dir().join(format!("suggestion-{}", unique()));
+        let certificate = std::str::from_utf8(certificate)?;
+        let body = serde_json::json!({ "Certificate": certificate, "ARIResponse": answer });
+        std::fs::write(&file, body.to_string())?;
+        let url = self.directory.replace("/dir", "/set-renewal-info/");
+        let mut curl = lab.command("curl");
+        curl.args(["-fsS", "--max-time", "5", "--cacert"])
+            .arg(lab.dir().join("pki/ca.crt"))
+            .arg("--data-binary")
+            .arg(format!("@{}", file.display()))
+            .arg(url);
+        lab::output(&mut curl)?;
+        Ok(())
+    }
+
     fn count(&self, words: &str) -> Result<usize> {
         let log = self.process.log().context("the CA's log")?;
         Ok(log.lines().filter(|line| line.contains(words)).count())

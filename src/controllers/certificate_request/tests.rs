@@ -90,6 +90,7 @@ fn scene(issuer: Value, params: &RequestParams) -> Scene {
         settings: Settings {
             approve: true,
             verbose_events: false,
+            renewal_info: true,
         },
     };
     scene.conditions(&[("Approved", true, "cert-manager.io")]);
@@ -142,6 +143,7 @@ impl Scene {
             orders: self.orders.iter().cloned().map(Arc::new).collect(),
             resting: None,
             waits: None,
+            predecessor: None,
         }
     }
 
