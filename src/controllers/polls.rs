@@ -375,21 +375,20 @@ mod tests {
         let end = NOW + SignedDuration::from_hours(24);
         while let Some((now, n)) = due.pop_first().filter(|(now, _)| *now < end) {
             let subject = subject(&names[n], "1");
-            match polls.turn(CA, subject, now) {
-                Err(turn) => due.insert((turn, n)),
-                Ok(()) => {
-                    asked.push(now);
-                    each[n] += 1;
-                    let wait = now + SignedDuration::from_hours(6);
-                    let info = RenewalInfo {
-                        retry_after: Some(wait),
-                        ..info(None)
-                    };
-                    let heard = heard(Ok(info), 0, now);
-                    polls.note(subject, &heard);
-                    due.insert((heard.next, n))
-                }
+            let next = if let Err(turn) = polls.turn(CA, subject, now) {
+                turn
+            } else {
+                asked.push(now);
+                each[n] += 1;
+                let info = RenewalInfo {
+                    retry_after: Some(now + SignedDuration::from_hours(6)),
+                    ..info(None)
+                };
+                let heard = heard(Ok(info), 0, now);
+                polls.note(subject, &heard);
+                heard.next
             };
+            due.insert((next, n));
         }
         let closest = asked.windows(2).map(|pair| pair[1].duration_since(pair[0]));
         assert_eq!(closest.min(), Some(PACE));

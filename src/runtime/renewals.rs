@@ -8,7 +8,7 @@ use crate::controllers::polls::{Answer, Heard, Polls, Subject, heard, retry_afte
 use crate::issuers::acme::Account;
 
 /// Until an account that is not loaded yet is looked for again: that takes moments after a start.
-const MOMENT: SignedDuration = SignedDuration::from_secs(10);
+const MOMENT: SignedDuration = SignedDuration::from_secs(2);
 
 /// Ask, if it is this certificate's turn.
 pub async fn ask(polls: &Polls, account: Option<&Account>, certificate: &Key, id: &str) -> Heard {

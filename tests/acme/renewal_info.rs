@@ -1,7 +1,7 @@
 //! What a CA says about renewal (RFC 9773). Pebble wants to be asked every six hours; the operator asks sooner after a
 //! restart, when the time in the status has passed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -89,11 +89,9 @@ fn a_certificate_that_the_ca_wants_replaced_is_within_a_minute() -> Result<()> {
 
     ca.suggest(&cluster.lab, &first, &at_once().to_string())?;
     restart_when_due(cluster, &namespace, &["site"])?;
-    let began = Instant::now();
     namespace.until(REPLACED, "certificate", "site", "replaced", |object| {
         object["status"]["revision"] == 2
     })?;
-    println!("replaced {:?} after the start", began.elapsed());
     let words = "the CA asks for it: its window was 2026-01-01T00:00:00Z to 2026-01-01T00:00:02Z; see \
                  https://ca.example/incident (EL-1111)";
     namespace.until_list("event", "word of why", |all| {

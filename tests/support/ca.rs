@@ -10,6 +10,8 @@ pub struct Ca {
     process: Process,
     /// URL of its directory.
     pub directory: String,
+    /// URL of what a CA does not have.
+    management: String,
 }
 
 impl Ca {
@@ -40,7 +42,12 @@ impl Ca {
         let process = lab.spawn(&format!("pebble-{number}"), command)?;
         let directory = format!("https://{}:{}/dir", lab::ADDRESS, 14000 + number);
         lab.wait(DEADLINE, "another CA", || lab.get(&directory).map(Some))?;
-        Ok(Self { process, directory })
+        let management = format!("https://{}:{}", lab::ADDRESS, 15000 + number);
+        Ok(Self {
+            process,
+            directory,
+            management,
+        })
     }
 
     /// End it for now.
@@ -79,7 +86,7 @@ impl Ca {
         let certificate = std::str::from_utf8(certificate)?;
         let body = serde_json::json!({ "Certificate": certificate, "ARIResponse": answer });
         std::fs::write(&file, body.to_string())?;
-        let url = self.directory.replace("/dir", "/set-renewal-info/");
+        let url = format!("{}/set-renewal-info/", self.management);
         let mut curl = lab.command("curl");
         curl.args(["-fsS", "--max-time", "5", "--cacert"])
             .arg(lab.dir().join("pki/ca.crt"))

@@ -36,7 +36,7 @@ pub enum Asking {
     On(Option<Timestamp>),
 }
 
-impl<'a> Suggestion<'a> {
+impl Suggestion<'_> {
     /// The window was over when the CA named it, as it does when a certificate is revoked, or will be.
     pub fn is_urgent(&self) -> bool {
         self.end <= self.heard

@@ -462,13 +462,15 @@ impl World {
                 }
                 outcome
             }
-            Effect::AskCa { id, .. } => {
-                self.asked += 1;
-                let heard = self.heard.clone().expect("the CA is asked");
-                self.polled = Some((id, heard.next));
-                Outcome::Heard(heard)
-            }
+            Effect::AskCa { id, .. } => self.ask(id),
         }
+    }
+
+    fn ask(&mut self, id: Box<str>) -> Outcome {
+        self.asked += 1;
+        let heard = self.heard.clone().expect("the CA is asked");
+        self.polled = Some((id, heard.next));
+        Outcome::Heard(heard)
     }
 
     /// As a restart does.
