@@ -12,7 +12,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::{Certificate, CertificateRequest, Challenge, ClusterIssuer, Issuer, Order};
+use super::{
+    Certificate, CertificateRequest, Challenge, ClusterIssuer, ClusterOrderedIssuer, Issuer, Order,
+    OrderedIssuer,
+};
 
 /// Why a definition could not be written as YAML.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +83,7 @@ const CHALLENGE_COLUMNS: &[Column] = &[
     AGE,
 ];
 
-/// The six definitions, by name.
+/// All definitions, by name.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     // Contract §1.1: what is required at the top differs by kind.
     let mut crds = vec![
@@ -90,6 +93,8 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         finish(ClusterIssuer::crd(), ISSUER_COLUMNS, &["spec"]),
         finish(Order::crd(), ORDER_COLUMNS, &["metadata", "spec"]),
         finish(Challenge::crd(), CHALLENGE_COLUMNS, &["metadata", "spec"]),
+        finish(OrderedIssuer::crd(), ISSUER_COLUMNS, &["spec"]),
+        finish(ClusterOrderedIssuer::crd(), ISSUER_COLUMNS, &["spec"]),
     ];
     crds.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     crds

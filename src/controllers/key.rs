@@ -19,11 +19,15 @@ pub enum Kind {
     Challenge,
     /// `networking.k8s.io/v1` Ingress.
     Ingress,
+    /// `everleaf.io/v1alpha1` OrderedIssuer.
+    OrderedIssuer,
+    /// `everleaf.io/v1alpha1` ClusterOrderedIssuer; its namespace is empty.
+    ClusterOrderedIssuer,
 }
 
 impl Kind {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 9;
 
     /// All of them, in the order of [`Kind::index`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -34,6 +38,8 @@ impl Kind {
         Self::Order,
         Self::Challenge,
         Self::Ingress,
+        Self::OrderedIssuer,
+        Self::ClusterOrderedIssuer,
     ];
 
     /// Position in an array with one place a kind.
@@ -51,6 +57,8 @@ impl Kind {
             Self::Order => "Order",
             Self::Challenge => "Challenge",
             Self::Ingress => "Ingress",
+            Self::OrderedIssuer => "OrderedIssuer",
+            Self::ClusterOrderedIssuer => "ClusterOrderedIssuer",
         }
     }
 
@@ -64,6 +72,8 @@ impl Kind {
             Self::Order => "orders",
             Self::Challenge => "challenges",
             Self::Ingress => "ingress-shim",
+            Self::OrderedIssuer => "orderedissuers",
+            Self::ClusterOrderedIssuer => "clusterorderedissuers",
         }
     }
 }

@@ -35,11 +35,15 @@ pub enum Informer {
     SolverPods,
     /// Services of HTTP-01 solvers.
     SolverServices,
+    /// OrderedIssuers.
+    OrderedIssuers,
+    /// ClusterOrderedIssuers.
+    ClusterOrderedIssuers,
 }
 
 impl Informer {
     /// How many there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 14;
 
     /// All of them, in the order of their index.
     pub const ALL: [Self; Self::COUNT] = [
@@ -55,6 +59,8 @@ impl Informer {
         Self::IngressClasses,
         Self::SolverPods,
         Self::SolverServices,
+        Self::OrderedIssuers,
+        Self::ClusterOrderedIssuers,
     ];
 
     /// Name for logs and metrics.
@@ -72,7 +78,15 @@ impl Informer {
             Self::IngressClasses => "ingressclasses",
             Self::SolverPods => "solver-pods",
             Self::SolverServices => "solver-services",
+            Self::OrderedIssuers => "orderedissuers",
+            Self::ClusterOrderedIssuers => "clusterorderedissuers",
         }
+    }
+
+    /// Whether it is of a kind of ours, whose definition a cluster that came from cert-manager may not have yet: then
+    /// there are none.
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::OrderedIssuers | Self::ClusterOrderedIssuers)
     }
 }
 

@@ -13,6 +13,7 @@ mod support;
 mod causes;
 mod deletion;
 mod layout;
+mod ordered;
 mod renewal;
 mod renewal_info;
 mod robustness;

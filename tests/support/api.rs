@@ -10,7 +10,7 @@ const ACME: &str = "/apis/acme.cert-manager.io/v1";
 const NETWORKING: &str = "/apis/networking.k8s.io/v1";
 
 /// Kind, group and version, plural.
-const KINDS: [(&str, &str, &str); 13] = [
+const KINDS: [(&str, &str, &str); 14] = [
     ("certificate", CERT_MANAGER, "certificates"),
     ("certificaterequest", CERT_MANAGER, "certificaterequests"),
     ("challenge", ACME, "challenges"),
@@ -24,6 +24,11 @@ const KINDS: [(&str, &str, &str); 13] = [
     ("issuer", CERT_MANAGER, "issuers"),
     ("lease", "/apis/coordination.k8s.io/v1", "leases"),
     ("order", ACME, "orders"),
+    (
+        "orderedissuer",
+        "/apis/everleaf.io/v1alpha1",
+        "orderedissuers",
+    ),
     ("pod", CORE, "pods"),
     ("secret", CORE, "secrets"),
     ("service", CORE, "services"),

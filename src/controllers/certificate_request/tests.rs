@@ -4,6 +4,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod ordered;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,6 +142,7 @@ impl Scene {
                 .issuer
                 .clone()
                 .map(|spec| issuer(spec, self.ready).into()),
+            ordered: None,
             orders: self.orders.iter().cloned().map(Arc::new).collect(),
             resting: None,
             waits: None,

@@ -5,7 +5,9 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::Resource;
 
 use crate::api::issuer::{ClusterIssuer, Issuer};
-use crate::api::{Certificate, CertificateRequest, Challenge, Order, labels};
+use crate::api::{
+    Certificate, CertificateRequest, Challenge, ClusterOrderedIssuer, Order, OrderedIssuer, labels,
+};
 use crate::controllers::action::Target;
 use crate::controllers::key::Kind;
 use crate::controllers::progress::Informer;
@@ -26,6 +28,7 @@ pub(super) fn status_manager(kind: Kind) -> &'static str {
         Kind::Order => labels::MANAGER_ORDERS,
         Kind::Challenge => labels::MANAGER_CHALLENGES,
         Kind::Ingress => labels::MANAGER_INGRESS_SHIM,
+        Kind::OrderedIssuer | Kind::ClusterOrderedIssuer => labels::MANAGER_ORDERED_ISSUERS,
     }
 }
 
@@ -45,6 +48,14 @@ pub(super) fn place_of(kind: Kind, namespace: &str, manager: &'static str) -> Pl
         Kind::Order => (Order::url_path(&(), namespace), Informer::Orders),
         Kind::Challenge => (Challenge::url_path(&(), namespace), Informer::Challenges),
         Kind::Ingress => (Ingress::url_path(&(), namespace), Informer::Ingresses),
+        Kind::OrderedIssuer => (
+            OrderedIssuer::url_path(&(), namespace),
+            Informer::OrderedIssuers,
+        ),
+        Kind::ClusterOrderedIssuer => (
+            ClusterOrderedIssuer::url_path(&(), None),
+            Informer::ClusterOrderedIssuers,
+        ),
     };
     Place {
         path,
@@ -75,7 +86,7 @@ pub(super) fn target_place(target: Target, namespace: &str) -> (String, Informer
 
 /// The resource in a path, among those that are written.
 pub(super) fn resource(path: &str) -> &'static str {
-    const KNOWN: [&str; 13] = [
+    const KNOWN: [&str; 15] = [
         "certificates",
         "certificaterequests",
         "issuers",
@@ -89,6 +100,8 @@ pub(super) fn resource(path: &str) -> &'static str {
         "ingresses",
         "endpointslices",
         "leases",
+        "orderedissuers",
+        "clusterorderedissuers",
     ];
     KNOWN
         .into_iter()
