@@ -11,7 +11,6 @@ mod error;
 mod jws;
 mod renewal_info;
 mod reply;
-mod text;
 mod tls;
 mod transport;
 mod types;
@@ -25,12 +24,9 @@ pub use chain::{CertificateChain, prefers};
 pub use client::{Client, Hooks, ServerConfig};
 pub use error::{Blame, Class, Error, Problem, Subproblem};
 pub use jws::{Eab, dns01_value, key_authorization};
-pub use renewal_info::{RenewalInfo, certificate_id, may_be_replaces};
-pub use text::{MAX_PIECE, clean};
+pub use renewal_info::{RenewalInfo, certificate_id, explanation, may_be_replaces};
 pub use tls::roots;
-pub use transport::{
-    Action, CallHook, CallStage, Observation, Observer, TRANSPORT_FAILURE, innermost,
-};
+pub use transport::{Action, CallHook, CallStage, Observation, Observer, TRANSPORT_FAILURE};
 pub use types::{
     Account, Authorization, Challenge, Directory, DirectoryMeta, Identifier, Order, Status,
 };

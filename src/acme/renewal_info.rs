@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::text::clean;
 use super::transport::Action;
-use super::{Client, Error, MAX_PIECE};
+use super::{Client, Error};
+use crate::net::{MAX_PIECE, clean};
 use crate::pki::ParsedCertificate;
 
 /// Longest key identifier and serial number that make an identifier: RFC 5280 §4.1.2.2 knows 20 octets.
@@ -98,17 +98,21 @@ fn read(body: Body, retry_after: Option<Timestamp>) -> Result<RenewalInfo, Error
     Ok(RenewalInfo {
         start,
         end,
-        explanation_url: body.explanation_url.as_str().and_then(explanation),
+        explanation_url: body
+            .explanation_url
+            .as_str()
+            .and_then(explanation)
+            .map(ToOwned::to_owned),
         retry_after,
     })
 }
 
-/// A URL as it may be shown; whatever else it is, is left out.
-fn explanation(text: &str) -> Option<String> {
+/// The URL of a page that says why, if it is one that may be shown.
+pub fn explanation(text: &str) -> Option<&str> {
     let text = text.trim();
     let is_url = text.starts_with("https://") || text.starts_with("http://");
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-    (is_url && is_plain && text.len() <= MAX_PIECE).then(|| text.to_owned())
+    (is_url && is_plain && text.len() <= MAX_PIECE).then_some(text)
 }
 
 /// Whether an order may have been refused because of the certificate that it is to replace: servers say so with

@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Observation;
-use crate::acme::{MAX_PIECE, clean};
+use crate::acme::explanation;
 use crate::api::CertificateStatus;
 use crate::api::certificate::CertificateAriStatus;
 use crate::controllers::facts::LeafFact;
@@ -45,9 +45,7 @@ impl Suggestion<'_> {
     /// The window after some words, and where the CA says why.
     pub fn verdict(&self, words: &str) -> Verdict {
         let Self { start, end, .. } = self;
-        let why = self
-            .explanation
-            .map(|url| format!("; see {}", clean(url, MAX_PIECE)));
+        let why = self.explanation.map(|url| format!("; see {url}"));
         let why = why.unwrap_or_default();
         Verdict::new(
             Code::CA_WINDOW,
@@ -110,10 +108,7 @@ impl Observation {
             start: window.start.0,
             end: window.end.0,
             heard: noted.last_checked.as_ref()?.0,
-            explanation: noted
-                .explanation_url
-                .as_deref()
-                .filter(|url| !url.is_empty()),
+            explanation: noted.explanation_url.as_deref().and_then(explanation),
         };
         (suggestion.start < suggestion.end).then_some(suggestion)
     }
