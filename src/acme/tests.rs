@@ -8,6 +8,7 @@
 mod chains;
 mod client;
 mod errors;
-mod fake;
+pub(crate) mod fake;
 mod replies;
+pub(crate) mod scripted;
 mod signing;
