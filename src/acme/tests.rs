@@ -9,6 +9,7 @@ mod chains;
 mod client;
 mod errors;
 pub(crate) mod fake;
+mod renewal_info;
 mod replies;
 pub(crate) mod scripted;
 mod signing;

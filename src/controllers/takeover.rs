@@ -87,6 +87,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         stores_version: 0,
         stores_checked: true,
         rotation: None,
+        asking: certificate::Asking::Idle,
     }
 }
 
@@ -100,6 +101,7 @@ fn settings() -> certificate::Settings {
         copied_annotation_prefixes: vec!["*".into()],
         basic_constraints_in_request: false,
         verbose_events: false,
+        renewal_info: true,
     }
 }
 
@@ -246,6 +248,7 @@ fn requests_that_have_ended_are_left_alone() {
     let settings = certificate_request::Settings {
         approve: true,
         verbose_events: false,
+        renewal_info: true,
     };
     for file in [READY, ACME] {
         for request in all::<CertificateRequest>(file, "CertificateRequest") {
@@ -265,6 +268,7 @@ fn requests_that_have_ended_are_left_alone() {
                 orders: vec![],
                 resting: None,
                 waits: None,
+                predecessor: None,
             };
             assert_eq!(
                 certificate_request::plan(&seen, &settings, now()),

@@ -28,6 +28,7 @@ use super::scrape::Scrape;
 use super::signing::Signer;
 use super::validations::Validations;
 use crate::acme::{CallStage, Hooks};
+use crate::controllers::ordered_issuer::Looks;
 use crate::controllers::progress::Progress;
 use crate::controllers::reads::{Keys, Reader, Recoveries};
 use crate::controllers::store::Store;
@@ -108,6 +109,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             recoveries,
             checked: Arc::default(),
             trusting: Arc::default(),
+            polls: Arc::default(),
             client,
         },
         queue,
@@ -118,6 +120,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         orders: Orders::default(),
         validations,
         metrics: metrics.clone(),
+        looks: Looks::default(),
         settings,
         errors: parking_lot::Mutex::default(),
     });

@@ -15,6 +15,7 @@ pub mod options;
 pub mod orders;
 pub mod places;
 pub mod queue;
+pub mod renewals;
 pub mod scrape;
 pub mod shared;
 pub mod signing;

@@ -17,6 +17,7 @@ mod how_it_works;
 mod layout;
 mod ordered;
 mod renewal;
+mod renewal_info;
 mod robustness;
 mod secrecy;
 mod shim;

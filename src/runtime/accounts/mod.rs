@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 use super::ca::Session;
 use super::clock::now;
 use super::signing::Signer;
-use crate::acme::Hooks;
+use crate::acme::{Hooks, Status};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::meta::IssuerReference;
 use crate::controllers::issuer::AccountState;
@@ -26,6 +27,8 @@ use crate::controllers::{issuer, order};
 use crate::issuers::acme::{Account, Accounts, Trouble};
 use crate::pki::CertificateSigningRequest;
 
+/// The longest time that a look at a server may take.
+const LOOK: Duration = Duration::from_secs(10);
 /// Refusals that are further apart are no row.
 const ROW: SignedDuration = SignedDuration::from_hours(48);
 
@@ -137,7 +140,7 @@ impl AccountsInUse {
         self.refusals.lock().remove(&name);
     }
 
-    /// Whether the server of an issuer answers; if not, why.
+    /// Whether the server of an issuer answers and knows the account; if not, why.
     pub async fn probe(
         &self,
         store: &Store,
@@ -146,7 +149,20 @@ impl AccountsInUse {
     ) -> Result<(), String> {
         let account = self.account(store, namespace, reference);
         let account = account.ok_or("the ACME account is not registered yet")?;
-        account.client.probe().await.map_err(|e| e.to_string())
+        let looked = async {
+            account.client.probe().await?;
+            account.client.find_account(&account.key).await
+        };
+        // Others wait for what is found out.
+        let found = tokio::time::timeout(LOOK, looked).await;
+        let found = found.map_err(|_| format!("no reply within {} s", LOOK.as_secs()))?;
+        let found = found.map_err(|e| e.to_string())?;
+        match found.status {
+            status @ (Status::Deactivated | Status::Revoked) => {
+                Err(format!("the ACME account is {}", status.as_str()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An Order's effect.
@@ -173,9 +189,11 @@ impl AccountsInUse {
                 identifiers,
                 duration,
                 profile,
+                replaces,
             } => {
+                let (profile, replaces) = (profile.as_deref(), replaces.as_deref());
                 session
-                    .create_order(&identifiers, duration, profile.as_deref())
+                    .create_order(&identifiers, duration, profile, replaces)
                     .await
             }
             order::Effect::Read => session.read_order(&url).await,
