@@ -10,8 +10,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dns;
 mod issuance;
 mod refusals;
+mod renewal;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -29,13 +31,22 @@ const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice"
 /// How long the operator may take to say what is wrong.
 const SAID: Duration = Duration::from_secs(30);
 
-/// One certificate in this time for `limited.shop`, so that a test can see the limit end.
+/// The operator holds no Lease, so that one started after another acts at once.
+const FLAGS: [&str; 1] = ["--leader-elect=false"];
+
+/// One certificate in this time for `limited.shop`, so that a test can see the limit end; and one for ever
+/// for `long.shop`: Boulder's `Retry-After` is another one each time then, since it adds some percent at random.
 const LIMITED: &str = "
 - CertificatesPerDomain:
     count: 1
     burst: 1
     period: 30s
     ids: [{id: limited.shop, comment: a test}]
+- CertificatesPerDomain:
+    count: 1
+    burst: 1
+    period: 2160h
+    ids: [{id: long.shop, comment: a test}]
 ";
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
@@ -56,7 +67,7 @@ fn stage() -> Option<Stage> {
         };
         let boulder = Boulder::start(&cluster.lab, &options)?;
         assert!(BOULDER.set(boulder).is_ok(), "made once, with the cluster");
-        cluster.operator(&["--leader-elect=false"])?;
+        cluster.operator(&FLAGS)?;
         Ok(cluster)
     })?;
     let boulder = BOULDER.get().expect("made with the cluster");
@@ -100,6 +111,14 @@ impl Stage {
         let mut all = self.boulder.requests()?;
         all.retain(|request| request.account == account);
         Ok(all)
+    }
+
+    /// How often an account was refused an order.
+    fn refusals(&self, account: u64) -> Result<usize> {
+        let all = self.requests(account)?;
+        let refused =
+            |request: &&Request| request.endpoint == "/acme/new-order" && request.status == 429;
+        Ok(all.iter().filter(refused).count())
     }
 
     /// Check with openssl that a Secret's chain leads to one of Boulder's roots.

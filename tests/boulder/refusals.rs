@@ -52,6 +52,23 @@ fn a_limit_is_told_and_kept_and_ends() -> Result<()> {
     assert!(said.contains("retry after"), "{said}");
     namespace.ready("two", Duration::from_secs(90))?;
     stage.verify(&namespace, "two")?;
+    assert_eq!(stage.refusals(account(&namespace)?)?, 1, "asked in vain");
+    Ok(())
+}
+
+/// A limit that lasts is told with another time in each refusal.
+#[test]
+fn a_long_limit_is_asked_about_once() -> Result<()> {
+    let Some(stage) = stage() else { return Ok(()) };
+    let namespace = stage.namespace("long", "")?;
+    namespace.apply(&certificate("one", "boulder", "one.long.shop", ""))?;
+    namespace.ready("one", DEADLINE)?;
+    namespace.apply(&certificate("two", "boulder", "two.long.shop", ""))?;
+    namespace.says("two", &["rateLimited", "long.shop"], SAID)?;
+    // Others go on meanwhile.
+    namespace.apply(&certificate("other", "boulder", "www.other.shop", ""))?;
+    namespace.ready("other", DEADLINE)?;
+    assert_eq!(stage.refusals(account(&namespace)?)?, 1, "asked in vain");
     Ok(())
 }
 
@@ -66,6 +83,7 @@ fn a_paused_name_tells_the_link() -> Result<()> {
     namespace.apply(&certificate("site", "boulder", "www.paused.shop", ""))?;
     namespace.says("site", &["/sfe/v1/unpause?jwt="], SAID)?;
     assert_eq!(stage.orders("www.paused.shop")?, []);
+    assert_eq!(stage.refusals(account)?, 1, "asked in vain");
     // Somebody has followed the link, and asks anew.
     stage.boulder.unpause(&stage.cluster.lab, account)?;
     let both = "www.paused.shop, paused.shop";
