@@ -15,7 +15,7 @@ pub struct Order {
     pub serial: String,
     /// Empty for the CA's default.
     pub profile: String,
-    /// The serial number of the certificate that it replaces; empty for none.
+    /// The certificate that it replaces, as RFC 9773 §4.1 identifies it; empty for none.
     pub replaces: String,
     /// Its names when it has a certificate.
     pub names: Vec<String>,
