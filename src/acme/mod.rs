@@ -10,6 +10,7 @@ mod client;
 mod error;
 mod jws;
 mod reply;
+mod revocation;
 mod text;
 mod tls;
 mod transport;
@@ -24,6 +25,7 @@ pub use chain::{CertificateChain, prefers};
 pub use client::{Client, Hooks, ServerConfig};
 pub use error::{Class, Error, Problem, Subproblem};
 pub use jws::{Eab, dns01_value, key_authorization};
+pub use revocation::{Revoked, Revoker};
 pub use text::{MAX_PIECE, clean};
 pub use tls::roots;
 pub use transport::{
