@@ -12,7 +12,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::{Certificate, CertificateRequest, Challenge, ClusterIssuer, Issuer, Order};
+use super::{
+    Certificate, CertificateRequest, CertificateRevocation, Challenge, ClusterIssuer, Issuer, Order,
+};
 
 /// Why a definition could not be written as YAML.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +82,15 @@ const CHALLENGE_COLUMNS: &[Column] = &[
     AGE,
 ];
 
-/// The six definitions, by name.
+const REVOCATION_COLUMNS: &[Column] = &[
+    READY,
+    ("Reason", ".spec.reason", "string", false),
+    ("Serial", ".status.certificates[0].serial", "string", true),
+    STATUS,
+    AGE,
+];
+
+/// All definitions, by name.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     // Contract §1.1: what is required at the top differs by kind.
     let mut crds = vec![
@@ -90,6 +100,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         finish(ClusterIssuer::crd(), ISSUER_COLUMNS, &["spec"]),
         finish(Order::crd(), ORDER_COLUMNS, &["metadata", "spec"]),
         finish(Challenge::crd(), CHALLENGE_COLUMNS, &["metadata", "spec"]),
+        finish(CertificateRevocation::crd(), REVOCATION_COLUMNS, &["spec"]),
     ];
     crds.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     crds

@@ -8,6 +8,9 @@ pub const GROUP: &str = "cert-manager.io";
 /// Group of Order and Challenge.
 pub const ACME_GROUP: &str = "acme.cert-manager.io";
 
+/// `apiVersion` of `CertificateRevocation`, a kind of ours.
+pub const EVERLEAF_API_VERSION: &str = "everleaf.io/v1alpha1";
+
 /// The one version of both groups.
 pub const VERSION: &str = "v1";
 
@@ -115,6 +118,10 @@ pub const CERTIFICATE_REVISION_ANNOTATION: &str = "cert-manager.io/certificate-r
 pub const PRIVATE_KEY_SECRET_NAME_ANNOTATION: &str = "cert-manager.io/private-key-secret-name";
 /// On a request: when those were made that count against its Certificate's budget (ours).
 pub const REQUESTS_MADE_ANNOTATION: &str = "everleaf.io/requests-made";
+/// On a Certificate: revoke its certificate when it is deleted; the reason in the words of RFC 5280 (ours).
+pub const REVOKE_ON_DELETE_ANNOTATION: &str = "everleaf.io/revoke-on-delete";
+/// [`MANAGED_BY_LABEL`] of what this operator makes in kinds of its own.
+pub const MANAGED_BY_EVERLEAF: &str = "everleaf";
 /// Asks for a temporary certificate while the real one is awaited.
 pub const ISSUE_TEMPORARY_CERTIFICATE_ANNOTATION: &str =
     "cert-manager.io/issue-temporary-certificate";
@@ -225,6 +232,9 @@ pub const MANAGER_INGRESS_SHIM: &str = "cert-manager-ingress-shim";
 pub const MANAGER_GATEWAY_SHIM: &str = "cert-manager-gateway-shim";
 /// Makes Certificates of `ListenerSet`s.
 pub const MANAGER_LISTENERSET: &str = "cert-manager-listenerset";
+
+/// Has certificates revoked (ours).
+pub const MANAGER_CERTIFICATEREVOCATIONS: &str = "everleaf-certificaterevocations";
 
 /// The value of all labels and annotations that only say yes.
 pub const TRUE: &str = "true";

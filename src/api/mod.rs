@@ -24,6 +24,7 @@ pub mod labels;
 pub mod meta;
 pub mod names;
 pub mod order;
+pub mod revocation;
 mod schema;
 pub mod solver;
 pub mod vault;
@@ -39,6 +40,10 @@ pub use crd::{crds, crds_yaml};
 pub use issuer::{AnyIssuer, ClusterIssuer, ClusterIssuerSpec, Issuer, IssuerSpec, IssuerStatus};
 pub use meta::{Condition, IssuerReference, LocalObjectReference, SecretKeySelector};
 pub use order::{Order, OrderSpec, OrderStatus};
+pub use revocation::{
+    CertificateRevocation, CertificateRevocationSpec, CertificateRevocationStatus,
+    RevokedCertificate,
+};
 
 #[cfg(test)]
 mod tests;

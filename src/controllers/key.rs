@@ -19,11 +19,13 @@ pub enum Kind {
     Challenge,
     /// `networking.k8s.io/v1` Ingress.
     Ingress,
+    /// `everleaf.io/v1alpha1` CertificateRevocation.
+    Revocation,
 }
 
 impl Kind {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     /// All of them, in the order of [`Kind::index`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -34,6 +36,7 @@ impl Kind {
         Self::Order,
         Self::Challenge,
         Self::Ingress,
+        Self::Revocation,
     ];
 
     /// Position in an array with one place a kind.
@@ -51,6 +54,7 @@ impl Kind {
             Self::Order => "Order",
             Self::Challenge => "Challenge",
             Self::Ingress => "Ingress",
+            Self::Revocation => "CertificateRevocation",
         }
     }
 
@@ -64,6 +68,7 @@ impl Kind {
             Self::Order => "orders",
             Self::Challenge => "challenges",
             Self::Ingress => "ingress-shim",
+            Self::Revocation => "certificaterevocations",
         }
     }
 }

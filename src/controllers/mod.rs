@@ -17,6 +17,7 @@ pub mod matching;
 pub mod order;
 pub mod progress;
 pub mod reads;
+pub mod revocation;
 pub mod rotation;
 pub mod status;
 pub mod store;

@@ -35,11 +35,13 @@ pub enum Informer {
     SolverPods,
     /// Services of HTTP-01 solvers.
     SolverServices,
+    /// CertificateRevocations.
+    Revocations,
 }
 
 impl Informer {
     /// How many there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
 
     /// All of them, in the order of their index.
     pub const ALL: [Self; Self::COUNT] = [
@@ -55,6 +57,7 @@ impl Informer {
         Self::IngressClasses,
         Self::SolverPods,
         Self::SolverServices,
+        Self::Revocations,
     ];
 
     /// Name for logs and metrics.
@@ -72,6 +75,7 @@ impl Informer {
             Self::IngressClasses => "ingressclasses",
             Self::SolverPods => "solver-pods",
             Self::SolverServices => "solver-services",
+            Self::Revocations => "certificaterevocations",
         }
     }
 }

@@ -87,6 +87,9 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         stores_version: 0,
         stores_checked: true,
         rotation: None,
+        withdrawal: None,
+        compromised: vec![],
+        is_stood_by: false,
     }
 }
 
@@ -263,6 +266,7 @@ fn requests_that_have_ended_are_left_alone() {
                 orders: vec![],
                 resting: None,
                 waits: None,
+                compromised: None,
             };
             assert_eq!(
                 certificate_request::plan(&seen, &settings, now()),

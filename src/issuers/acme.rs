@@ -85,6 +85,11 @@ impl Account {
     }
 }
 
+/// The way to the server of an issuer, for what needs no account there.
+pub fn client(spec: &AcmeIssuer, hooks: Hooks) -> Result<Client, acme::Error> {
+    Client::with_hooks(&config(spec), hooks)
+}
+
 fn config(spec: &AcmeIssuer) -> ServerConfig {
     ServerConfig {
         directory_url: spec.server.clone(),

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::ca::Session;
 use super::clock::now;
 use super::signing::Signer;
-use crate::acme::{Class, Eab, Hooks};
+use crate::acme::{Class, Client, Eab, Hooks};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
 use crate::api::meta::IssuerReference;
@@ -23,7 +23,7 @@ use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::store::{Name, Store};
 use crate::controllers::{issuer, order};
-use crate::issuers::acme::{Account, Accounts};
+use crate::issuers::acme::{Account, Accounts, client};
 use crate::pki::{CertificateSigningRequest, KeyAlgorithm, KeyEncoding};
 
 /// The accounts behind Issuers and ClusterIssuers.
@@ -67,6 +67,11 @@ impl AccountsInUse {
             .accounts
             .get(&(issuer.id.namespace.clone(), issuer.id.name.clone()))?;
         account.kid.is_some().then_some(account)
+    }
+
+    /// The way to the server of an issuer, for what needs no account there.
+    pub fn client(&self, spec: &AcmeIssuer) -> Result<Client, crate::acme::Error> {
+        client(spec, self.hooks.clone())
     }
 
     /// Hash of the account key in use for this issuer as it is now.

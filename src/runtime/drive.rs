@@ -17,16 +17,20 @@ use super::crash::{self, Stage, point};
 use super::effects::{EffectError, Effects};
 use super::events::Events;
 use super::queue::{Done, Queue};
+use super::revoking;
 use super::shared;
 use super::signing::Signer;
 use super::validations::Validations;
 use super::vaults;
+use crate::api::IssuerReference;
 use crate::controllers::action::{Action, Event, Plan};
 use crate::controllers::facts::{RequestFact, controller_of};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::Seen;
 use crate::controllers::reads::{ReadError, Reader};
-use crate::controllers::{certificate, certificate_request, challenge, ingress, issuer, order};
+use crate::controllers::{
+    certificate, certificate_request, challenge, ingress, issuer, order, revocation,
+};
 use crate::telemetry::metrics::Metrics;
 
 /// What the flags say to the controllers.
@@ -170,6 +174,7 @@ impl Driver {
             Kind::Order => self.order(key, &mut ended).boxed(),
             Kind::Challenge => self.challenge(key, &mut ended).boxed(),
             Kind::Ingress => self.ingress(key, &mut ended).boxed(),
+            Kind::Revocation => self.revocation(key, &mut ended).boxed(),
         };
         (reconcile.await, ended)
     }
@@ -423,6 +428,27 @@ impl Driver {
         let uid = seen.ingress.id.uid.clone();
         let plan = ingress::plan(&seen, settings, now());
         self.carry_out(key, &uid, plan, ended).await
+    }
+
+    async fn revocation(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
+        let store = &self.reader.store;
+        let usable = |issuer: &IssuerReference| {
+            let account = self.accounts.account(store, &key.namespace, issuer);
+            account.is_some()
+        };
+        let Some(seen) = revocation::observe(&self.reader, key, usable).await? else {
+            return Ok(());
+        };
+        let uid = seen.object.metadata.uid.clone().unwrap_or_default();
+        let mut plan = revocation::plan(&seen, now());
+        let effect = plan.effect.take();
+        self.carry_out(key, &uid, plan, ended).await?;
+        if let Some(effect) = effect {
+            let outcome = revoking::revoke(&self.accounts, &self.reader, &seen, &effect).await?;
+            let plan = revocation::absorb(&seen, &effect, outcome, now());
+            self.carry_out(key, &uid, plan, ended).await?;
+        }
+        Ok(())
     }
 
     /// The writes of a plan, in order; then its events.

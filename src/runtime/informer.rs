@@ -20,7 +20,9 @@ use serde::de::DeserializeOwned;
 use super::clock::{monotonic, now};
 use super::queue::Queue;
 use crate::api::issuer::{ClusterIssuer, Issuer};
-use crate::api::{Certificate, CertificateRequest, Challenge, Order, labels};
+use crate::api::{
+    Certificate, CertificateRequest, CertificateRevocation, Challenge, Order, labels,
+};
 use crate::controllers::facts::{
     Identity, IngressFact, IssuerFact, PodView, RequestFact, SecretFact, SolverFact, certificate,
     changed_at, digest,
@@ -89,6 +91,12 @@ impl Informers {
         });
         run!(Orders, Order, all(), Change::Order);
         run!(Challenges, Challenge, all(), Change::Challenge);
+        run!(
+            Revocations,
+            CertificateRevocation,
+            all(),
+            Change::Revocation
+        );
         run!(Issuers, Issuer, all(), |o: Issuer| {
             Change::Issuer(
                 Kind::Issuer,
@@ -186,6 +194,11 @@ impl Informers {
                 Ok(event) => self.take(informer, event, &mut list, &reduce),
                 Err(error) => {
                     self.metrics.informer_restarted(informer.name());
+                    if informer == Informer::Revocations && is_missing(&error) {
+                        // A kind of ours that a cluster may do without.
+                        self.progress.listed(informer, monotonic());
+                        self.queue.progressed();
+                    }
                     let error = brief(&error);
                     tracing::warn!(
                         informer = informer.name(),
@@ -311,21 +324,34 @@ fn all() -> watcher::Config {
         .page_size(PAGE)
 }
 
-/// A failed watch in one line, with what to do where that is known.
-fn brief(error: &watcher::Error) -> String {
+/// Whether the API server does not know the kind.
+fn is_missing(error: &watcher::Error) -> bool {
+    refusal(error).is_some_and(|status| status.code == 404)
+}
+
+/// What the API server said, if it did.
+fn refusal(error: &watcher::Error) -> Option<&kube::core::Status> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
         if let Some(kube::Error::Api(status)) = current.downcast_ref() {
-            let hint = match status.code {
-                404 => ": the CustomResourceDefinition is not installed; apply crds/",
-                403 => {
-                    ": the ClusterRole of this operator lacks the right; compare it with the chart's"
-                }
-                _ => "",
-            };
-            return format!("{} {}{hint}", status.code, status.message.trim());
+            return Some(status);
         }
         cause = current.source();
+    }
+    None
+}
+
+/// A failed watch in one line, with what to do where that is known.
+fn brief(error: &watcher::Error) -> String {
+    if let Some(status) = refusal(error) {
+        let hint = match status.code {
+            404 => ": the CustomResourceDefinition is not installed; apply crds/",
+            403 => {
+                ": the ClusterRole of this operator lacks the right; compare it with the chart's"
+            }
+            _ => "",
+        };
+        return format!("{} {}{hint}", status.code, status.message.trim());
     }
     error.to_string()
 }

@@ -279,7 +279,7 @@ impl FromArgMatches for Later {
 }
 
 /// The controllers that can be named, and which of ours does the work of each.
-const CONTROLLERS: [(&str, Option<Kind>); 20] = [
+const CONTROLLERS: [(&str, Option<Kind>); 21] = [
     ("certificates-trigger", Some(Kind::Certificate)),
     ("certificates-key-manager", Some(Kind::Certificate)),
     ("certificates-request-manager", Some(Kind::Certificate)),
@@ -306,6 +306,7 @@ const CONTROLLERS: [(&str, Option<Kind>); 20] = [
     ("ingress-shim", Some(Kind::Ingress)),
     ("gateway-shim", None),
     ("listenerset-shim", None),
+    ("certificaterevocations", Some(Kind::Revocation)),
 ];
 
 /// A flag whose value does not do.

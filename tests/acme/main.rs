@@ -14,6 +14,7 @@ mod causes;
 mod deletion;
 mod layout;
 mod renewal;
+mod revocation;
 mod robustness;
 mod secrecy;
 mod shim;

@@ -44,8 +44,8 @@ fn a_crash_at_any_write_or_call_loses_nothing() -> Result<()> {
         .context("EVERLEAF_CRASH_SAMPLE")?;
     let mut plans = 0;
     let mut failures = Vec::new();
-    for scenario in [Scenario::First, Scenario::Renewal] {
-        let swept = sweep(&cluster, scenario, sample.map(|n| n.div_ceil(2)))?;
+    for scenario in [Scenario::First, Scenario::Renewal, Scenario::Revocation] {
+        let swept = sweep(&cluster, scenario, sample.map(|n| n.div_ceil(3)))?;
         plans += swept.0;
         failures.extend(swept.1);
     }
@@ -84,7 +84,7 @@ fn sweep(
         .cloned()
         .collect();
     run::prepare(cluster, &missing)?;
-    if scenario == Scenario::Renewal {
+    if scenario != Scenario::First {
         for name in &missing {
             run::rehearse(cluster, Scenario::First, name)?;
         }

@@ -12,6 +12,7 @@ use crate::api::{Certificate, CertificateRequest};
 use crate::controllers::facts::{IssuerFact, KeyFact, RequestFact, SecretFact, ca_digest, digest};
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
+use crate::controllers::revocation::standing_name;
 use crate::controllers::rotation::{Known, Leaf, Wish};
 use crate::explain;
 
@@ -53,6 +54,9 @@ pub async fn observe(
         stores_version: 0,
         stores_checked: true,
         rotation: None,
+        withdrawal: None,
+        compromised: vec![],
+        is_stood_by: false,
         certificate,
         secret,
     };
@@ -70,10 +74,26 @@ pub async fn observe(
         )))
         .find_map(|name| reader.keys.get(&key.namespace, &name));
     observation.staged = staged.map(|k| KeyFact::of(&k));
+    look_at_revocations(reader, key, &mut observation);
     complete_answer(reader, &mut observation, next).await?;
     explain_it(reader, &mut observation, issuer.as_deref(), next, now);
     look_at_stores(reader, &mut observation, next).await?;
     Ok(Some(observation))
+}
+
+/// Whether the certificate in the Secret is revoked, and which of the keys that are there must not be used.
+fn look_at_revocations(reader: &Reader, key: &Key, o: &mut Observation) {
+    let (store, namespace) = (&reader.store, &key.namespace);
+    o.withdrawal = o.leaf().and_then(|leaf| store.withdrawal(namespace, leaf));
+    let secrets = o.secret.iter().chain(&o.next_keys);
+    let stored = secrets.filter_map(|s| s.key.as_ref()?.as_ref().ok());
+    let keys = stored.chain(o.staged.as_ref()).map(|key| key.public);
+    let requests = o.requests.iter().filter_map(|r| r.compared.as_ref().ok());
+    let all = keys.chain(requests.map(|compared| compared.public));
+    let compromised = all.filter(|public| store.compromised(namespace, *public).is_some());
+    o.compromised = compromised.collect();
+    let standing = standing_name(&o.certificate);
+    o.is_stood_by = store.revocation(namespace, &standing).is_some();
 }
 
 /// The rotation of the CA, while one is under way.

@@ -21,6 +21,7 @@ mod policy;
 mod recorded;
 mod renewal;
 mod request;
+mod revocation;
 mod rotation;
 mod schema;
 mod settled;

@@ -41,6 +41,8 @@ pub struct Observation {
     pub resting: Option<Timestamp>,
     /// Why a renewal that can wait should.
     pub waits: Option<String>,
+    /// The CertificateRevocation that calls its key compromised.
+    pub compromised: Option<String>,
 }
 
 /// A step that needs a private key, or somebody else who has one.
@@ -148,11 +150,17 @@ pub fn observe(
     let waits = waits.and_then(|known| known.waits());
     Some(Observation {
         waits: waits.filter(|_| can_wait(reader, &request, now)),
+        compromised: compromised(reader, &request),
         issuer,
         orders: store.orders_of(&key.namespace, &request.id.uid),
         request,
         resting,
     })
+}
+
+fn compromised(reader: &Reader, request: &RequestFact) -> Option<String> {
+    let public = request.compared.as_ref().ok()?.public;
+    reader.store.compromised(&request.id.namespace, public)
 }
 
 /// What a certificate that could be renewed later has left.

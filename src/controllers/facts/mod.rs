@@ -26,7 +26,7 @@ use crate::api::{Certificate, CertificateRequest, IssuerSpec, IssuerStatus, labe
 use crate::controllers::ingress::ownership;
 use crate::controllers::matching::{Compared, request_fields};
 use crate::controllers::status::find;
-use crate::pki::{KeyAlgorithm, PrivateKey, TEMPORARY_ISSUER, parse_chain};
+use crate::pki::{KeyAlgorithm, PrivateKey, TEMPORARY_ISSUER, parse_chain, sha256_hex};
 
 /// Identity and version of an object.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -83,6 +83,18 @@ pub fn digest(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
+}
+
+/// What is kept of a SHA-256 in hex: unlike [`digest`], the same in every process, so that it can be compared with what
+/// an object says. 0 for what is no hex.
+pub fn short(hex: &str) -> u64 {
+    let front = hex.get(..16).unwrap_or_default();
+    u64::from_str_radix(front, 16).unwrap_or_default()
+}
+
+/// Of a public key, in DER.
+pub fn public_digest(der: &[u8]) -> u64 {
+    short(&sha256_hex(der))
 }
 
 impl IssuerFact {
@@ -276,7 +288,7 @@ pub struct SecretFact {
 pub struct KeyFact {
     /// Algorithm and size.
     pub algorithm: KeyAlgorithm,
-    /// Digest of the public key.
+    /// Digest of the public key; see [`public_digest`].
     pub public: u64,
 }
 
@@ -285,7 +297,7 @@ impl KeyFact {
     pub fn of(key: &PrivateKey) -> Self {
         Self {
             algorithm: key.algorithm(),
-            public: digest(&key.public_key_der()),
+            public: public_digest(key.public_key_der()),
         }
     }
 }
@@ -299,6 +311,8 @@ pub struct LeafFact {
     pub not_after: Timestamp,
     /// Digest of its public key.
     pub public: u64,
+    /// Of its SHA-256; see [`short`].
+    pub fingerprint: u64,
     /// Union of common name and DNS names, addresses, URIs and e-mail addresses: what is compared when
     /// no request is left (contract §4.2, fuzzy).
     pub names: u64,
@@ -313,7 +327,8 @@ impl LeafFact {
         let fact = Self {
             not_before: leaf.not_before(),
             not_after: leaf.not_after(),
-            public: digest(&leaf.public_key_der()),
+            public: public_digest(leaf.public_key_der()),
+            fingerprint: short(&leaf.fingerprint()),
             names: crate::controllers::matching::leaf_names(leaf),
         };
         Ok((fact, temporary))

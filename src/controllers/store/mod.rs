@@ -3,6 +3,7 @@
 
 mod entries;
 mod reads;
+mod revocations;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use parking_lot::RwLock;
 use crate::api::meta::IssuerReference;
 use crate::api::order::OrderSpec;
 use crate::api::vault::VaultIssuer;
-use crate::api::{Certificate, Challenge, Order};
+use crate::api::{Certificate, CertificateRevocation, Challenge, Order};
 use crate::controllers::facts::{
     Identity, IngressFact, IssuerFact, Made, Owner, RequestFact, SecretFact, SolverFact, digest,
 };
@@ -26,6 +27,7 @@ use crate::controllers::order;
 use crate::controllers::progress::Informer;
 
 use entries::{CertificateEntry, OrderEntry};
+use revocations::Revocations;
 use routes::challenge_key;
 
 /// Namespace and name.
@@ -67,6 +69,7 @@ struct Inner {
     /// By uid of a Certificate, what counts against its budget and no request of it lists any more, because
     /// somebody deleted the one that did.
     unlisted: HashMap<Arc<str>, BTreeSet<Made>>,
+    revocations: Revocations,
 }
 
 /// Names by namespace and something, in order: mostly one, of which there are thousands.
@@ -132,6 +135,8 @@ pub enum Change {
     Pod(SolverFact),
     /// Added or modified.
     Service(SolverFact),
+    /// Added or modified.
+    Revocation(CertificateRevocation),
 }
 
 fn id_name(id: &Identity) -> Name {
@@ -230,6 +235,7 @@ impl Store {
                 inner.services.insert(name, Arc::new(fact));
                 keys
             }
+            Change::Revocation(object) => inner.revocation(object),
         }
     }
 
@@ -274,6 +280,7 @@ impl Store {
                 let fact = inner.services.remove(name);
                 challenge_key(&name.0, fact.and_then(|f| f.challenge.clone()).as_deref())
             }
+            Informer::Revocations => inner.forget_revocation(name),
         }
     }
 
@@ -298,6 +305,7 @@ impl Store {
                 .collect(),
             Informer::SolverPods => inner.pods.keys().cloned().collect(),
             Informer::SolverServices => inner.services.keys().cloned().collect(),
+            Informer::Revocations => inner.revocations.objects.keys().cloned().collect(),
         })
     }
 
@@ -398,6 +406,7 @@ impl Store {
                 .map(|n| named(Kind::CertificateRequest, n)),
         );
         keys.extend(owner.map(|(_, certificate)| named(Kind::Certificate, certificate)));
+        keys.extend(inner.revocations_in(name));
         for (issuer_name, fact) in &inner.issuers {
             let kind = issuer_kind(issuer_name);
             let home = self.home(kind, &issuer_name.0);

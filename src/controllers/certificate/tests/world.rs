@@ -25,6 +25,7 @@ use crate::controllers::certificate::{
     plan, repaired,
 };
 use crate::controllers::facts::{KeyFact, Made, RequestFact, SecretFact, digest, stores_digest};
+use crate::controllers::revocation::Withdrawal;
 use crate::controllers::status::{condition, find, set_condition};
 use crate::pki::{KeyEncoding, PrivateKey, build_request};
 
@@ -58,6 +59,10 @@ pub(super) struct World {
     pub(super) ca: Option<Vec<u8>>,
     /// The rotation of that CA.
     pub(super) rotation: Option<Following>,
+    /// A revocation of the certificate in the Secret, or of its key.
+    pub(super) withdrawal: Option<Withdrawal>,
+    /// Public keys that are compromised.
+    pub(super) compromised: Vec<u64>,
     /// Why no CSR can be built, if none can.
     pub(super) unbuildable: Option<String>,
     /// Validity of what the issuer signs.
@@ -119,6 +124,8 @@ impl World {
             checked: None,
             ca: None,
             rotation: None,
+            withdrawal: None,
+            compromised: vec![],
             unbuildable: None,
             lifetime: SignedDuration::from_hours(2160),
             writes: vec![],
@@ -223,6 +230,9 @@ impl World {
             stores_version: 0,
             stores_checked: true,
             rotation: self.rotation.clone(),
+            withdrawal: self.withdrawal.clone(),
+            compromised: self.compromised.clone(),
+            is_stood_by: false,
         };
         if let Ok(outputs) = Outputs::try_from(&self.certificate.spec)
             && outputs.has_stores()
