@@ -14,7 +14,7 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("explain", &["api"]),
     ("telemetry", &["api", "serve"]),
     ("issuers", &["acme", "api", "pki"]),
-    ("solvers", &["api", "pki", "serve"]),
+    ("solvers", &["acme", "api", "dns", "pki", "serve"]),
     ("controllers", &["acme", "api", "explain", "pki", "solvers"]),
     (
         "runtime",
