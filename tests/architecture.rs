@@ -22,6 +22,7 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
             "acme",
             "api",
             "controllers",
+            "explain",
             "issuers",
             "pki",
             "serve",

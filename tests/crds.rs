@@ -137,7 +137,9 @@ fn definitions_come_in_a_fixed_order_and_stay_small() {
             "certificates.cert-manager.io",
             "challenges.acme.cert-manager.io",
             "clusterissuers.cert-manager.io",
+            "clusterorderedissuers.everleaf.io",
             "issuers.cert-manager.io",
+            "orderedissuers.everleaf.io",
             "orders.acme.cert-manager.io",
         ]
     );
@@ -235,6 +237,30 @@ fn names_scope_and_selectable_fields_are_the_contracts() {
         };
         assert_eq!(version["selectableFields"], fields, "{kind}");
     }
+}
+
+#[test]
+fn kinds_of_our_own_are_in_a_group_of_our_own() {
+    for (kind, scope) in [
+        ("OrderedIssuer", "Namespaced"),
+        ("ClusterOrderedIssuer", "Cluster"),
+    ] {
+        let spec = &crd(kind)["spec"];
+        assert_eq!(spec["group"], "everleaf.io", "{kind}");
+        assert_eq!(spec["scope"], scope, "{kind}");
+        assert_eq!(version(kind)["name"], "v1alpha1", "{kind}");
+        assert_eq!(
+            version(kind)["subresources"],
+            json!({"status": {}}),
+            "{kind}"
+        );
+        assert_eq!(names(&schema(kind)["required"]), set(["spec"]), "{kind}");
+    }
+    let issuers = at(schema("OrderedIssuer"), "spec.issuers");
+    assert_eq!(
+        (&issuers["minItems"], &issuers["maxItems"]),
+        (&json!(1), &json!(16))
+    );
 }
 
 #[test]

@@ -119,6 +119,12 @@ impl Client {
         Ok(Arc::clone(&known.directory))
     }
 
+    /// Ask for the directory anew: whether the server answers.
+    pub async fn probe(&self) -> Result<(), Error> {
+        *self.shared.directory.lock().await = None;
+        self.directory().await.map(drop)
+    }
+
     async fn known(&self, deadline: Instant) -> Result<Arc<Known>, Error> {
         let mut cached = self.shared.directory.lock().await;
         if let Some(fetched) = cached.as_ref().filter(|fetched| fetched.is_fresh()) {

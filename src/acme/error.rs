@@ -18,6 +18,17 @@ pub enum Class {
     RateLimited { until: Option<Timestamp> },
 }
 
+/// Whose fault a failed call is: another CA does better only if it is this CA's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The CA cannot be reached, or does not work.
+    Ca,
+    /// The CA does not accept the account.
+    Account,
+    /// The request's, the site's or the configuration's; or it is a limit, which is nobody's.
+    Other,
+}
+
 /// Why a call failed. What a server wrote is cut and escaped; the body of a reply that is no ACME problem is not kept.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -111,6 +122,25 @@ impl Error {
         }
     }
 
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Problem { problem, .. } => problem.blame(),
+            Self::Status { status, .. } if matches!(status, 400..=499) => Blame::Other,
+            Self::Status { .. }
+            | Self::Network { .. }
+            | Self::Timeout { .. }
+            | Self::TooLarge { .. }
+            | Self::Protocol(_)
+            | Self::Certificate(_) => Blame::Ca,
+            Self::Url { .. }
+            | Self::Unsupported(_)
+            | Self::UnknownProfile { .. }
+            | Self::Config { .. }
+            | Self::Key(_) => Blame::Other,
+        }
+    }
+
     /// The problem document, if the server sent one.
     pub fn problem(&self) -> Option<&Problem> {
         match self {
@@ -183,6 +213,24 @@ impl Problem {
     /// What to do about it when it stands alone, inside an order or a challenge.
     pub fn class(&self) -> Class {
         self.classify(None)
+    }
+
+    fn blame(&self) -> Blame {
+        let is_any = |names: &[&str]| names.iter().any(|name| self.is(name));
+        if is_any(&[
+            "accountDoesNotExist",
+            "externalAccountRequired",
+            "userActionRequired",
+        ]) {
+            Blame::Account
+        } else if self.is("unauthorized") {
+            // Of a call, not of a validation: the account is deactivated (RFC 8555 §7.3.6).
+            Blame::Account
+        } else if self.is("serverInternal") || self.is("badNonce") || self.status >= 500 {
+            Blame::Ca
+        } else {
+            Blame::Other
+        }
     }
 
     fn classify(&self, retry_after: Option<Timestamp>) -> Class {

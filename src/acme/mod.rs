@@ -23,7 +23,7 @@ mod tests;
 pub use calls::AccountRef;
 pub use chain::{CertificateChain, prefers};
 pub use client::{Client, Hooks, ServerConfig};
-pub use error::{Class, Error, Problem, Subproblem};
+pub use error::{Blame, Class, Error, Problem, Subproblem};
 pub use jws::{Eab, dns01_value, key_authorization};
 pub use revocation::{Revoked, Revoker};
 pub use text::{MAX_PIECE, clean};

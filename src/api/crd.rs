@@ -13,7 +13,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use super::{
-    Certificate, CertificateRequest, CertificateRevocation, Challenge, ClusterIssuer, Issuer, Order,
+    Certificate, CertificateRequest, CertificateRevocation, Challenge, ClusterIssuer,
+    ClusterOrderedIssuer, Issuer, Order, OrderedIssuer,
 };
 
 /// Why a definition could not be written as YAML.
@@ -101,6 +102,8 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         finish(Order::crd(), ORDER_COLUMNS, &["metadata", "spec"]),
         finish(Challenge::crd(), CHALLENGE_COLUMNS, &["metadata", "spec"]),
         finish(CertificateRevocation::crd(), REVOCATION_COLUMNS, &["spec"]),
+        finish(OrderedIssuer::crd(), ISSUER_COLUMNS, &["spec"]),
+        finish(ClusterOrderedIssuer::crd(), ISSUER_COLUMNS, &["spec"]),
     ];
     crds.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     crds

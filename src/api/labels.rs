@@ -8,10 +8,13 @@ pub const GROUP: &str = "cert-manager.io";
 /// Group of Order and Challenge.
 pub const ACME_GROUP: &str = "acme.cert-manager.io";
 
-/// `apiVersion` of `CertificateRevocation`, a kind of ours.
-pub const EVERLEAF_API_VERSION: &str = "everleaf.io/v1alpha1";
+/// Group of the kinds that are ours alone.
+pub const OWN_GROUP: &str = "everleaf.io";
 
-/// The one version of both groups.
+/// `apiVersion` of the kinds that are ours alone.
+pub const OWN_API_VERSION: &str = "everleaf.io/v1alpha1";
+
+/// The one version of both groups of cert-manager.
 pub const VERSION: &str = "v1";
 
 /// `apiVersion` of Certificate, `CertificateRequest`, Issuer and `ClusterIssuer`.
@@ -226,6 +229,8 @@ pub const MANAGER_CHALLENGES: &str = "cert-manager-challenges";
 pub const MANAGER_ISSUERS: &str = "cert-manager-issuers";
 /// Sets cluster-wide issuers up.
 pub const MANAGER_CLUSTERISSUERS: &str = "cert-manager-clusterissuers";
+/// Says which issuers of a list can sign.
+pub const MANAGER_ORDERED_ISSUERS: &str = "everleaf-ordered-issuers";
 /// Makes Certificates of Ingresses.
 pub const MANAGER_INGRESS_SHIM: &str = "cert-manager-ingress-shim";
 /// Makes Certificates of Gateways.

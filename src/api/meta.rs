@@ -24,6 +24,12 @@ pub const ISSUER_KIND: &str = "Issuer";
 /// Kind of a cluster-wide issuer.
 pub const CLUSTER_ISSUER_KIND: &str = "ClusterIssuer";
 
+/// Kind of a namespaced list of issuers.
+pub const ORDERED_ISSUER_KIND: &str = "OrderedIssuer";
+
+/// Kind of a cluster-wide list of issuers.
+pub const CLUSTER_ORDERED_ISSUER_KIND: &str = "ClusterOrderedIssuer";
+
 /// Names the issuer that signs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -53,6 +59,18 @@ impl IssuerReference {
     /// Whether the issuer is of this operator's group; another one's are external.
     pub fn is_ours(&self) -> bool {
         self.group_or_default() == labels::GROUP
+    }
+
+    /// Whether it names issuers in order of preference, of this operator's own group.
+    pub fn is_ordered(&self) -> bool {
+        let kinds = [ORDERED_ISSUER_KIND, CLUSTER_ORDERED_ISSUER_KIND];
+        self.group_or_default() == labels::OWN_GROUP && kinds.contains(&self.kind_or_default())
+    }
+
+    /// Whether it names a kind without a namespace.
+    pub fn is_cluster_wide(&self) -> bool {
+        let kinds = [CLUSTER_ISSUER_KIND, CLUSTER_ORDERED_ISSUER_KIND];
+        kinds.contains(&self.kind_or_default())
     }
 
     /// Whether both name the same issuer: absent, empty and the default are equal.

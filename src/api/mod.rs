@@ -1,4 +1,4 @@
-//! The Kubernetes API that Everleaf serves: cert-manager's six kinds, with their schema.
+//! The Kubernetes API that Everleaf serves: cert-manager's six kinds and its own, with their schema.
 //!
 //! Types mirror the stored JSON. What is optional there is an `Option` here, lists and maps
 //! included, so that absent and empty stay distinct and no default is ever stored that the user
@@ -24,6 +24,7 @@ pub mod labels;
 pub mod meta;
 pub mod names;
 pub mod order;
+pub mod ordered_issuer;
 pub mod revocation;
 mod schema;
 pub mod solver;
@@ -40,6 +41,9 @@ pub use crd::{crds, crds_yaml};
 pub use issuer::{AnyIssuer, ClusterIssuer, ClusterIssuerSpec, Issuer, IssuerSpec, IssuerStatus};
 pub use meta::{Condition, IssuerReference, LocalObjectReference, SecretKeySelector};
 pub use order::{Order, OrderSpec, OrderStatus};
+pub use ordered_issuer::{
+    ClusterOrderedIssuer, OrderedIssuer, OrderedIssuerSpec, OrderedIssuerStatus,
+};
 pub use revocation::{
     CertificateRevocation, CertificateRevocationSpec, CertificateRevocationStatus,
     RevokedCertificate,

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::challenge::ChallengeSpec;
 use super::go_json;
 use super::go_shapes::{CHALLENGE_SPEC, NAMED_ORDER_SPEC, ORDER_SPEC};
+use super::meta::IssuerReference;
 use super::order::OrderSpec;
 
 /// The longest Certificate name that is used as it is: a revision of 19 digits still fits.
@@ -44,6 +45,12 @@ pub fn certificate_request_name(certificate: &str, revision: i64) -> String {
         return format!("{hex}-{revision}");
     }
     format!("{prefix}-{hex}-{revision}")
+}
+
+/// Name of the `CertificateRequest` that is made of one of the issuers of an ordered issuer, for a request of that.
+pub fn ordered_request_name(request: &str, issuer: &IssuerReference) -> String {
+    let issuer = format!("{request}/{}/{}", issuer.kind_or_default(), issuer.name);
+    hashed_name(request, &issuer)
 }
 
 /// Name of the Order for a `CertificateRequest`. It does not depend on `spec.request`.

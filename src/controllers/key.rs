@@ -21,11 +21,15 @@ pub enum Kind {
     Ingress,
     /// `everleaf.io/v1alpha1` CertificateRevocation.
     Revocation,
+    /// `everleaf.io/v1alpha1` OrderedIssuer.
+    OrderedIssuer,
+    /// `everleaf.io/v1alpha1` ClusterOrderedIssuer; its namespace is empty.
+    ClusterOrderedIssuer,
 }
 
 impl Kind {
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 10;
 
     /// All of them, in the order of [`Kind::index`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -37,6 +41,8 @@ impl Kind {
         Self::Challenge,
         Self::Ingress,
         Self::Revocation,
+        Self::OrderedIssuer,
+        Self::ClusterOrderedIssuer,
     ];
 
     /// Position in an array with one place a kind.
@@ -55,6 +61,8 @@ impl Kind {
             Self::Challenge => "Challenge",
             Self::Ingress => "Ingress",
             Self::Revocation => "CertificateRevocation",
+            Self::OrderedIssuer => "OrderedIssuer",
+            Self::ClusterOrderedIssuer => "ClusterOrderedIssuer",
         }
     }
 
@@ -69,6 +77,8 @@ impl Kind {
             Self::Challenge => "challenges",
             Self::Ingress => "ingress-shim",
             Self::Revocation => "certificaterevocations",
+            Self::OrderedIssuer => "orderedissuers",
+            Self::ClusterOrderedIssuer => "clusterorderedissuers",
         }
     }
 }

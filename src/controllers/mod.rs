@@ -15,6 +15,7 @@ pub mod issuer;
 pub mod key;
 pub mod matching;
 pub mod order;
+pub mod ordered_issuer;
 pub mod progress;
 pub mod reads;
 pub mod revocation;

@@ -37,11 +37,15 @@ pub enum Informer {
     SolverServices,
     /// CertificateRevocations.
     Revocations,
+    /// OrderedIssuers.
+    OrderedIssuers,
+    /// ClusterOrderedIssuers.
+    ClusterOrderedIssuers,
 }
 
 impl Informer {
     /// How many there are.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 15;
 
     /// All of them, in the order of their index.
     pub const ALL: [Self; Self::COUNT] = [
@@ -58,6 +62,8 @@ impl Informer {
         Self::SolverPods,
         Self::SolverServices,
         Self::Revocations,
+        Self::OrderedIssuers,
+        Self::ClusterOrderedIssuers,
     ];
 
     /// Name for logs and metrics.
@@ -76,7 +82,18 @@ impl Informer {
             Self::SolverPods => "solver-pods",
             Self::SolverServices => "solver-services",
             Self::Revocations => "certificaterevocations",
+            Self::OrderedIssuers => "orderedissuers",
+            Self::ClusterOrderedIssuers => "clusterorderedissuers",
         }
+    }
+
+    /// Whether it is of a kind of ours, whose definition a cluster that came from cert-manager may not have yet: then
+    /// there are none.
+    pub fn is_optional(self) -> bool {
+        matches!(
+            self,
+            Self::OrderedIssuers | Self::ClusterOrderedIssuers | Self::Revocations
+        )
     }
 }
 

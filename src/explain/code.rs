@@ -34,6 +34,8 @@ codes! {
     1204 REQUEST_EXTERNAL, "The request waits for an external issuer";
     1205 OTHER_NAMES, "The issuer put other names into the certificate";
     1206 ANSWER_USELESS, "What the issuer returned cannot be used";
+    1220 ORDERED_FALLBACK, "An issuer further down the list is asked";
+    1221 ORDERED_NONE, "None of the issuers of the list can sign";
     1301 ORDER_FAILED, "The ACME order does not go on";
     1302 CHALLENGE_WAITS, "The challenge's answer cannot be reached yet";
     1303 CHALLENGE_FAILED, "The CA could not validate a name";
@@ -46,6 +48,8 @@ codes! {
     1407 ACME_RATE_LIMITED, "A limit of the CA is reached";
     1408 ACME_BAD_CSR, "The CA refuses what the Certificate asks for";
     1409 ACME_EXTERNAL_ACCOUNT, "The CA wants an external account";
+    1420 CA_UNABLE, "The CA cannot be reached, or does not work";
+    1421 CA_ACCOUNT, "The CA does not accept the account";
     1501 VAULT_UNREACHABLE, "Vault cannot be reached";
     1502 VAULT_SEALED, "Vault is sealed";
     1503 VAULT_NOT_INITIALIZED, "Vault is not initialized";

@@ -2,13 +2,15 @@
 //! that a person can act on, with a code to look up. Progress as it should be is no cause.
 
 mod code;
+mod fault;
 #[cfg(test)]
 mod tests;
 pub mod vault;
 
 use std::fmt;
 
-pub use code::Code;
+pub use code::{Code, quoted};
+pub use fault::{Fault, ca_fault, not_before};
 
 use crate::api::meta::IssuerReference;
 use crate::api::{CertificateRequest, Challenge, Order};
@@ -79,7 +81,7 @@ pub fn verdict(chain: &Chain<'_>) -> Option<Verdict> {
         .or_else(|| request(chain))
         .or_else(|| issuer(chain))?;
     // What the CA said is the deepest of all.
-    if let Some((code, text)) = code::quoted(&found.text) {
+    if let Some((code, text)) = quoted(&found.text) {
         return Some(Verdict::new(code, text));
     }
     Some(match code::of_acme_problem(&found.text) {
@@ -95,11 +97,9 @@ fn issuer(chain: &Chain<'_>) -> Option<Verdict> {
     let reference = chain.issuer_ref;
     let (kind, name) = (reference.kind_or_default(), &reference.name);
     let (code, text) = match &chain.issuer {
-        Issuer::Missing if kind == "ClusterIssuer" => (
+        Issuer::Missing if reference.is_cluster_wide() => (
             Code::ISSUER_MISSING,
-            format!(
-                "ClusterIssuer \"{name}\" does not exist: create it, or correct spec.issuerRef."
-            ),
+            format!("{kind} \"{name}\" does not exist: create it, or correct spec.issuerRef."),
         ),
         Issuer::Missing => (
             Code::ISSUER_MISSING,
@@ -145,7 +145,7 @@ fn request(chain: &Chain<'_>) -> Option<Verdict> {
         ));
     }
     let waits = find("Ready").and_then(|c| c.message.as_deref());
-    if let Some((code, why)) = waits.and_then(code::quoted) {
+    if let Some((code, why)) = waits.and_then(quoted) {
         let text = format!("CertificateRequest \"{name}\": {why}");
         return Some(Verdict::new(code, text));
     }

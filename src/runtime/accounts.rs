@@ -301,6 +301,18 @@ impl AccountsInUse {
         })
     }
 
+    /// Whether the server of an issuer answers; if not, why.
+    pub async fn probe(
+        &self,
+        store: &Store,
+        namespace: &str,
+        reference: &IssuerReference,
+    ) -> Result<(), String> {
+        let account = self.account(store, namespace, reference);
+        let account = account.ok_or("the ACME account is not registered yet")?;
+        account.client.probe().await.map_err(|e| e.to_string())
+    }
+
     /// An Order's effect.
     pub async fn order(
         &self,

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::acme::{self, AccountRef, Authorization, Client, Identifier, Problem, Status};
+use crate::acme::{self, AccountRef, Authorization, Blame, Client, Identifier, Problem, Status};
 use crate::api::order::{OrderAuthorization, OrderChallenge};
 use crate::controllers::{challenge, order};
+use crate::explain::{Code, Verdict, not_before};
 use crate::issuers::acme::Account;
 
 /// The least time between two looks at something that the CA works on.
@@ -112,7 +113,13 @@ impl<'a> Session<'a> {
                 state: "invalid".into(),
                 reason: order.error.as_ref().map_or_else(
                     || "the CA has marked the order as invalid".to_owned(),
-                    |problem| format!("Failed to finalize Order: {problem}"),
+                    |problem| {
+                        let text = format!("Failed to finalize Order: {problem}");
+                        if problem.is("serverInternal") {
+                            return Verdict::new(Code::CA_UNABLE, text).to_string();
+                        }
+                        text
+                    },
                 ),
             },
             status => order::Outcome::NotYet {
@@ -140,7 +147,7 @@ impl<'a> Session<'a> {
     }
 
     fn order_refused(&self, error: &acme::Error, doing: &str) -> order::Outcome {
-        let reason = format!("{doing}: {error}");
+        let reason = told(doing, error);
         match error.class() {
             acme::Class::Permanent => order::Outcome::Ended {
                 state: "errored".into(),
@@ -221,7 +228,7 @@ impl<'a> Session<'a> {
     }
 
     fn challenge_refused(&self, error: &acme::Error) -> challenge::Outcome {
-        let reason = format!("Error accepting challenge: {error}");
+        let reason = told("Error accepting challenge", error);
         let state = |state: &str| challenge::Outcome::State {
             state: state.into(),
             reason: Some(reason.clone()),
@@ -241,6 +248,21 @@ impl<'a> Session<'a> {
                 retry: after(until, self.now).or(Some(MOST)),
             },
         }
+    }
+}
+
+/// A failure in words, which say if the CA is to blame.
+fn told(doing: &str, error: &acme::Error) -> String {
+    let text = format!("{doing}: {error}");
+    match error.blame() {
+        Blame::Ca => Verdict::new(Code::CA_UNABLE, text).to_string(),
+        Blame::Account => Verdict::new(Code::CA_ACCOUNT, text).to_string(),
+        Blame::Other => match error.class() {
+            acme::Class::RateLimited { until: Some(until) } => {
+                format!("{text} {}", not_before(until))
+            }
+            _ => text,
+        },
     }
 }
 

@@ -29,7 +29,7 @@ use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::Seen;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::{
-    certificate, certificate_request, challenge, ingress, issuer, order, revocation,
+    certificate, certificate_request, challenge, ingress, issuer, order, ordered_issuer, revocation,
 };
 use crate::telemetry::metrics::Metrics;
 
@@ -175,6 +175,9 @@ impl Driver {
             Kind::Challenge => self.challenge(key, &mut ended).boxed(),
             Kind::Ingress => self.ingress(key, &mut ended).boxed(),
             Kind::Revocation => self.revocation(key, &mut ended).boxed(),
+            Kind::OrderedIssuer | Kind::ClusterOrderedIssuer => {
+                self.ordered_issuer(key, &mut ended).boxed()
+            }
         };
         (reconcile.await, ended)
     }
@@ -451,6 +454,25 @@ impl Driver {
         Ok(())
     }
 
+    async fn ordered_issuer(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
+        let Some(seen) = ordered_issuer::observe(&self.reader, key) else {
+            return Ok(());
+        };
+        let uid = seen.fact.id.uid.clone();
+        let mut plan = ordered_issuer::plan(&seen, now());
+        let Some(ordered_issuer::Effect::Probe(issuers)) = plan.effect.take() else {
+            return self.carry_out(key, &uid, plan, ended).await;
+        };
+        let store = &self.reader.store;
+        let probes = issuers.into_iter().map(async |issuer| {
+            let answer = self.accounts.probe(store, &key.namespace, &issuer).await;
+            (issuer, answer)
+        });
+        let outcome = futures::future::join_all(probes).await;
+        let plan = ordered_issuer::absorb(&seen, outcome, now());
+        self.carry_out(key, &uid, plan, ended).await
+    }
+
     /// The writes of a plan, in order; then its events.
     async fn carry_out<E>(
         &self,
@@ -469,7 +491,11 @@ impl Driver {
 
     async fn write(&self, actions: Vec<Action>, ended: &mut Ended) -> Result<(), Failure> {
         for action in actions {
-            ended.seen.extend(self.effects.execute(action).await?);
+            let written = self.effects.execute(action).await?;
+            ended.seen.extend(written.seen);
+            if let Some(request) = written.request {
+                self.reader.store.request_is_made(&request);
+            }
         }
         Ok(())
     }

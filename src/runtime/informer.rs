@@ -21,11 +21,12 @@ use super::clock::{monotonic, now};
 use super::queue::Queue;
 use crate::api::issuer::{ClusterIssuer, Issuer};
 use crate::api::{
-    Certificate, CertificateRequest, CertificateRevocation, Challenge, Order, labels,
+    Certificate, CertificateRequest, CertificateRevocation, Challenge, ClusterOrderedIssuer, Order,
+    OrderedIssuer, labels,
 };
 use crate::controllers::facts::{
-    Identity, IngressFact, IssuerFact, PodView, RequestFact, SecretFact, SolverFact, certificate,
-    changed_at, digest,
+    Identity, IngressFact, IssuerFact, OrderedFact, PodView, RequestFact, SecretFact, SolverFact,
+    certificate, changed_at, digest,
 };
 use crate::controllers::key::Kind;
 use crate::controllers::progress::{Informer, Progress};
@@ -109,6 +110,12 @@ impl Informers {
                 },
             )
         });
+        run!(OrderedIssuers, OrderedIssuer, all(), |o: OrderedIssuer| {
+            Change::Ordered(
+                Kind::OrderedIssuer,
+                OrderedFact::of(&o.metadata, o.spec, o.status),
+            )
+        });
         run!(Secrets, Secret, all().labels(&fao), |o| Change::Secret(
             SecretFact::of(&o)
         ));
@@ -147,6 +154,8 @@ impl Informers {
         if !everywhere {
             self.store.ignore_ingress_classes();
             self.progress.listed(Informer::ClusterIssuers, monotonic());
+            self.progress
+                .listed(Informer::ClusterOrderedIssuers, monotonic());
             self.progress.listed(Informer::IngressClasses, monotonic());
             return;
         }
@@ -175,6 +184,18 @@ impl Informers {
             };
             me.run(Informer::ClusterIssuers, api, all(), reduce).await;
         });
+        let me = self.clone();
+        let api: Api<ClusterOrderedIssuer> = Api::all(client.clone());
+        tasks.spawn(async move {
+            let reduce = |o: ClusterOrderedIssuer| {
+                Change::Ordered(
+                    Kind::ClusterOrderedIssuer,
+                    OrderedFact::of(&o.metadata, o.spec.0, o.status),
+                )
+            };
+            me.run(Informer::ClusterOrderedIssuers, api, all(), reduce)
+                .await;
+        });
     }
 
     async fn run<K>(
@@ -193,12 +214,15 @@ impl Informers {
             match event {
                 Ok(event) => self.take(informer, event, &mut list, &reduce),
                 Err(error) => {
-                    self.metrics.informer_restarted(informer.name());
-                    if informer == Informer::Revocations && is_missing(&error) {
-                        // A kind of ours that a cluster may do without.
+                    let code = status_of(&error).map(|status| status.code);
+                    if informer.is_optional() && matches!(code, Some(403 | 404)) {
                         self.progress.listed(informer, monotonic());
                         self.queue.progressed();
+                        if code == Some(404) {
+                            continue;
+                        }
                     }
+                    self.metrics.informer_restarted(informer.name());
                     let error = brief(&error);
                     tracing::warn!(
                         informer = informer.name(),
@@ -324,13 +348,8 @@ fn all() -> watcher::Config {
         .page_size(PAGE)
 }
 
-/// Whether the API server does not know the kind.
-fn is_missing(error: &watcher::Error) -> bool {
-    refusal(error).is_some_and(|status| status.code == 404)
-}
-
 /// What the API server said, if it did.
-fn refusal(error: &watcher::Error) -> Option<&kube::core::Status> {
+fn status_of(error: &watcher::Error) -> Option<&kube::core::Status> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
         if let Some(kube::Error::Api(status)) = current.downcast_ref() {
@@ -343,17 +362,15 @@ fn refusal(error: &watcher::Error) -> Option<&kube::core::Status> {
 
 /// A failed watch in one line, with what to do where that is known.
 fn brief(error: &watcher::Error) -> String {
-    if let Some(status) = refusal(error) {
-        let hint = match status.code {
-            404 => ": the CustomResourceDefinition is not installed; apply crds/",
-            403 => {
-                ": the ClusterRole of this operator lacks the right; compare it with the chart's"
-            }
-            _ => "",
-        };
-        return format!("{} {}{hint}", status.code, status.message.trim());
-    }
-    error.to_string()
+    let Some(status) = status_of(error) else {
+        return error.to_string();
+    };
+    let hint = match status.code {
+        404 => ": the CustomResourceDefinition is not installed; apply crds/",
+        403 => ": the ClusterRole of this operator lacks the right; compare it with the chart's",
+        _ => "",
+    };
+    format!("{} {}{hint}", status.code, status.message.trim())
 }
 
 /// A list in the making.

@@ -279,7 +279,7 @@ impl FromArgMatches for Later {
 }
 
 /// The controllers that can be named, and which of ours does the work of each.
-const CONTROLLERS: [(&str, Option<Kind>); 21] = [
+const CONTROLLERS: [(&str, Option<Kind>); 23] = [
     ("certificates-trigger", Some(Kind::Certificate)),
     ("certificates-key-manager", Some(Kind::Certificate)),
     ("certificates-request-manager", Some(Kind::Certificate)),
@@ -304,6 +304,8 @@ const CONTROLLERS: [(&str, Option<Kind>); 21] = [
     ("orders", Some(Kind::Order)),
     ("challenges", Some(Kind::Challenge)),
     ("ingress-shim", Some(Kind::Ingress)),
+    ("orderedissuers", Some(Kind::OrderedIssuer)),
+    ("clusterorderedissuers", Some(Kind::ClusterOrderedIssuer)),
     ("gateway-shim", None),
     ("listenerset-shim", None),
     ("certificaterevocations", Some(Kind::Revocation)),
@@ -365,7 +367,10 @@ impl Options {
                 .filter(|(_, k)| *k == Some(kind))
                 .all(|(name, _)| self.runs(name))
         };
-        let cluster_wide = |kind: &Kind| *kind == Kind::ClusterIssuer && !self.namespace.is_empty();
+        let cluster_wide = |kind: &Kind| {
+            let wide = [Kind::ClusterIssuer, Kind::ClusterOrderedIssuer];
+            wide.contains(kind) && !self.namespace.is_empty()
+        };
         Ok(Kind::ALL
             .into_iter()
             .filter(|k| !runs(*k) || cluster_wide(k))

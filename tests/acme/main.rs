@@ -13,6 +13,7 @@ mod support;
 mod causes;
 mod deletion;
 mod layout;
+mod ordered;
 mod renewal;
 mod revocation;
 mod robustness;

@@ -26,7 +26,7 @@ static TURN: Mutex<()> = Mutex::new(());
 /// Where the README has the image.
 const REGISTRY: &str = concat!("registry.example.com/everleaf:", env!("CARGO_PKG_VERSION"));
 
-const CRDS: usize = 6;
+const CRDS: usize = 8;
 
 /// A lab to install into.
 fn fresh() -> Result<Option<(Cluster, MutexGuard<'static, ()>)>> {

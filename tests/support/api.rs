@@ -26,6 +26,11 @@ const KINDS: [(&str, &str, &str); 14] = [
     ("issuer", CERT_MANAGER, "issuers"),
     ("lease", "/apis/coordination.k8s.io/v1", "leases"),
     ("order", ACME, "orders"),
+    (
+        "orderedissuer",
+        "/apis/everleaf.io/v1alpha1",
+        "orderedissuers",
+    ),
     ("pod", CORE, "pods"),
     ("secret", CORE, "secrets"),
     ("service", CORE, "services"),

@@ -63,6 +63,16 @@ impl Ca {
         self.process.restart()
     }
 
+    /// Let it hang: it takes connections and says nothing.
+    pub fn pause(&self) -> Result<()> {
+        self.process.signal("STOP")
+    }
+
+    /// Let it go on where it stopped.
+    pub fn resume(&self) -> Result<()> {
+        self.process.signal("CONT")
+    }
+
     /// How many accounts it has made.
     pub fn accounts(&self) -> Result<usize> {
         self.count("accounts in memory")

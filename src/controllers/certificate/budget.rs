@@ -3,7 +3,9 @@
 //! otherwise make requests without end, and use up a CA's limits for everybody.
 //!
 //! Each CertificateRequest carries the times of those that count, its own included, so that a restart
-//! forgets none; what somebody deletes is remembered by the process until the next request lists it. A renewal on schedule does not count: the certificate has lived for most of its time.
+//! forgets none. The process counts each from its creation, seen or not, and what somebody deletes is
+//! remembered until the next request lists it. A renewal on schedule does not count: the certificate has
+//! lived for most of its time.
 
 use std::collections::BTreeSet;
 

@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::Secret;
 use super::outputs::{Outputs, Passwords, missing, password_of};
 use super::{Following, IssuerState, Observation, PATIENCE};
 use crate::api::{Certificate, CertificateRequest};
-use crate::controllers::facts::{IssuerFact, KeyFact, RequestFact, SecretFact, ca_digest, digest};
+use crate::controllers::facts::{
+    IssuerFact, KeyFact, OrderedFact, RequestFact, SecretFact, ca_digest, digest,
+};
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::revocation::standing_name;
@@ -33,6 +35,7 @@ pub async fn observe(
     let issuer = store
         .issuer(&key.namespace, issuer_ref)
         .filter(|_| issuer_ref.is_ours());
+    let ordered = store.ordered(&key.namespace, issuer_ref);
     let mut observation = Observation {
         rival: rival(reader, &certificate, secret.as_deref()),
         requests: store.requests_of(&key.namespace, uid),
@@ -40,6 +43,7 @@ pub async fn observe(
         next_keys: store.next_keys_of(&key.namespace, uid),
         staged: None,
         issuer: match &issuer {
+            _ if issuer_ref.is_ordered() => ordered_state(ordered.as_deref()),
             _ if !issuer_ref.is_ours() => IssuerState::External,
             None => IssuerState::Missing,
             Some(issuer) if issuer.is_ready() => IssuerState::Ready {
@@ -76,7 +80,12 @@ pub async fn observe(
     observation.staged = staged.map(|k| KeyFact::of(&k));
     look_at_revocations(reader, key, &mut observation);
     complete_answer(reader, &mut observation, next).await?;
-    explain_it(reader, &mut observation, issuer.as_deref(), next, now);
+    let message = match (&issuer, &ordered) {
+        (Some(issuer), _) => issuer.ready().and_then(|c| c.message.clone()),
+        (None, Some(ordered)) => ordered.ready().and_then(|c| c.message.clone()),
+        (None, None) => None,
+    };
+    explain_it(reader, &mut observation, message, next, now);
     look_at_stores(reader, &mut observation, next).await?;
     Ok(Some(observation))
 }
@@ -94,6 +103,17 @@ fn look_at_revocations(reader: &Reader, key: &Key, o: &mut Observation) {
     o.compromised = compromised.collect();
     let standing = standing_name(&o.certificate);
     o.is_stood_by = store.revocation(namespace, &standing).is_some();
+}
+
+/// Whether an ordered issuer can sign: one that was not looked at yet may.
+fn ordered_state(ordered: Option<&OrderedFact>) -> IssuerState {
+    let Some(ordered) = ordered else {
+        return IssuerState::Missing;
+    };
+    match ordered.ready() {
+        Some(ready) if !ready.is_true() => IssuerState::NotReady,
+        _ => IssuerState::Ready { in_process: false },
+    }
 }
 
 /// The rotation of the CA, while one is under way.
@@ -172,13 +192,17 @@ async fn look_at_stores(reader: &Reader, o: &mut Observation, next: i64) -> Resu
 fn explain_it(
     reader: &Reader,
     o: &mut Observation,
-    issuer: Option<&IssuerFact>,
+    ready: Option<String>,
     next: i64,
     now: Timestamp,
 ) {
     let namespace = o.certificate.metadata.namespace.clone().unwrap_or_default();
     let request = o.requests.iter().find(|r| r.revision == Some(next));
-    let orders = request
+    // That of an ordered issuer has another under it, and at most one that is not over.
+    let children = request.map(|r| reader.store.requests_of(&namespace, &r.id.uid));
+    let children = children.unwrap_or_default();
+    let asked = children.iter().find(|child| !child.is_final()).or(request);
+    let orders = asked
         .map(|r| reader.store.orders_of(&namespace, &r.id.uid))
         .unwrap_or_default();
     let order = orders.first();
@@ -194,14 +218,11 @@ fn explain_it(
     let cause = explain::verdict(&explain::Chain {
         namespace: &namespace,
         issuer_ref: &o.certificate.spec.issuer_ref,
-        issuer: match (o.issuer, issuer) {
-            (IssuerState::External, _) => explain::Issuer::External,
-            (_, None) => explain::Issuer::Missing,
-            (IssuerState::Ready { .. }, _) => explain::Issuer::Ready,
-            (_, Some(issuer)) => {
-                let message = issuer.ready().and_then(|c| c.message.clone());
-                explain::Issuer::NotReady(message.unwrap_or_default())
-            }
+        issuer: match o.issuer {
+            IssuerState::External => explain::Issuer::External,
+            IssuerState::Missing => explain::Issuer::Missing,
+            IssuerState::Ready { .. } => explain::Issuer::Ready,
+            IssuerState::NotReady => explain::Issuer::NotReady(ready.unwrap_or_default()),
         },
         request: body.as_deref(),
         order: order.map(AsRef::as_ref),

@@ -10,13 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use plan::{absorb, issuer_key, plan};
 
-use super::facts::{IssuerFact, RequestFact};
+use super::facts::{IssuerFact, OrderedFact, RequestFact};
 use super::key::Key;
+use super::ordered_issuer::{Listed, listed};
 use super::reads::Reader;
 use super::rotation::{Known, Leaf};
 use super::status::find;
-use crate::api::Order;
 use crate::api::vault::VaultIssuer;
+use crate::api::{Challenge, Order};
 
 /// What the flags say about requests.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub struct Observation {
     pub request: Arc<RequestFact>,
     /// Its issuer, if it is of this operator's group and exists.
     pub issuer: Option<Arc<IssuerFact>>,
+    /// What it depends on if it is of an ordered issuer that exists.
+    pub ordered: Option<Box<Ordered>>,
     /// The Orders that it controls.
     pub orders: Vec<Arc<Order>>,
     /// Its issuer could not be asked, and is left alone until then; unless the issuer changes.
@@ -43,6 +46,30 @@ pub struct Observation {
     pub waits: Option<String>,
     /// The CertificateRevocation that calls its key compromised.
     pub compromised: Option<String>,
+}
+
+/// The ordered issuer of a request, and the requests that were made of its issuers.
+#[derive(Debug, Clone)]
+pub struct Ordered {
+    /// OrderedIssuer or ClusterOrderedIssuer.
+    pub fact: Arc<OrderedFact>,
+    /// Its issuers, in order.
+    pub listed: Vec<Listed>,
+    /// The requests that were made for this one.
+    pub children: Vec<Child>,
+    /// The end of the certificate that is to be replaced.
+    pub not_after: Option<Timestamp>,
+}
+
+/// A request of one of the issuers, and what is under it.
+#[derive(Debug, Clone)]
+pub struct Child {
+    /// The request.
+    pub request: Arc<RequestFact>,
+    /// Its Orders.
+    pub orders: Vec<Arc<Order>>,
+    /// Their Challenges.
+    pub challenges: Vec<Arc<Challenge>>,
 }
 
 /// A step that needs a private key, or somebody else who has one.
@@ -152,6 +179,7 @@ pub fn observe(
         waits: waits.filter(|_| can_wait(reader, &request, now)),
         compromised: compromised(reader, &request),
         issuer,
+        ordered: ordered(reader, &request),
         orders: store.orders_of(&key.namespace, &request.id.uid),
         request,
         resting,
@@ -161,6 +189,33 @@ pub fn observe(
 fn compromised(reader: &Reader, request: &RequestFact) -> Option<String> {
     let public = request.compared.as_ref().ok()?.public;
     reader.store.compromised(&request.id.namespace, public)
+}
+
+fn ordered(reader: &Reader, request: &RequestFact) -> Option<Box<Ordered>> {
+    let store = &reader.store;
+    let namespace = &request.id.namespace;
+    let fact = store.ordered(namespace, &request.issuer)?;
+    let children = store.requests_of(namespace, &request.id.uid).into_iter();
+    let children = children.map(|request| {
+        let orders = store.orders_of(namespace, &request.id.uid);
+        let uids = orders.iter().filter_map(|o| o.metadata.uid.as_deref());
+        let challenges = uids.flat_map(|uid| store.challenges_of(namespace, uid));
+        Child {
+            challenges: challenges.collect(),
+            orders,
+            request,
+        }
+    });
+    let owner = request.owner.as_ref();
+    let certificate = owner.and_then(|(_, name)| store.certificate(namespace, name));
+    let secret = certificate.and_then(|c| store.secret(namespace, &c.spec.secret_name));
+    let leaf = secret.and_then(|secret| secret.certificate.clone()?.ok());
+    Some(Box::new(Ordered {
+        listed: listed(store, namespace, &fact),
+        children: children.collect(),
+        not_after: leaf.map(|leaf| leaf.not_after),
+        fact,
+    }))
 }
 
 /// What a certificate that could be renewed later has left.

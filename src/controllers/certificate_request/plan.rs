@@ -1,6 +1,7 @@
 //! Approval and signing of a CertificateRequest (contract §2.2, §4.7, §5.2, §6).
 
 mod order;
+mod ordered;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,7 +149,8 @@ impl<'a> Step<'a> {
 
     fn decide(&mut self) {
         let request = &self.o.request;
-        let ours = request.issuer.is_ours();
+        let ordered = request.issuer.is_ordered();
+        let ours = request.issuer.is_ours() || ordered;
         if request.denied.is_some() {
             if ours {
                 self.end(
@@ -164,7 +166,9 @@ impl<'a> Step<'a> {
         if !self.approve() {
             return;
         }
-        if ours {
+        if ordered {
+            self.sign_in_order();
+        } else if ours {
             self.sign();
         }
     }

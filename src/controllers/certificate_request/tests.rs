@@ -4,6 +4,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod ordered;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,6 +141,7 @@ impl Scene {
                 .issuer
                 .clone()
                 .map(|spec| issuer(spec, self.ready).into()),
+            ordered: None,
             orders: self.orders.iter().cloned().map(Arc::new).collect(),
             resting: None,
             waits: None,

@@ -20,9 +20,12 @@ pub use outputs::{Output, OutputsFact, ca_digest, stores_digest};
 pub use packed::Packed;
 pub use pod::PodView;
 
-use crate::api::meta::{Condition, IssuerReference};
+use crate::api::meta::{CLUSTER_ISSUER_KIND, Condition, ISSUER_KIND, IssuerReference};
 use crate::api::vault::VaultIssuer;
-use crate::api::{Certificate, CertificateRequest, IssuerSpec, IssuerStatus, labels};
+use crate::api::{
+    Certificate, CertificateRequest, IssuerSpec, IssuerStatus, OrderedIssuerSpec,
+    OrderedIssuerStatus, labels,
+};
 use crate::controllers::ingress::ownership;
 use crate::controllers::matching::{Compared, request_fields};
 use crate::controllers::status::find;
@@ -74,7 +77,8 @@ pub fn controller_of<'a>(meta: &'a ObjectMeta, kind: &str) -> Option<&'a OwnerRe
 /// index shares them.
 pub type Owner = (Arc<str>, Arc<str>);
 
-fn owner_of(meta: &ObjectMeta) -> Option<Owner> {
+/// The Certificate that controls it: uid and name.
+pub fn owner_of(meta: &ObjectMeta) -> Option<Owner> {
     controller_of(meta, "Certificate").map(|o| (o.uid.as_str().into(), o.name.as_str().into()))
 }
 
@@ -146,6 +150,19 @@ impl Made {
         };
         text.split(' ').filter_map(one).collect()
     }
+
+    /// Those that a request with this metadata counts: as it lists them, or itself.
+    pub fn counted_by(meta: &ObjectMeta) -> Box<[Self]> {
+        let annotations = meta.annotations.as_ref();
+        let listed = annotations.and_then(|a| a.get(labels::REQUESTS_MADE_ANNOTATION));
+        listed.map_or_else(
+            || {
+                let at = Identity::of(meta).created;
+                Box::from([Self { at, generation: 0 }])
+            },
+            |text| Self::parse(text),
+        )
+    }
 }
 
 impl std::fmt::Display for Made {
@@ -163,6 +180,8 @@ pub struct RequestFact {
     pub made: Box<[Made]>,
     /// The owning Certificate: uid and name.
     pub owner: Option<Owner>,
+    /// The request of an ordered issuer that it was made for: uid and name.
+    pub parent: Option<Box<Owner>>,
     /// The annotation `cert-manager.io/certificate-revision`, if it is a number.
     pub revision: Option<i64>,
     /// The annotation `cert-manager.io/private-key-secret-name`.
@@ -202,18 +221,12 @@ impl RequestFact {
                 .map(Box::new)
         };
         let id = Identity::of(meta);
-        let listed = annotation(labels::REQUESTS_MADE_ANNOTATION);
-        let made = listed.map_or_else(
-            || {
-                let at = id.created;
-                Box::from([Made { at, generation: 0 }])
-            },
-            |text| Made::parse(&text),
-        );
         Self {
             id,
-            made,
+            made: Made::counted_by(meta),
             owner: owner_of(meta),
+            parent: controller_of(meta, "CertificateRequest")
+                .map(|o| Box::new((o.uid.as_str().into(), o.name.as_str().into()))),
             revision: annotation(labels::CERTIFICATE_REVISION_ANNOTATION)
                 .and_then(|r| r.parse().ok()),
             key_secret: annotation(labels::PRIVATE_KEY_SECRET_NAME_ANNOTATION).map(Into::into),
@@ -435,6 +448,62 @@ impl IssuerFact {
     /// Whether this operator signs by itself, with nobody outside to ask.
     pub fn signs_in_process(&self) -> bool {
         self.spec.self_signed.is_some() || self.spec.ca.is_some()
+    }
+}
+
+/// An OrderedIssuer or ClusterOrderedIssuer.
+#[derive(Debug, Clone)]
+pub struct OrderedFact {
+    /// Identity; the namespace of a ClusterOrderedIssuer is empty.
+    pub id: Identity,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `spec`.
+    pub spec: OrderedIssuerSpec,
+    /// `status`.
+    pub status: OrderedIssuerStatus,
+}
+
+impl OrderedFact {
+    /// Reduce an object.
+    pub fn of(
+        meta: &ObjectMeta,
+        spec: OrderedIssuerSpec,
+        status: Option<OrderedIssuerStatus>,
+    ) -> Self {
+        Self {
+            id: Identity::of(meta),
+            generation: meta.generation.unwrap_or_default(),
+            spec,
+            status: status.unwrap_or_default(),
+        }
+    }
+
+    /// Whether it has no namespace.
+    pub fn is_cluster_wide(&self) -> bool {
+        self.id.namespace.is_empty()
+    }
+
+    /// The issuers, with their kind.
+    pub fn issuers(&self) -> impl Iterator<Item = IssuerReference> {
+        let default = if self.is_cluster_wide() {
+            CLUSTER_ISSUER_KIND
+        } else {
+            ISSUER_KIND
+        };
+        self.spec.issuers.iter().map(move |listed| IssuerReference {
+            group: Some(labels::GROUP.to_owned()),
+            kind: Some(listed.kind.clone().unwrap_or_else(|| default.to_owned())),
+            name: listed.name.clone(),
+        })
+    }
+
+    /// The Ready condition.
+    pub fn ready(&self) -> Option<&Condition> {
+        find(
+            self.status.conditions.as_deref().unwrap_or_default(),
+            "Ready",
+        )
     }
 }
 

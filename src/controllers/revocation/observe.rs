@@ -235,6 +235,14 @@ fn checked(object: &CertificateRevocation, found: Found) -> Result<Found, Verdic
         let text = "The Secret does not say who has issued the certificate: set spec.issuerRef";
         return Err(nothing(text));
     }
+    if issuer.is_ordered() {
+        let text = format!(
+            "{} \"{}\" does not sign itself: set spec.issuerRef to that of its issuers which has signed the certificate",
+            issuer.kind_or_default(),
+            issuer.name
+        );
+        return Err(Verdict::new(Code::REVOCATION_ISSUER, text));
+    }
     if !issuer.is_ours() {
         let text = format!(
             "The certificate is of an issuer of the group {}, which has to revoke it itself",

@@ -17,10 +17,11 @@ use serde_json::{Value, json};
 
 use super::{
     Claims, Effect, Found, FoundCertificate, Observation, Outcome, Signer, Stage, absorb, plan,
+    standing_name, standing_order,
 };
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, CertificateRevocation, RevokedCertificate};
-use crate::controllers::action::{Action, Plan};
+use crate::controllers::action::{Action, Plan, Target};
 use crate::controllers::facts::{KeyFact, SecretFact, short};
 use crate::controllers::fixtures::{START, issuer, signing_request};
 use crate::explain::{Code, Verdict};
@@ -413,4 +414,69 @@ fn the_certificate_is_replaced_once_the_ca_has_answered_and_the_key_barred_at_on
         },
     );
     assert_eq!(Claims::of(&mild.seen.object), Claims::default());
+}
+
+fn subject(uid: &str, annotations: &Value) -> Certificate {
+    serde_json::from_value(json!({
+        "metadata": { "name": "app", "namespace": "shop", "uid": uid, "annotations": annotations },
+        "spec": { "secretName": "app-tls", "issuerRef": { "name": "ca" } },
+    }))
+    .unwrap()
+}
+
+#[test]
+fn what_waits_for_a_deletion_follows_its_certificate_and_acts_once_it_is_gone() {
+    let mut scene = scene(&json!({ "when": "CertificateDeleted" }));
+    scene.seen.subject = Some(subject("uid-1", &json!({})).into());
+    assert_eq!(scene.step(), None);
+    let uid = scene.seen.status().certificate_uid.as_deref();
+    assert_eq!(uid, Some("uid-1"));
+    assert_eq!(scene.ready().1, "Waiting");
+    assert_eq!(Claims::of(&scene.seen.object), Claims::default());
+    assert_eq!(plan(&scene.seen, scene.now), Plan::idle());
+
+    let (_, next) = pair();
+    scene.seen.found = Some(Ok(Found {
+        certificates: vec![FoundCertificate {
+            certificate: next.clone(),
+            key_held: true,
+        }],
+        issuer: scene.seen.status().issuer_ref.clone().unwrap(),
+        secret: Some("app-tls".into()),
+    }));
+    assert_eq!(scene.step(), None);
+    assert_eq!(scene.entry().serial, next.serial());
+
+    // One of the same name is another one.
+    scene.seen.subject = Some(subject("uid-2", &json!({})).into());
+    let effect = scene.until_asked();
+    scene.answer(&effect, Outcome::Revoked);
+    assert_eq!(scene.ready().1, "Revoked");
+}
+
+#[test]
+fn the_annotation_asks_for_it_and_takes_it_back() {
+    let asked = |value: &str| {
+        let annotations = json!({ "everleaf.io/revoke-on-delete": value });
+        standing_order(&subject("uid-1", &annotations))
+    };
+    let order = asked("true").unwrap().unwrap();
+    assert_eq!(order.spec.reason.as_deref(), Some("cessationOfOperation"));
+    assert_eq!(order.spec.certificate_ref.as_ref().unwrap().name, "app");
+    let other = asked("superseded").unwrap().unwrap();
+    assert_eq!(other.spec.reason.as_deref(), Some("superseded"));
+    let problem = asked("please").unwrap().unwrap_err();
+    assert!(problem.contains("keyCompromise"), "{problem}");
+    assert_eq!(standing_order(&subject("uid-1", &json!({}))), None);
+    let of = |uid| standing_name(&subject(uid, &json!({})));
+    assert_ne!(of("uid-1"), of("uid-2"));
+
+    let mut scene = scene(&json!({ "when": "CertificateDeleted" }));
+    scene.seen.object = Arc::new(order);
+    scene.seen.subject = Some(subject("uid-1", &json!({})).into());
+    let plan = plan(&scene.seen, scene.now);
+    let [Action::Delete(Target::Revocation, id)] = plan.actions.as_slice() else {
+        panic!("not deleted: {:?}", plan.actions)
+    };
+    assert_eq!(*id.name, *of("uid-1"));
 }

@@ -1,7 +1,9 @@
 //! The facts of all objects, with the few indexes that reconciles ask for, and the routes: which keys
 //! a change wakes.
 
+mod consumed;
 mod entries;
+mod ordered;
 mod reads;
 mod revocations;
 mod routes;
@@ -12,18 +14,17 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::RwLock;
 
 use crate::api::meta::IssuerReference;
-use crate::api::order::OrderSpec;
 use crate::api::vault::VaultIssuer;
 use crate::api::{Certificate, CertificateRevocation, Challenge, Order};
 use crate::controllers::facts::{
-    Identity, IngressFact, IssuerFact, Made, Owner, RequestFact, SecretFact, SolverFact, digest,
+    Identity, IngressFact, IssuerFact, Made, OrderedFact, Owner, RequestFact, SecretFact,
+    SolverFact, digest, owner_of,
 };
 use crate::controllers::key::{Key, Kind};
-use crate::controllers::order;
 use crate::controllers::progress::Informer;
 
 use entries::{CertificateEntry, OrderEntry};
@@ -46,6 +47,8 @@ struct Inner {
     certificates: HashMap<Name, CertificateEntry>,
     requests: HashMap<Name, Arc<RequestFact>>,
     issuers: HashMap<Name, Arc<IssuerFact>>,
+    /// OrderedIssuers and ClusterOrderedIssuers; the latter have no namespace.
+    ordered: HashMap<Name, Arc<OrderedFact>>,
     orders: HashMap<Name, OrderEntry>,
     challenges: HashMap<Name, Arc<Challenge>>,
     secrets: HashMap<Name, Arc<SecretFact>>,
@@ -66,8 +69,8 @@ struct Inner {
     next_keys: Index,
     /// Unfinished requests by namespace and the Secret of their private key.
     by_key_secret: Index,
-    /// By uid of a Certificate, what counts against its budget and no request of it lists any more, because
-    /// somebody deleted the one that did.
+    /// By uid of a Certificate, what counts against its budget and no request of it lists: somebody deleted
+    /// the one that did, or no informer has shown it yet.
     unlisted: HashMap<Arc<str>, BTreeSet<Made>>,
     revocations: Revocations,
 }
@@ -120,6 +123,8 @@ pub enum Change {
     /// Added or modified.
     Issuer(Kind, IssuerFact),
     /// Added or modified.
+    Ordered(Kind, OrderedFact),
+    /// Added or modified.
     Order(Order),
     /// Added or modified.
     Challenge(Challenge),
@@ -154,11 +159,14 @@ fn key(kind: Kind, name: &Name) -> Key {
 /// What tells the issuer that a reference in this namespace means from others; 0 for one that is not of this
 /// operator's group.
 fn issuer_digest(namespace: &str, reference: &IssuerReference) -> u64 {
-    if !reference.is_ours() {
+    if !reference.is_ours() && !reference.is_ordered() {
         return 0;
     }
-    let cluster = reference.kind_or_default() == Kind::ClusterIssuer.name();
-    let home = if cluster { "" } else { namespace };
+    let home = if reference.is_cluster_wide() {
+        ""
+    } else {
+        namespace
+    };
     digest(&(reference.kind_or_default(), home, reference.name.as_str()))
 }
 
@@ -186,6 +194,7 @@ impl Store {
             Change::Certificate(object) => inner.certificate(&object),
             Change::Request(fact) => inner.request(fact),
             Change::Issuer(kind, fact) => inner.issuer(kind, fact),
+            Change::Ordered(kind, fact) => inner.ordered(kind, fact),
             Change::Order(object) => inner.order(object),
             Change::Challenge(object) => inner.challenge(object),
             Change::Secret(fact) => {
@@ -239,6 +248,15 @@ impl Store {
         }
     }
 
+    /// A request of a Certificate has just been made: it counts from now on, also when somebody deletes it
+    /// before an informer shows it.
+    pub fn request_is_made(&self, meta: &ObjectMeta) {
+        let Some(owner) = owner_of(meta) else { return };
+        let namespace = meta.namespace.as_deref().unwrap_or_default().into();
+        let made = Made::counted_by(meta);
+        self.inner.write().keep_count(&namespace, &owner, &made);
+    }
+
     /// An object is gone; the keys that it concerns.
     pub fn remove(&self, informer: Informer, name: &Name) -> Vec<Key> {
         let mut inner = self.inner.write();
@@ -250,6 +268,10 @@ impl Store {
             Informer::CertificateRequests => inner.forget_request(name),
             Informer::Issuers => inner.forget_issuer(Kind::Issuer, name),
             Informer::ClusterIssuers => inner.forget_issuer(Kind::ClusterIssuer, name),
+            Informer::OrderedIssuers => inner.forget_ordered(Kind::OrderedIssuer, name),
+            Informer::ClusterOrderedIssuers => {
+                inner.forget_ordered(Kind::ClusterOrderedIssuer, name)
+            }
             Informer::Orders => inner.forget_order(name),
             Informer::Challenges => inner.forget_challenge(name),
             Informer::Secrets => {
@@ -293,6 +315,8 @@ impl Store {
             Informer::CertificateRequests => inner.requests.keys().cloned().collect(),
             Informer::Issuers => inner.issuer_names(Kind::Issuer),
             Informer::ClusterIssuers => inner.issuer_names(Kind::ClusterIssuer),
+            Informer::OrderedIssuers => inner.ordered_names(false),
+            Informer::ClusterOrderedIssuers => inner.ordered_names(true),
             Informer::Orders => inner.orders.keys().cloned().collect(),
             Informer::Challenges => inner.challenges.keys().cloned().collect(),
             Informer::Secrets => inner.secrets.keys().cloned().collect(),
@@ -345,44 +369,7 @@ impl Store {
         if !request.is_final() || request.body.is_none() {
             return;
         }
-        let mut inner = self.inner.write();
-        let Identity {
-            namespace,
-            name,
-            uid,
-            ..
-        } = &request.id;
-        if let Some(fact) = inner.requests.get_mut(&(namespace.clone(), name.clone())) {
-            Arc::make_mut(fact).body = None;
-        }
-        let orders = inner.by_owner.get(&Kind::Order);
-        let orders: Vec<_> = orders
-            .into_iter()
-            .flat_map(|index| index.names(namespace, uid).cloned())
-            .collect();
-        for name in orders {
-            let Some(entry) = inner.orders.get_mut(&(namespace.clone(), name)) else {
-                continue;
-            };
-            let Some(order) = entry.object.open().filter(|o| order::has_ended(o)) else {
-                continue;
-            };
-            let mut order = Arc::unwrap_or_clone(order);
-            order.metadata.annotations = None;
-            order.metadata.labels = None;
-            order.spec = OrderSpec {
-                issuer_ref: std::mem::take(&mut order.spec.issuer_ref),
-                ..OrderSpec::default()
-            };
-            if let Some(status) = &mut order.status {
-                // That there is a certificate still counts.
-                status.certificate = status.certificate.take().map(|_| ByteString::default());
-                status.authorizations = None;
-                status.finalize_url = None;
-                status.url = None;
-            }
-            *entry = OrderEntry::of(&order);
-        }
+        self.inner.write().consume(request);
     }
 
     fn wake_secret(&self, inner: &Inner, name: &Name, owner: Option<&Owner>) -> Vec<Key> {

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::entries::{CertificateEntry, OrderEntry};
 use super::{Index, Inner, Name, id_name, issuer_digest, key};
 use crate::api::meta::IssuerReference;
-use crate::api::{Certificate, Challenge, Order};
+use crate::api::{Certificate, Challenge, Order, labels};
 use crate::controllers::certificate::password_secrets;
 use crate::controllers::facts::{
     IngressFact, IssuerFact, Made, Owner, RequestFact, controller_of, prune,
@@ -88,6 +88,7 @@ impl Inner {
             .as_ref()
             .map(|(_, certificate)| (name.0.clone(), certificate.clone()));
         if fact.is_final()
+            && !self.is_awaited(&fact)
             && owner
                 .as_ref()
                 .is_none_or(|o| self.revision_reached(o, fact.revision))
@@ -95,7 +96,7 @@ impl Inner {
             fact.body = None;
         }
         self.unlink_request(&name);
-        if let Some((uid, _)) = &fact.owner {
+        for (uid, _) in fact.owner.iter().chain(fact.parent.as_deref()) {
             self.children(Kind::CertificateRequest)
                 .insert(&name.0, uid.clone(), &name.1);
         }
@@ -105,9 +106,12 @@ impl Inner {
             self.by_key_secret.insert(&name.0, &**secret, &name.1);
         }
         self.count_as_listed(&fact);
+        let lists = self.doubters(&fact);
         self.requests.insert(name.clone(), Arc::new(fact));
         let mut keys = vec![key(Kind::CertificateRequest, &name)];
         keys.extend(owner.map(|o| key(Kind::Certificate, &o)));
+        keys.extend(self.parent_of_request(&name));
+        keys.extend(lists);
         keys
     }
 
@@ -121,7 +125,7 @@ impl Inner {
         let Some(old) = self.requests.get(name).cloned() else {
             return;
         };
-        if let Some((uid, _)) = &old.owner {
+        for (uid, _) in old.owner.iter().chain(old.parent.as_deref()) {
             self.children(Kind::CertificateRequest)
                 .remove(&name.0, uid, &name.1);
         }
@@ -131,36 +135,40 @@ impl Inner {
     }
 
     pub(super) fn forget_request(&mut self, name: &Name) -> Vec<Key> {
+        let parent = self.parent_of_request(name);
         self.unlink_request(name);
         let Some(fact) = self.requests.remove(name) else {
             return vec![];
         };
-        self.keep_count(&fact);
         let owner = fact.owner.as_ref();
+        if let Some(owner) = owner {
+            self.keep_count(&name.0, owner, &fact.made);
+        }
         let mut keys = vec![key(Kind::CertificateRequest, name)];
         keys.extend(owner.map(|(_, c)| key(Kind::Certificate, &(name.0.clone(), c.clone()))));
+        keys.extend(parent);
         keys
     }
 
-    /// A request of this Certificate is gone: what only it listed counts still.
-    fn keep_count(&mut self, gone: &RequestFact) {
-        let Some((uid, certificate)) = &gone.owner else {
-            return;
-        };
-        let namespace = &gone.id.namespace;
+    /// A request of this Certificate is not known any more, or not yet: what only it lists counts.
+    pub(super) fn keep_count(&mut self, namespace: &Arc<str>, owner: &Owner, made: &[Made]) {
+        let (uid, certificate) = owner;
         let index = self.by_owner.get(&Kind::CertificateRequest);
         let left = index.into_iter().flat_map(|i| i.names(namespace, uid));
         let left = left.filter_map(|n| self.requests.get(&(namespace.clone(), n.clone())));
         let listed: BTreeSet<Made> = left.flat_map(|r| r.made.iter().copied()).collect();
-        let lost = gone.made.iter().filter(|m| !listed.contains(m)).copied();
-        let lost: Vec<Made> = lost.collect();
-        if lost.is_empty() {
+        let unlisted = made.iter().filter(|m| !listed.contains(m)).copied();
+        let unlisted: Vec<Made> = unlisted.collect();
+        if unlisted.is_empty() {
             return;
         }
         let name = (namespace.clone(), certificate.clone());
         let owner = self.opened_certificate(&name);
         if owner.is_some_and(|owner| owner.metadata.uid.as_deref() == Some(&**uid)) {
-            self.unlisted.entry(uid.clone()).or_default().extend(lost);
+            self.unlisted
+                .entry(uid.clone())
+                .or_default()
+                .extend(unlisted);
         }
     }
 
@@ -200,6 +208,7 @@ impl Inner {
         let mut keys = vec![key(kind, &name)];
         if !same {
             keys.extend(self.users_of(kind, &name));
+            keys.extend(self.lists_of(kind, &name));
             keys.extend(self.followers_of(kind, &name));
         }
         keys
@@ -237,6 +246,7 @@ impl Inner {
         self.issuers.remove(name);
         let mut keys = vec![key(kind, name)];
         keys.extend(self.users_of(kind, name));
+        keys.extend(self.lists_of(kind, name));
         keys
     }
 
@@ -285,6 +295,7 @@ impl Inner {
                 .insert(&name.0, owner.uid.as_str(), &name.1);
             let request: Name = (name.0.clone(), owner.name.as_str().into());
             keys.push(key(Kind::CertificateRequest, &request));
+            keys.extend(self.parent_of_request(&request));
             keys.extend(self.root_of_request(&request));
         }
         self.orders.insert(name, OrderEntry::of(&object));
@@ -300,10 +311,9 @@ impl Inner {
         if let Some(owner) = controller_of(&object.metadata, "CertificateRequest") {
             self.children(Kind::Order)
                 .remove(&name.0, &owner.uid, &name.1);
-            keys.push(key(
-                Kind::CertificateRequest,
-                &(name.0.clone(), owner.name.as_str().into()),
-            ));
+            let request = (name.0.clone(), owner.name.as_str().into());
+            keys.push(key(Kind::CertificateRequest, &request));
+            keys.extend(self.parent_of_request(&request));
         }
         keys
     }
@@ -322,6 +332,7 @@ impl Inner {
             keys.push(key(Kind::Order, &order));
             if old != reason(&object) {
                 keys.extend(self.root_of_order(&order));
+                keys.extend(self.parent_of_order(&order));
             }
         }
         self.challenges.insert(name, Arc::new(object));
@@ -351,7 +362,14 @@ impl Inner {
     }
 
     pub(super) fn root_of_request(&self, request: &Name) -> Option<Key> {
-        let (_, certificate) = self.requests.get(request)?.owner.as_ref()?;
+        let fact = self.requests.get(request)?;
+        let (_, certificate) = match &fact.parent {
+            Some(parent) => {
+                let parent = (request.0.clone(), parent.1.clone());
+                self.requests.get(&parent)?.owner.as_ref()?
+            }
+            None => fact.owner.as_ref()?,
+        };
         Some(key(
             Kind::Certificate,
             &(request.0.clone(), certificate.clone()),
@@ -385,11 +403,12 @@ impl Inner {
 }
 
 /// What a reference to this issuer has as its [`issuer_digest`].
-fn digest_of(kind: Kind, issuer: &Name) -> u64 {
+pub(super) fn digest_of(kind: Kind, issuer: &Name) -> u64 {
+    let ordered = [Kind::OrderedIssuer, Kind::ClusterOrderedIssuer].contains(&kind);
     let reference = IssuerReference {
         name: issuer.1.to_string(),
         kind: Some(kind.name().to_owned()),
-        group: None,
+        group: ordered.then(|| labels::OWN_GROUP.to_owned()),
     };
     issuer_digest(&issuer.0, &reference)
 }

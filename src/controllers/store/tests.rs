@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod ordered;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -157,13 +159,23 @@ fn a_rotation_of_a_ca_wakes_those_whose_turn_it_is() {
 
 const NOTHING: [i64; 0] = [];
 
-/// A request of the Certificate `site` that lists these times, in milliseconds.
-fn request(name: &str, made: &[i64]) -> RequestFact {
-    let listed: Vec<_> = made.iter().map(|at| format!("{at}/1")).collect();
-    let request: CertificateRequest = serde_json::from_value(json!({
+/// The Certificate `site`, which owns the requests below.
+fn site() -> Certificate {
+    serde_json::from_value(json!({
+        "metadata": { "namespace": "shop", "name": "site", "uid": "uid-of-site" },
+        "spec": { "secretName": "site", "issuerRef": { "name": "ca" } },
+    }))
+    .unwrap()
+}
+
+/// A request of it that lists these times, in milliseconds, or nothing; made seven seconds after the epoch.
+fn request(name: &str, made: &[i64]) -> CertificateRequest {
+    let listed: Vec<_> = made.iter().map(|at| format!("{at}/0")).collect();
+    let mut request: CertificateRequest = serde_json::from_value(json!({
         "metadata": {
             "namespace": "shop",
             "name": name,
+            "creationTimestamp": "1970-01-01T00:00:07Z",
             "annotations": { "everleaf.io/requests-made": listed.join(" ") },
             "ownerReferences": [{ "apiVersion": "cert-manager.io/v1", "kind": "Certificate",
                 "name": "site", "uid": "uid-of-site", "controller": true }],
@@ -171,7 +183,14 @@ fn request(name: &str, made: &[i64]) -> RequestFact {
         "spec": { "request": "", "issuerRef": { "name": "ca" } },
     }))
     .unwrap();
-    RequestFact::of(request)
+    if made.is_empty() {
+        request.metadata.annotations = None;
+    }
+    request
+}
+
+fn shown(request: &CertificateRequest) -> Change {
+    Change::Request(RequestFact::of(request.clone()))
 }
 
 /// What counts and no request lists, in milliseconds.
@@ -183,22 +202,17 @@ fn unlisted(store: &Store) -> Vec<i64> {
 #[test]
 fn what_a_deleted_request_has_counted_is_remembered_until_another_lists_it() {
     let store = store();
-    let site: Certificate = serde_json::from_value(json!({
-        "metadata": { "namespace": "shop", "name": "site", "uid": "uid-of-site" },
-        "spec": { "secretName": "site", "issuerRef": { "name": "ca" } },
-    }))
-    .unwrap();
     let named = |name: &str| ("shop".into(), name.into());
-    store.apply(Change::Certificate(site));
+    store.apply(Change::Certificate(site()));
     let gone = |name| store.remove(Informer::CertificateRequests, &named(name));
 
-    store.apply(Change::Request(request("site-1", &[1, 2])));
+    store.apply(shown(&request("site-1", &[1, 2])));
     gone("site-1");
     assert_eq!(unlisted(&store), [1, 2]);
-    store.apply(Change::Request(request("site-1", &[1, 2, 3])));
+    store.apply(shown(&request("site-1", &[1, 2, 3])));
     assert_eq!(unlisted(&store), NOTHING);
     // History: the newer one lists what the older one listed.
-    store.apply(Change::Request(request("site-2", &[1, 2, 3, 4])));
+    store.apply(shown(&request("site-2", &[1, 2, 3, 4])));
     gone("site-1");
     assert_eq!(unlisted(&store), NOTHING);
 
@@ -207,9 +221,33 @@ fn what_a_deleted_request_has_counted_is_remembered_until_another_lists_it() {
     store.remove(Informer::Certificates, &named("site"));
     assert_eq!(unlisted(&store), NOTHING);
     // What goes after its Certificate leaves nothing behind.
-    store.apply(Change::Request(request("site-3", &[5])));
+    store.apply(shown(&request("site-3", &[5])));
     gone("site-3");
     assert_eq!(unlisted(&store), NOTHING);
+}
+
+#[test]
+fn a_request_counts_from_its_creation_whether_an_informer_shows_it_or_not() {
+    let store = store();
+    // The first lists nothing and counts by its time of creation.
+    let (first, second) = (request("site-1", &[]), request("site-2", &[7000, 8000]));
+    let gone =
+        |name: &str| store.remove(Informer::CertificateRequests, &("shop".into(), name.into()));
+    store.request_is_made(&first.metadata);
+    assert_eq!(unlisted(&store), NOTHING, "of a Certificate that is gone");
+    store.apply(Change::Certificate(site()));
+
+    store.request_is_made(&first.metadata);
+    assert_eq!(unlisted(&store), [7000], "no informer has shown it");
+    store.apply(shown(&first));
+    assert_eq!(unlisted(&store), NOTHING, "counted once");
+    store.request_is_made(&second.metadata);
+    store.apply(shown(&second));
+    store.request_is_made(&second.metadata);
+    assert_eq!(unlisted(&store), NOTHING, "shown before the reply was read");
+    gone("site-1");
+    gone("site-2");
+    assert_eq!(unlisted(&store), [7000, 8000]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{Event, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
 use kube::{Client, Resource};
@@ -46,6 +47,24 @@ const MOMENT: Duration = Duration::from_secs(30);
 const ACCEPT: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
+/// What came of an action.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// What the informers have to show before the object is reconciled again.
+    pub seen: Vec<Seen>,
+    /// Metadata of the CertificateRequest that was made.
+    pub request: Option<Box<ObjectMeta>>,
+}
+
+impl Written {
+    fn of(seen: Vec<Seen>) -> Self {
+        Self {
+            seen,
+            request: None,
+        }
+    }
+}
+
 /// The writer.
 #[derive(Clone)]
 pub struct Effects {
@@ -65,16 +84,16 @@ impl Effects {
         }
     }
 
-    /// Carry out one action; what the informers have to show before the object is reconciled again.
-    pub async fn execute(&self, action: Action) -> Result<Vec<Seen>, EffectError> {
-        match action {
+    /// Carry out one action.
+    pub async fn execute(&self, action: Action) -> Result<Written, EffectError> {
+        let seen = match action {
+            Action::Create(object) => return self.create(object, false).await,
+            Action::Ensure(object) => return self.create(object, true).await,
             Action::PatchStatus {
                 key,
                 version,
                 status,
             } => self.patch_status(&key, &version, status).await,
-            Action::Create(object) => self.create(object, false).await,
-            Action::Ensure(object) => self.create(object, true).await,
             Action::ApplySecret(secret) => self.apply_secret(&secret.0).await,
             Action::PatchCertificate { id, patch } => {
                 let place = place_of(
@@ -96,7 +115,8 @@ impl Effects {
             Action::EditIngress(id, patch) => self.edit_ingress(&id, patch).await,
             Action::Delete(target, id) => self.delete(target, &id).await,
             Action::DeleteDirectService(namespace) => self.delete_direct(&namespace).await,
-        }
+        };
+        Ok(Written::of(seen?))
     }
 
     async fn patch_status(
@@ -148,17 +168,18 @@ impl Effects {
         }
     }
 
-    async fn create(&self, object: Box<Object>, ensure: bool) -> Result<Vec<Seen>, EffectError> {
+    async fn create(&self, object: Box<Object>, ensure: bool) -> Result<Written, EffectError> {
         if let Object::EndpointSlice(slice) = &*object {
             // Its address is ours: an earlier process may have left another one.
-            return self.apply(slice, None, labels::MANAGER_CHALLENGES).await;
+            let seen = self.apply(slice, None, labels::MANAGER_CHALLENGES).await?;
+            return Ok(Written::of(seen));
         }
         let creation = Creation::of(&object)?;
         drop(object);
         let Creation {
             what,
             path,
-            meta,
+            mut meta,
             body,
             informer,
             manager,
@@ -171,7 +192,12 @@ impl Effects {
             .create(&params, body)
             .map_err(|e| bug(&what, &e))?;
         match self.send(&what, request).await {
-            Ok(reply) => Ok(seen(informer, &reply)),
+            Ok(reply) => {
+                let seen = seen(informer, &reply);
+                meta.creation_timestamp = reply.metadata.creation_timestamp;
+                let request = (informer == Some(Informer::CertificateRequests)).then_some(meta);
+                Ok(Written { seen, request })
+            }
             Err(EffectError::Stale { what }) if ensure => {
                 let name = meta.name.as_deref().unwrap_or_default();
                 let existing = Request::new(&path)
@@ -179,7 +205,7 @@ impl Effects {
                     .map_err(|e| bug(&what, &e))?;
                 let reply = self.exchange(&what, existing).await?;
                 match owner(&meta, &reply.metadata) {
-                    Owner::Same => Ok(seen(informer, &reply)),
+                    Owner::Same => Ok(Written::of(seen(informer, &reply))),
                     Owner::Former => {
                         self.delete_at(&path, name, &reply.metadata.uid, None)
                             .await?;

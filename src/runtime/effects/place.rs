@@ -6,7 +6,8 @@ use kube::Resource;
 
 use crate::api::issuer::{ClusterIssuer, Issuer};
 use crate::api::{
-    Certificate, CertificateRequest, CertificateRevocation, Challenge, Order, labels,
+    Certificate, CertificateRequest, CertificateRevocation, Challenge, ClusterOrderedIssuer, Order,
+    OrderedIssuer, labels,
 };
 use crate::controllers::action::Target;
 use crate::controllers::key::Kind;
@@ -29,6 +30,7 @@ pub(super) fn status_manager(kind: Kind) -> &'static str {
         Kind::Challenge => labels::MANAGER_CHALLENGES,
         Kind::Ingress => labels::MANAGER_INGRESS_SHIM,
         Kind::Revocation => labels::MANAGER_CERTIFICATEREVOCATIONS,
+        Kind::OrderedIssuer | Kind::ClusterOrderedIssuer => labels::MANAGER_ORDERED_ISSUERS,
     }
 }
 
@@ -51,6 +53,14 @@ pub(super) fn place_of(kind: Kind, namespace: &str, manager: &'static str) -> Pl
         Kind::Revocation => (
             CertificateRevocation::url_path(&(), namespace),
             Informer::Revocations,
+        ),
+        Kind::OrderedIssuer => (
+            OrderedIssuer::url_path(&(), namespace),
+            Informer::OrderedIssuers,
+        ),
+        Kind::ClusterOrderedIssuer => (
+            ClusterOrderedIssuer::url_path(&(), None),
+            Informer::ClusterOrderedIssuers,
         ),
     };
     Place {
@@ -86,7 +96,7 @@ pub(super) fn target_place(target: Target, namespace: &str) -> (String, Informer
 
 /// The resource in a path, among those that are written.
 pub(super) fn resource(path: &str) -> &'static str {
-    const KNOWN: [&str; 14] = [
+    const KNOWN: [&str; 16] = [
         "certificates",
         "certificaterequests",
         "certificaterevocations",
@@ -101,6 +111,8 @@ pub(super) fn resource(path: &str) -> &'static str {
         "ingresses",
         "endpointslices",
         "leases",
+        "orderedissuers",
+        "clusterorderedissuers",
     ];
     KNOWN
         .into_iter()

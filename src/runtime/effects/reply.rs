@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::Deserialize;
 
 use crate::api::labels;
@@ -21,6 +21,7 @@ pub(super) struct ReplyMeta {
     pub(super) uid: String,
     #[serde(default)]
     pub(super) resource_version: String,
+    pub(super) creation_timestamp: Option<Time>,
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
     #[serde(default)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{ISSUING, REQUESTS, Step, UP_TO_DATE, joined};
+use super::{ISSUING, REQUESTS, Step, UP_TO_DATE, fallback, joined};
 use crate::api::duration::parse_go_duration;
 use crate::api::labels;
 use crate::api::meta::IssuerReference;
@@ -266,7 +266,12 @@ impl Step<'_> {
         let Some(leaf) = chain.first() else { return };
         self.apply(Some(&request.issuer), leaf, data);
         let generation = self.o.certificate.metadata.generation;
-        self.set(condition("Ready", true, "Ready", UP_TO_DATE, generation));
+        let note = fallback(&request);
+        let message = note.map_or_else(
+            || UP_TO_DATE.to_owned(),
+            |note| joined(UP_TO_DATE, &note.to_string()),
+        );
+        self.set(condition("Ready", true, "Ready", message, generation));
         remove_condition(&mut self.conditions, "Issuing");
         self.put("revision", json!(self.o.next_revision()));
         self.put("notBefore", json!(seconds(leaf.not_before())));

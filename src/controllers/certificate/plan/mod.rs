@@ -25,7 +25,7 @@ use crate::controllers::key::Kind;
 use crate::controllers::matching::spec_names;
 use crate::controllers::revocation::standing_order;
 use crate::controllers::status::{condition, find, remove_condition, set_condition};
-use crate::explain::{Code, Verdict};
+use crate::explain::{Code, Verdict, quoted};
 
 /// When to look again at what was only looked at.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -298,8 +298,10 @@ impl<'a> Step<'a> {
                     let note = Verdict::new(Code::TEMPORARY, note).to_string();
                     let notes = std::iter::once(&note).chain(&self.o.cause);
                     message = notes.fold(message, |all, note| joined(&all, note));
-                } else if let Some(note) = self.other_names() {
-                    message = joined(&message, &note.to_string());
+                } else {
+                    let fallback = self.o.current_request().and_then(fallback);
+                    let notes = self.other_names().into_iter().chain(fallback);
+                    message = notes.fold(message, |all, note| joined(&all, &note.to_string()));
                 }
                 condition("Ready", true, "Ready", message, generation)
             }
@@ -371,6 +373,13 @@ impl<'a> Step<'a> {
         self.plan.actions.append(&mut self.after);
         self.plan
     }
+}
+
+/// That another than the first of the issuers in order has signed a request, and why.
+fn fallback(request: &RequestFact) -> Option<Verdict> {
+    let ready = request.ready.as_ref()?;
+    let (code, text) = quoted(ready.message.as_deref()?)?;
+    (code == Code::ORDERED_FALLBACK).then(|| Verdict::new(code, text))
 }
 
 /// Two sentences.

@@ -1,0 +1,421 @@
+//! A request of an ordered issuer: a request of the same CSR is made of one of its issuers after the other, never of two
+//! at once, and the answer of one is the answer (ADR 0017).
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use serde_json::json;
+
+use super::{ISSUED, Step};
+use crate::api::labels::{self, MANAGER_ORDERED_ISSUERS as ORDERED};
+use crate::api::meta::IssuerReference;
+use crate::api::{CertificateRequest, CertificateRequestSpec, names};
+use crate::controllers::action::{Action, Event, Object, Target, patch_status};
+use crate::controllers::certificate_request::{Child, Ordered};
+use crate::controllers::facts::Identity;
+use crate::controllers::key::Kind;
+use crate::controllers::ordered_issuer::{Fitness, Listed, patience, shown};
+use crate::controllers::status::{condition, find, remove_condition, seconds, set_condition};
+use crate::explain::{Code, Fault, Verdict, ca_fault};
+
+/// Holds while the issuer that is asked has a fault of its own; since when it has, is its transition time.
+const FAULT: &str = "IssuerFault";
+
+/// Between whom is asked, and why not the one before.
+const BECAUSE: &str = " is asked, because ";
+
+/// How long an issuer of which nothing new is known is not asked again by a request that gave it up.
+const TRIED_AGAIN: SignedDuration = SignedDuration::from_mins(10);
+
+/// Annotations of a request that are about its Certificate, not about what is signed.
+const NOT_COPIED: [&str; 2] = [
+    labels::CERTIFICATE_REVISION_ANNOTATION,
+    labels::REQUESTS_MADE_ANNOTATION,
+];
+
+/// An issuer that has a fault, in words that end in a code.
+struct Trouble {
+    text: String,
+    code: Code,
+    /// When the next issuer is asked.
+    patient_until: Timestamp,
+}
+
+impl Step<'_> {
+    pub(super) fn sign_in_order(&mut self) {
+        let Some(ordered) = self.o.ordered.as_deref() else {
+            let reference = &self.o.request.issuer;
+            let message = format!(
+                "{} does not exist: create it, or correct spec.issuerRef",
+                shown(reference)
+            );
+            let verdict = Verdict::new(Code::ISSUER_MISSING, message);
+            return self.pending(ORDERED, "IssuerNotFound", verdict.to_string());
+        };
+        let live = ordered.children.iter().find(|child| !child.is_given_up());
+        match live {
+            Some(child) if child.request.id.deleting => {}
+            Some(child) => self.follow_child(ordered, child),
+            None => self.ask_next(ordered),
+        }
+    }
+
+    fn follow_child(&mut self, ordered: &Ordered, child: &Child) {
+        let request = &child.request;
+        let issuer = shown(&request.issuer);
+        let message = request.ready.as_ref().and_then(|c| c.message.as_deref());
+        if let Some(refusal) = request.denied.as_ref().or(request.invalid.as_ref()) {
+            let why = refusal.message.as_deref().unwrap_or_default();
+            return self.failed(ORDERED, "IssuerRefused", &format!("{issuer}: {why}"));
+        }
+        match request.ready_reason() {
+            "Issued" => self.copy(child),
+            "Failed" | "Denied" => {
+                let why = message.unwrap_or_default();
+                self.failed(ORDERED, "IssuerRefused", &format!("{issuer}: {why}"));
+            }
+            _ => match self.trouble(ordered, child) {
+                None => self.changed |= remove_condition(&mut self.conditions, FAULT),
+                Some(trouble) => self.bear(ordered, child, &trouble),
+            },
+        }
+    }
+
+    /// The answer of the issuer is the answer.
+    fn copy(&mut self, child: &Child) {
+        let Some(status) = child.request.object().and_then(|body| body.status.clone()) else {
+            return;
+        };
+        let Some(certificate) = status.certificate else {
+            let why = format!("{} returned no certificate", shown(&child.request.issuer));
+            return self.failed(ORDERED, "IssuerRefused", &why);
+        };
+        if let Some(ca) = status.ca.filter(|ca| !ca.0.is_empty()) {
+            self.put("ca", json!(ca));
+        }
+        let asked = find(&self.conditions, "Ready").and_then(|c| c.message.clone());
+        let reason = asked.as_deref().and_then(|m| m.split_once(BECAUSE));
+        let message = reason.map_or_else(
+            || ISSUED.to_owned(),
+            |(_, reason)| {
+                format!(
+                    "Issued by {}, because {reason}",
+                    shown(&child.request.issuer)
+                )
+            },
+        );
+        remove_condition(&mut self.conditions, FAULT);
+        self.issued(ORDERED, &certificate, &message);
+    }
+
+    /// What is wrong with the issuer that is asked, if the issuer is to blame.
+    fn trouble(&self, ordered: &Ordered, child: &Child) -> Option<Trouble> {
+        let reference = &child.request.issuer;
+        let listed = ordered
+            .listed
+            .iter()
+            .find(|l| l.reference.is_same(reference));
+        let patience = patience(&ordered.fact);
+        let fitness = listed.map(|l| l.fitness(patience, child.request.id.created, self.now));
+        let Some(fault) = child.fault() else {
+            return unready(listed, fitness?, self.now);
+        };
+        let began = find(&self.conditions, FAULT).and_then(|c| c.last_transition_time.as_ref());
+        let began = began.map_or(self.now, |t| t.0);
+        let patient_until = match fault.until {
+            // What is known to end in time is waited for.
+            Some(until) if !self.outlasts(ordered, until, patience) => until,
+            // Others have had the patience already.
+            _ if matches!(fitness, Some(Fitness::Unfit(..))) => self.now,
+            _ => began.checked_add(patience).unwrap_or(self.now),
+        };
+        Some(Trouble {
+            text: fault.text.to_owned(),
+            code: fault.code,
+            patient_until,
+        })
+    }
+
+    /// Whether a limit lasts for too long: half of what the certificate has left, or without one the patience.
+    fn outlasts(&self, ordered: &Ordered, until: Timestamp, patience: SignedDuration) -> bool {
+        let left = ordered.not_after.map(|end| end.duration_since(self.now));
+        let most = left.map_or(patience, |left| (left / 2).max(patience));
+        until.duration_since(self.now) > most
+    }
+
+    /// The issuer has a fault: wait a while for its end, then give it up for the next one, if that one can sign.
+    fn bear(&mut self, ordered: &Ordered, child: &Child, trouble: &Trouble) {
+        let issuer = shown(&child.request.issuer);
+        let text = format!("{issuer} cannot sign: {}", trouble.text);
+        if find(&self.conditions, FAULT).is_none() {
+            let event = Event::warning(ORDERED, FAULT, &text);
+            self.plan.events.push(event);
+        }
+        self.set(condition(FAULT, true, "CaFault", text, None));
+        let tried = ordered.tried().chain([&child.request.issuer]);
+        let tried: Vec<_> = tried.collect();
+        if !matches!(self.next(ordered, &tried), Next::Ask(_)) {
+            return;
+        }
+        if trouble.patient_until > self.now {
+            let left = trouble.patient_until.duration_since(self.now);
+            return self.plan.sooner(left.try_into().unwrap_or_default());
+        }
+        self.give_up(child, trouble);
+    }
+
+    /// The request at this issuer ends here, so that there is never more than one.
+    fn give_up(&mut self, child: &Child, trouble: &Trouble) {
+        let issuer = shown(&child.request.issuer);
+        let text = format!("Given up, because {issuer} cannot sign: {}", trouble.text);
+        // A limit is told by its own words, and when it ends.
+        let message = match trouble.code {
+            Code::ACME_RATE_LIMITED => text,
+            code => Verdict::new(code, text).to_string(),
+        };
+        let body = child.request.object();
+        let status = body.as_ref().and_then(|body| body.status.as_ref());
+        let conditions = status.and_then(|status| status.conditions.clone());
+        let mut conditions = conditions.unwrap_or_default();
+        let failed = condition("Ready", false, "Failed", message, None);
+        set_condition(&mut conditions, failed, self.now);
+        let status = json!({ "conditions": conditions, "failureTime": seconds(self.now) });
+        let patch = patch_status(Kind::CertificateRequest, &child.request.id, status);
+        self.after.push(patch);
+    }
+
+    /// No request is under way: make one of the best issuer that can sign.
+    fn ask_next(&mut self, ordered: &Ordered) {
+        let left = ordered.children.iter().flat_map(|child| &child.orders);
+        let left: Vec<_> = left.map(|o| Identity::of(&o.metadata)).collect();
+        if !left.is_empty() {
+            // Their deletion wakes this one.
+            let gone = left.into_iter().filter(|id| !id.deleting);
+            let gone = gone.map(|id| Action::Delete(Target::Order, id));
+            return self.after.extend(gone);
+        }
+        let tried: Vec<_> = ordered.tried().collect();
+        match self.next(ordered, &tried) {
+            Next::Ask(listed) => self.ask(ordered, listed),
+            Next::Wait(until, listed) => {
+                let left = until.duration_since(self.now);
+                self.plan.sooner(left.try_into().unwrap_or_default());
+                let message = format!("{} is not ready yet", shown(&listed.reference));
+                self.pending(ORDERED, "IssuerNotReady", message);
+            }
+            Next::None => self.none(ordered),
+        }
+    }
+
+    fn next<'a>(&self, ordered: &'a Ordered, tried: &[&IssuerReference]) -> Next<'a> {
+        let patience = patience(&ordered.fact);
+        let made = self.o.request.id.created;
+        for listed in &ordered.listed {
+            if tried.iter().any(|tried| tried.is_same(&listed.reference)) {
+                continue;
+            }
+            match listed.fitness(patience, made, self.now) {
+                Fitness::Fit => return Next::Ask(listed),
+                Fitness::Undecided(until) => return Next::Wait(until, listed),
+                Fitness::Unfit(..) => {}
+            }
+        }
+        Next::None
+    }
+
+    /// Nobody is left who can sign. One that was given up may be able to again.
+    fn none(&mut self, ordered: &Ordered) {
+        let patience = patience(&ordered.fact);
+        let made = self.o.request.id.created;
+        let again = ordered.listed.iter().find_map(|listed| {
+            let mut children = ordered.children.iter();
+            let child = children.find(|c| c.request.issuer.is_same(&listed.reference))?;
+            let is_fit = listed.fitness(patience, made, self.now) == Fitness::Fit;
+            (is_fit && self.has_recovered(listed, child)).then_some(child)
+        });
+        if let Some(child) = again {
+            let id = child.request.id.clone();
+            return self
+                .after
+                .push(Action::Delete(Target::CertificateRequest, id));
+        }
+        let reasons = ordered
+            .listed
+            .iter()
+            .map(|listed| self.reason(ordered, listed));
+        let reasons: Vec<_> = reasons.flatten().collect();
+        let message = format!("None of the issuers can sign: {}", reasons.join("; "));
+        let verdict = Verdict::new(Code::ORDERED_NONE, message);
+        self.pending(ORDERED, "NoneFit", verdict.to_string());
+        self.plan.sooner(AGAIN);
+    }
+
+    /// Whether an issuer that is fit now may have become so since it was given up.
+    fn has_recovered(&self, listed: &Listed, child: &Child) -> bool {
+        let Some(failed) = child.request.failure_time else {
+            return true;
+        };
+        if let Some(until) = child.end().and_then(|fault| fault.until) {
+            return until <= self.now;
+        }
+        let since = listed.known.as_ref().and_then(|known| known.since.as_ref());
+        let was_seen = since.is_some_and(|since| since.0 > failed);
+        was_seen || self.now.duration_since(failed) > TRIED_AGAIN
+    }
+
+    /// Why an issuer is not asked, and since when.
+    fn reason(&self, ordered: &Ordered, listed: &Listed) -> Option<String> {
+        let issuer = shown(&listed.reference);
+        let child = ordered
+            .children
+            .iter()
+            .find(|child| child.is_given_up() && child.request.issuer.is_same(&listed.reference));
+        if let Some(child) = child {
+            let why = child.end()?.text;
+            let why = why.split_once(" cannot sign: ").map_or(why, |(_, why)| why);
+            let since = child.request.failure_time?;
+            return Some(format!("{issuer} cannot sign, since {since}: {why}"));
+        }
+        let made = self.o.request.id.created;
+        match listed.fitness(patience(&ordered.fact), made, self.now) {
+            Fitness::Unfit(since, why) => {
+                Some(format!("{issuer} cannot sign, since {since:.0}: {why}"))
+            }
+            Fitness::Fit | Fitness::Undecided(_) => None,
+        }
+    }
+
+    fn ask(&mut self, ordered: &Ordered, listed: &Listed) {
+        let before = ordered.listed.iter();
+        let before = before.take_while(|l| !l.reference.is_same(&listed.reference));
+        let reasons = before.filter_map(|listed| self.reason(ordered, listed));
+        let reasons: Vec<_> = reasons.collect();
+        let issuer = shown(&listed.reference);
+        let message = if reasons.is_empty() {
+            format!("{issuer} is asked")
+        } else {
+            let text = format!("{issuer}{BECAUSE}{}", reasons.join("; "));
+            self.plan
+                .events
+                .push(Event::warning(ORDERED, "Fallback", &text));
+            Verdict::new(Code::ORDERED_FALLBACK, text).to_string()
+        };
+        self.changed |= remove_condition(&mut self.conditions, FAULT);
+        self.set(condition("Ready", false, "Pending", message, None));
+        let child = self.child(&listed.reference);
+        let child = Box::new(Object::CertificateRequest(child));
+        self.after.push(Action::Ensure(child));
+    }
+
+    /// The same request, of this issuer.
+    fn child(&self, issuer: &IssuerReference) -> CertificateRequest {
+        let id = &self.o.request.id;
+        let meta = &self.body.metadata;
+        let spec = &self.body.spec;
+        let annotations = meta.annotations.clone().map(|mut annotations| {
+            annotations.retain(|name, _| !NOT_COPIED.contains(&name.as_str()));
+            annotations
+        });
+        CertificateRequest {
+            metadata: ObjectMeta {
+                name: Some(names::ordered_request_name(&id.name, issuer)),
+                namespace: meta.namespace.clone(),
+                labels: meta.labels.clone(),
+                annotations,
+                owner_references: Some(vec![OwnerReference {
+                    api_version: labels::API_VERSION.into(),
+                    kind: Kind::CertificateRequest.name().into(),
+                    name: id.name.to_string(),
+                    uid: id.uid.clone(),
+                    controller: Some(true),
+                    block_owner_deletion: Some(true),
+                }]),
+                ..ObjectMeta::default()
+            },
+            spec: CertificateRequestSpec {
+                duration: spec.duration.clone(),
+                is_ca: spec.is_ca,
+                issuer_ref: issuer.clone(),
+                request: spec.request.clone(),
+                usages: spec.usages.clone(),
+                ..CertificateRequestSpec::default()
+            },
+            status: None,
+        }
+    }
+}
+
+/// Whose turn it is.
+enum Next<'a> {
+    /// This one's.
+    Ask(&'a Listed),
+    /// This one's, if it becomes able to sign until then.
+    Wait(Timestamp, &'a Listed),
+    /// Nobody's.
+    None,
+}
+
+/// When to look again if nobody can sign.
+const AGAIN: Duration = Duration::from_mins(1);
+
+/// An issuer that became unable to sign with the request under way.
+fn unready(listed: Option<&Listed>, fitness: Fitness, now: Timestamp) -> Option<Trouble> {
+    let listed = listed?;
+    let code = match listed.issuer {
+        Some(_) => Code::ISSUER_NOT_READY,
+        None => Code::ISSUER_MISSING,
+    };
+    let (text, patient_until) = match fitness {
+        // One that is marked as faulty and has not failed here may do.
+        Fitness::Fit => return None,
+        Fitness::Unfit(..) if listed.issuer.as_ref().is_some_and(|i| i.is_ready()) => return None,
+        Fitness::Unfit(_, why) => (why, now),
+        Fitness::Undecided(until) => ("it is not ready".to_owned(), until),
+    };
+    Some(Trouble {
+        text,
+        code,
+        patient_until,
+    })
+}
+
+impl Ordered {
+    /// The issuers that were asked and given up.
+    fn tried(&self) -> impl Iterator<Item = &IssuerReference> {
+        let given_up = self.children.iter().filter(|child| child.is_given_up());
+        given_up.map(|child| &child.request.issuer)
+    }
+}
+
+impl Child {
+    /// Whether it failed because its issuer could not sign.
+    fn is_given_up(&self) -> bool {
+        self.end().is_some()
+    }
+
+    /// Why it failed, if its issuer was to blame.
+    fn end(&self) -> Option<Fault<'_>> {
+        let ready = self.request.ready.as_ref();
+        let ready = ready.filter(|c| c.reason.as_deref() == Some("Failed"))?;
+        ca_fault(ready.message.as_deref()?)
+    }
+
+    /// What its issuer does wrong at the moment.
+    fn fault(&self) -> Option<Fault<'_>> {
+        let open = |state: Option<&str>| !matches!(state, Some("valid" | "invalid" | "expired"));
+        let challenges = self.challenges.iter().filter_map(|c| {
+            let status = c.status.as_ref()?;
+            let is_open = open(status.state.as_deref());
+            status.reason.as_deref().filter(|_| is_open)
+        });
+        let orders = self.orders.iter().filter_map(|o| {
+            let status = o.status.as_ref()?;
+            let is_open = open(status.state.as_deref());
+            status.reason.as_deref().filter(|_| is_open)
+        });
+        let ready = self.request.ready.as_ref();
+        let ready = ready.and_then(|c| c.message.as_deref());
+        challenges.chain(orders).chain(ready).find_map(ca_fault)
+    }
+}

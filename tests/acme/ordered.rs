@@ -1,0 +1,199 @@
+//! Ordered issuers: the next one signs when a CA cannot, never when the request or the site is at fault, and the first
+//! one signs again as soon as it can.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::support::{Ca, DEADLINE, Namespace, certificate, ready_condition};
+use crate::{SAID, TRAEFIK, cluster};
+
+/// A call that hangs ends after 30 s.
+const HANGING: Duration = Duration::from_mins(2);
+
+/// An OrderedIssuer of these issuers, which gives them 3 s.
+fn list(issuers: [&str; 2]) -> String {
+    let [first, second] = issuers;
+    format!(
+        "{{apiVersion: everleaf.io/v1alpha1, kind: OrderedIssuer, metadata: {{name: list}}, \
+         spec: {{after: 3s, issuers: [{{name: {first}}}, {{name: {second}}}]}}}}"
+    )
+}
+
+fn ordered(host: &str) -> String {
+    let reference = "issuerRef: {group: everleaf.io, kind: OrderedIssuer, name: list}";
+    certificate("site", "list", host, "").replace("issuerRef: {name: list}", reference)
+}
+
+fn self_signed(name: &str) -> String {
+    format!(
+        "{{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {{name: {name}}}, spec: {{selfSigned: {{}}}}}}"
+    )
+}
+
+/// Wait until the list says so of itself.
+fn list_is(namespace: &Namespace<'_>, reason: &str, deadline: Duration) -> Result<Value> {
+    namespace.until(deadline, "orderedissuer", "list", reason, |object| {
+        ready_condition(object)["reason"] == reason
+    })
+}
+
+/// Name of the issuer and reason of the Ready condition of each request that was made for another.
+fn asked(namespace: &Namespace<'_>) -> Result<Vec<(String, String)>> {
+    let requests = namespace.list("certificaterequest")?;
+    let children = requests.iter().filter(|request| {
+        request["metadata"]["ownerReferences"][0]["kind"] == "CertificateRequest"
+    });
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut asked: Vec<_> = children
+        .map(|request| {
+            let reason = &ready_condition(request)["reason"];
+            (text(&request["spec"]["issuerRef"]["name"]), text(reason))
+        })
+        .collect();
+    asked.sort();
+    Ok(asked)
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(a, b): &(&str, &str)| ((*a).to_owned(), (*b).to_owned());
+    expected.iter().map(owned).collect()
+}
+
+/// Ask for another certificate, as a person does.
+fn renew(namespace: &Namespace<'_>) -> Result<()> {
+    let object = namespace.get("certificate", "site")?;
+    let mut conditions = object["status"]["conditions"].clone();
+    if let Some(all) = conditions.as_array_mut() {
+        all.push(
+            json!({ "type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "by hand" }),
+        );
+    }
+    let patch = json!({ "status": { "conditions": conditions } }).to_string();
+    let patch = format!("--patch={patch}");
+    namespace.kubectl(&[
+        "patch",
+        "certificate/site",
+        "--subresource=status",
+        "--type=merge",
+        &patch,
+    ])?;
+    Ok(())
+}
+
+#[test]
+fn the_second_signs_while_the_first_hangs_and_the_first_when_it_is_back() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("ordered")?;
+    let [first, second] = [0, 1].map(|_| Ca::start(&cluster.lab, &[], |config| config));
+    let (first, second) = (first?, second?);
+    for (name, ca) in [("first", &first), ("second", &second)] {
+        let issuer = cluster.acme_issuer(name, "default", TRAEFIK)?;
+        namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &ca.directory))?;
+    }
+    namespace.apply(&list(["first", "second"]))?;
+    list_is(&namespace, "InOrder", DEADLINE)?;
+
+    first.pause()?;
+    namespace.apply(&ordered("ordered.example.com"))?;
+    let object = namespace.ready("site", HANGING)?;
+    let message = ready_condition(&object)["message"].to_string();
+    for words in [
+        "Issued by Issuer \\\"second\\\", because Issuer \\\"first\\\" cannot sign, since 20",
+        "no reply from 10.244.0.1",
+        "(EL-1220)",
+    ] {
+        assert!(message.contains(words), "{message}");
+    }
+    namespace.pair_matches("site")?;
+    let secret = namespace.get("secret", "site")?;
+    let annotations = &secret["metadata"]["annotations"];
+    assert_eq!(annotations["cert-manager.io/issuer-name"], "list");
+    assert_eq!(annotations["cert-manager.io/issuer-kind"], "OrderedIssuer");
+    assert_eq!(annotations["cert-manager.io/issuer-group"], "everleaf.io");
+    let expected = pairs(&[("first", "Failed"), ("second", "Issued")]);
+    assert_eq!(asked(&namespace)?, expected);
+    assert_eq!((first.orders()?, second.orders()?), (0, 1));
+    let orders = namespace.list("order")?;
+    assert_eq!(orders.len(), 1, "that of the first is gone");
+    let degraded = list_is(&namespace, "Fallback", DEADLINE)?;
+    let known = &degraded["status"]["issuers"];
+    assert_eq!(
+        (&known[0]["state"], &known[1]["state"]),
+        (&json!("Faulty"), &json!("Fit"))
+    );
+
+    first.resume()?;
+    list_is(&namespace, "InOrder", HANGING)?;
+    let before = (first.orders()?, second.orders()?);
+    renew(&namespace)?;
+    let object = namespace.until(HANGING, "certificate", "site", "renewed", |object| {
+        object["status"]["revision"] == 2
+    })?;
+    let message = ready_condition(&object)["message"].to_string();
+    assert!(!message.contains("EL-1220"), "{message}");
+    namespace.pair_matches("site")?;
+    assert_eq!(
+        (first.orders()?, second.orders()?),
+        (before.0 + 1, before.1)
+    );
+    namespace.until_list("certificaterequest", "the old ones are gone", |all| {
+        all.len() == 2
+    })?;
+    assert_eq!(asked(&namespace)?, pairs(&[("first", "Issued")]));
+    Ok(())
+}
+
+#[test]
+fn one_that_never_was_ready_is_passed_over() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("ordered-new")?;
+    let nowhere = cluster.acme_issuer("nowhere", "default", TRAEFIK)?;
+    let closed = "https://10.244.0.1:1/dir";
+    namespace.apply(&nowhere.replace(&cluster.lab.acme_directory(), closed))?;
+    namespace.apply(&list(["nowhere", "internal"]))?;
+    namespace.apply(&ordered("ordered-new.example.com"))?;
+    let words = [
+        "None of the issuers can sign",
+        "Issuer \"nowhere\" cannot sign, since",
+        "there is no such issuer",
+        "EL-1221",
+    ];
+    namespace.says("site", &words, SAID)?;
+    namespace.apply(&self_signed("internal"))?;
+    namespace.ready("site", SAID)?;
+    let words = [
+        "Issued by Issuer \"internal\"",
+        "cannot reach 10.244.0.1",
+        "EL-1220",
+    ];
+    namespace.says("site", &words, SAID)?;
+    assert_eq!(asked(&namespace)?, pairs(&[("internal", "Issued")]));
+    Ok(())
+}
+
+#[test]
+fn a_name_that_the_ca_refuses_is_not_asked_for_elsewhere() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("ordered-refused")?;
+    namespace.apply(&cluster.acme_issuer("strict", "default", TRAEFIK)?)?;
+    namespace.apply(&self_signed("internal"))?;
+    namespace.apply(&list(["strict", "internal"]))?;
+    list_is(&namespace, "InOrder", DEADLINE)?;
+    namespace.apply(&ordered("blocked.example.com"))?;
+    let words = ["rejectedIdentifier", "take the name out", "Next attempt at"];
+    namespace.says("site", &words, SAID)?;
+    assert_eq!(asked(&namespace)?, pairs(&[("strict", "Failed")]));
+    assert!(
+        namespace.get("secret", "site").is_err(),
+        "nothing is written"
+    );
+    Ok(())
+}
