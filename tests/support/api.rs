@@ -11,7 +11,7 @@ const EVERLEAF: &str = "/apis/everleaf.io/v1alpha1";
 const NETWORKING: &str = "/apis/networking.k8s.io/v1";
 
 /// Kind, group and version, plural.
-const KINDS: [(&str, &str, &str); 14] = [
+const KINDS: [(&str, &str, &str); 15] = [
     ("certificate", CERT_MANAGER, "certificates"),
     ("certificaterequest", CERT_MANAGER, "certificaterequests"),
     ("certificaterevocation", EVERLEAF, "certificaterevocations"),

@@ -48,16 +48,6 @@ impl Ca {
         self.process.kill()
     }
 
-    /// Let it hang: it answers nothing, and forgets nothing.
-    pub fn pause(&self) -> Result<()> {
-        self.process.signal("STOP")
-    }
-
-    /// Let it go on.
-    pub fn resume(&self) -> Result<()> {
-        self.process.signal("CONT")
-    }
-
     /// Start it anew; it has forgotten everything.
     pub fn restart(&self) -> Result<()> {
         self.process.restart()

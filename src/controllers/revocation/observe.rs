@@ -118,7 +118,7 @@ async fn find(
             namespace,
             name,
             spec.issuer_ref.as_ref(),
-            |reference| reference.unwrap_or_default(),
+            Option::unwrap_or_default,
         );
         return Ok(found.await?.and_then(|found| checked(object, found)));
     }

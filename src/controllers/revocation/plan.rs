@@ -285,7 +285,7 @@ impl<'a> Step<'a> {
     /// What the CA said about one certificate.
     fn answer(&mut self, serial: &str, outcome: Outcome) {
         let now = seconds(self.now);
-        let unauthorized_help = self.help(&outcome);
+        let advice = advice(&outcome);
         let Some(entry) = self.entries.iter_mut().find(|e| e.serial == serial) else {
             return;
         };
@@ -300,7 +300,7 @@ impl<'a> Step<'a> {
                     .push(Event::normal(COMPONENT, "Revoked", message));
             }
             Outcome::Refused { message, .. } => {
-                let text = format!("{message}{unauthorized_help}");
+                let text = format!("{message}{advice}");
                 let verdict = Verdict::new(Code::REVOCATION_REFUSED, text).to_string();
                 state::REFUSED.clone_into(&mut entry.state);
                 entry.message = Some(verdict.clone());
@@ -320,26 +320,6 @@ impl<'a> Step<'a> {
         }
         if self.entries.iter().all(RevokedCertificate::is_final) {
             self.conclude();
-        }
-    }
-
-    /// What to do about a refusal.
-    fn help(&self, outcome: &Outcome) -> &'static str {
-        match outcome {
-            Outcome::Refused {
-                message,
-                unauthorized: false,
-            } if message.contains("badRevocationReason") => {
-                ". Make another CertificateRevocation with one of the reasons that this CA takes: Let's Encrypt takes \
-                 unspecified, keyCompromise, superseded and cessationOfOperation"
-            }
-            Outcome::Refused {
-                unauthorized: true, ..
-            } => {
-                ". The certificate was issued to another account: make another CertificateRevocation with \
-                 privateKeySecretRef, so that the certificate's own key signs, or with the issuerRef of that account"
-            }
-            _ => "",
         }
     }
 
@@ -401,6 +381,26 @@ impl<'a> Step<'a> {
             self.plan.actions.push(patch);
         }
         self.plan
+    }
+}
+
+/// What to do about a refusal.
+fn advice(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Refused {
+            message,
+            unauthorized: false,
+        } if message.contains("badRevocationReason") => {
+            ". Make another CertificateRevocation with one of the reasons that this CA takes: Let's Encrypt takes \
+             unspecified, keyCompromise, superseded and cessationOfOperation"
+        }
+        Outcome::Refused {
+            unauthorized: true, ..
+        } => {
+            ". The certificate was issued to another account: make another CertificateRevocation with \
+             privateKeySecretRef, so that the certificate's own key signs, or with the issuerRef of that account"
+        }
+        _ => "",
     }
 }
 
