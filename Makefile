@@ -35,6 +35,7 @@ demo: lab-deps image ## an issuer, a Certificate and an Ingress on a real cluste
 test: lab-deps $(CARGO_DENY) ## every check and every test; ends with their sum
 	$(MAKE) lab-build TIER=node
 	$(MAKE) lab-build TIER=vault
+	$(MAKE) lab-build TIER=boulder
 	HELM=$(HELM) CARGO_DENY=$(CARGO_DENY) .ci/test
 
 .PHONY: lint

@@ -1,8 +1,10 @@
 # The lab: see lab/README.md. Included by the Makefile; run from the top of the repository.
 TIER ?= control
 
-# What fresh Debian lacks. The lab needs BIND's program, not a name server on the machine; zstd packs the image.
-LAB_PACKAGES = bind9 bind9-dnsutils curl iproute2 jq libfaketime nftables openssl runc zstd
+# What fresh Debian lacks. The lab needs BIND's program, not a name server on the machine; zstd packs the image. Boulder
+# has its data in MariaDB and Redis: these packages are programs without services, and redis-tools has the server too.
+LAB_PACKAGES = bind9 bind9-dnsutils curl iproute2 jq libfaketime mariadb-client-core mariadb-server-core nftables openssl \
+  redis-tools runc zstd
 
 .PHONY: lab-deps lab-build lab-up lab-down
 

@@ -1,12 +1,13 @@
 //! Everleaf keeps TLS certificates in Kubernetes Secrets valid. It speaks the cert-manager API.
 //!
-//! Imports point one way: `api, pki ← acme ← issuers, solvers ← controllers ← runtime`.
+//! Imports point one way: `api, net, pki ← acme ← issuers, solvers ← controllers ← runtime`.
 
 pub mod acme;
 pub mod api;
 pub mod controllers;
 pub mod explain;
 pub mod issuers;
+pub mod net;
 pub mod pki;
 pub mod runtime;
 pub mod serve;

@@ -3,6 +3,7 @@
 //! A lab lives in namespaces of its own (network, mounts, pids), so that labs run side by side, nothing leaves the
 //! machine, and nothing stays behind: when the program that started it ends, however it ends, so does the lab.
 
+pub mod boulder;
 mod frame;
 mod image;
 mod parts;
@@ -27,7 +28,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::frame::{Frame, running};
-pub use crate::{frame::down, process::Process, vault::Vault};
+pub use crate::{boulder::Boulder, frame::down, process::Process, vault::Vault};
 
 /// Where everything in a lab listens: API server, Pebble, Traefik, DNS, node. Test names resolve to it.
 pub const ADDRESS: &str = "10.244.0.1";
@@ -275,17 +276,22 @@ impl Lab {
         self.dir.join("log/audit.json")
     }
 
-    /// Starts the part that `etc/PART.args` describes: the program, then an argument a line.
+    /// Starts the part that `etc/PART.args` describes.
     fn run(&mut self, part: &str) -> Result<()> {
+        let process = self.spawn(part, self.part_command(part)?)?;
+        self.parts.insert(part.to_owned(), process);
+        Ok(())
+    }
+
+    /// The command in `etc/PART.args`: the program, then an argument a line.
+    fn part_command(&self, part: &str) -> Result<Command> {
         let text = fs::read_to_string(self.etc(&format!("{part}.args")))?;
         let mut lines = text
             .lines()
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
         let mut command = self.command(lines.next().context("a program")?);
         command.args(lines);
-        let process = self.spawn(part, command)?;
-        self.parts.insert(part.to_owned(), process);
-        Ok(())
+        Ok(command)
     }
 
     fn etc(&self, name: &str) -> String {

@@ -153,6 +153,7 @@ fn certificates(dir: &Path, clock: Option<&str>) -> Result<()> {
     for (name, subject, names) in [
         ("apiserver", "/CN=kube-apiserver", api),
         ("pebble", "/CN=pebble", "IP:10.244.0.1"),
+        ("dns", "/CN=dns", "IP:10.244.0.1"),
         ("admin", "/O=system:masters/CN=kubernetes-admin", ""),
         (
             "controller-manager",

@@ -11,11 +11,11 @@ use serde::Serialize;
 use super::client::Client;
 use super::jws::{Eab, Jws, Signer, to_json};
 use super::reply::Reply;
-use super::text::clean;
 use super::transport::Action;
 use super::{
     Account, Authorization, CertificateChain, Challenge, Error, Identifier, Order, prefers,
 };
+use crate::net::clean;
 use crate::pki::PrivateKey;
 
 /// An account that the server knows: its key and its URL.

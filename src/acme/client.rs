@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::jws::{Jws, Signer, to_json};
 use super::reply::Reply;
-use super::text::clean;
 use super::transport::Transport;
 use super::url::Origin;
 use super::{Action, CallHook, CallStage, Directory, Error, Observer};
+use crate::net::clean;
 
 /// For one call with its nonce and its repetitions: what cert-manager gives a single request.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);

@@ -3,8 +3,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
-use super::text::{MAX_MESSAGE, MAX_PIECE, clean, cut};
 use super::types::{Identifier, nullable};
+use crate::net::{MAX_MESSAGE, MAX_PIECE, clean, cut};
 use crate::pki;
 
 /// What to do about a failure.

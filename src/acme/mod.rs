@@ -11,7 +11,6 @@ mod error;
 mod jws;
 mod reply;
 mod revocation;
-mod text;
 mod tls;
 mod transport;
 mod types;
@@ -26,11 +25,8 @@ pub use client::{Client, Hooks, ServerConfig};
 pub use error::{Blame, Class, Error, Problem, Subproblem};
 pub use jws::{Eab, dns01_value, key_authorization};
 pub use revocation::{Revoked, Revoker};
-pub use text::{MAX_PIECE, clean};
 pub use tls::roots;
-pub use transport::{
-    Action, CallHook, CallStage, Observation, Observer, TRANSPORT_FAILURE, innermost,
-};
+pub use transport::{Action, CallHook, CallStage, Observation, Observer, TRANSPORT_FAILURE};
 pub use types::{
     Account, Authorization, Challenge, Directory, DirectoryMeta, Identifier, Order, Status,
 };

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use http::header::{HeaderMap, LINK, LOCATION, RETRY_AFTER};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::url::resolve;
 use super::{Error, Problem};
+use crate::net::parse_retry_after;
 
 /// A reply with a status that says success.
 #[derive(Debug)]
@@ -118,21 +119,6 @@ fn problem(body: &[u8]) -> Option<Problem> {
 )]
 fn retry_after(headers: &HeaderMap) -> Option<Timestamp> {
     parse_retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, Timestamp::now())
-}
-
-/// Seconds or a date (RFC 9110 §10.2.3).
-pub(super) fn parse_retry_after(value: &str, now: Timestamp) -> Option<Timestamp> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        let seconds = value.parse().unwrap_or(i64::MAX);
-        return Some(
-            now.saturating_add(SignedDuration::from_secs(seconds))
-                .unwrap_or(Timestamp::MAX),
-        );
-    }
-    jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(value)
-        .ok()
 }
 
 /// The targets in one `Link` header whose `rel` has `relation` among its words.

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use super::Error;
 use super::reply::Exchange;
-use super::text::{MAX_PIECE, clean};
 use super::tls;
 use super::url::Origin;
+use crate::net::{MAX_PIECE, clean, innermost};
 
 /// For one exchange, connecting included.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -234,13 +234,4 @@ fn network(host: &str, error: &(dyn StdError + 'static)) -> Error {
         host: host.to_owned(),
         message: innermost(error),
     }
-}
-
-/// The innermost cause is what a person can act on: "connection refused", "unknown issuer".
-pub fn innermost(error: &(dyn StdError + 'static)) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    clean(&cause.to_string(), MAX_PIECE)
 }

@@ -4,7 +4,7 @@ use http::Uri;
 use http::uri::{Authority, Scheme};
 
 use super::Error;
-use super::text::clean;
+use crate::net::clean;
 
 /// Scheme, host and port of an https URL.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::super::text::{MAX_MESSAGE, MAX_PIECE, clean};
 use super::super::{Class, Error, Identifier, Problem, Subproblem};
+use crate::net::{MAX_MESSAGE, MAX_PIECE, clean};
 
 fn problem(status: u16, kind: &str) -> Problem {
     Problem {

@@ -1,9 +1,10 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::super::reply::{links, parse_retry_after};
+use super::super::reply::links;
 use super::super::url::{Origin, resolve};
 use super::super::{Authorization, Directory, Identifier, Order, Status};
+use crate::net::parse_retry_after;
 
 #[test]
 fn retry_after_is_seconds_or_a_date() {

@@ -19,7 +19,7 @@ use super::{
     Call, Class, Credential, Error, KeyPair, Login, Signed, judge_health, read_expiry, read_signed,
     read_token, tls,
 };
-use crate::acme::{MAX_PIECE, clean, innermost};
+use crate::net::{MAX_PIECE, clean, innermost};
 
 /// For one call, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@
 //! Both calls may be made again at any time, also by a process that does not know of the first.
 
 mod error;
+pub mod hosted;
 mod secrets;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 /// Longest piece of a server's text that is shown, in bytes.
 pub const MAX_PIECE: usize = 512;
 /// Longest message made of such pieces, in bytes.
-pub(super) const MAX_MESSAGE: usize = 1024;
+pub const MAX_MESSAGE: usize = 1024;
 
 /// At most `limit` bytes with nothing in it that could break a log line or a terminal, or show text in another order.
 pub fn clean(text: &str, limit: usize) -> String {
@@ -24,7 +24,7 @@ pub fn clean(text: &str, limit: usize) -> String {
 }
 
 /// Ends a text that was too long with three dots, within the limit.
-pub(super) fn cut(mut text: String, limit: usize) -> String {
+pub fn cut(mut text: String, limit: usize) -> String {
     let mut end = text.len().min(limit.saturating_sub(3));
     while !text.is_char_boundary(end) {
         end -= 1;

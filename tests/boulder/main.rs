@@ -1,0 +1,141 @@
+//! Issuance by Boulder, the server of Let's Encrypt, with its rules: limits, pauses, CAA, profiles, alternate chains.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panicking"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod issuance;
+mod refusals;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lab::boulder::{Authorization, Boulder, Options, Order, Request};
+use support::{Cluster, Namespace, shared};
+
+/// The usual solver.
+const TRAEFIK: &str = "{ingressClassName: traefik}";
+
+/// Everything temporary of a challenge.
+const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
+
+/// How long the operator may take to say what is wrong.
+const SAID: Duration = Duration::from_secs(30);
+
+/// One certificate in this time for `limited.shop`, so that a test can see the limit end.
+const LIMITED: &str = "
+- CertificatesPerDomain:
+    count: 1
+    burst: 1
+    period: 30s
+    ids: [{id: limited.shop, comment: a test}]
+";
+
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+static BOULDER: OnceLock<Boulder> = OnceLock::new();
+
+/// One operator and one Boulder for all tests.
+struct Stage {
+    cluster: &'static Cluster,
+    boulder: &'static Boulder,
+}
+
+fn stage() -> Option<Stage> {
+    let cluster = shared(&CLUSTER, || {
+        let cluster = Cluster::start(&lab::Options::default())?;
+        let options = Options {
+            overrides: Some(LIMITED.to_owned()),
+            ..Options::default()
+        };
+        let boulder = Boulder::start(&cluster.lab, &options)?;
+        assert!(BOULDER.set(boulder).is_ok(), "made once, with the cluster");
+        cluster.operator(&["--leader-elect=false"])?;
+        Ok(cluster)
+    })?;
+    let boulder = BOULDER.get().expect("made with the cluster");
+    Some(Stage { cluster, boulder })
+}
+
+impl Stage {
+    /// An Issuer `boulder` of one of its directories; `rest` are further fields of its `acme` in flow style, each
+    /// after a comma.
+    fn issuer(&self, directory: &str, rest: &str) -> Result<String> {
+        Ok(format!(
+            "{{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {{name: boulder}}, spec: {{acme: {{server: {directory}, \
+             caBundle: {}, privateKeySecretRef: {{name: boulder-account}}, solvers: [{{http01: {{ingress: {TRAEFIK}}}}}]{rest}}}}}}}",
+            self.cluster.ca_bundle()?
+        ))
+    }
+
+    /// A namespace with the Issuer `boulder`.
+    fn namespace(&self, name: &str, rest: &str) -> Result<Namespace<'static>> {
+        let namespace = self.cluster.namespace(name)?;
+        namespace.apply(&self.issuer(&self.boulder.directory(), rest)?)?;
+        Ok(namespace)
+    }
+
+    /// What the CA has on record of the certificates with this name.
+    fn orders(&self, name: &str) -> Result<Vec<Order>> {
+        let mut orders = self.boulder.orders(&self.cluster.lab)?;
+        orders.retain(|order| order.names.iter().any(|known| known == name));
+        Ok(orders)
+    }
+
+    /// What the CA has on record of the authorizations of this name.
+    fn authorizations(&self, name: &str) -> Result<Vec<Authorization>> {
+        let mut all = self.boulder.authorizations(&self.cluster.lab)?;
+        all.retain(|authorization| authorization.identifier == name);
+        Ok(all)
+    }
+
+    /// What an account has asked for so far.
+    fn requests(&self, account: u64) -> Result<Vec<Request>> {
+        let mut all = self.boulder.requests()?;
+        all.retain(|request| request.account == account);
+        Ok(all)
+    }
+
+    /// Check with openssl that a Secret's chain leads to one of Boulder's roots.
+    fn verify(&self, namespace: &Namespace<'_>, secret: &str) -> Result<()> {
+        namespace.pair_matches(secret)?;
+        let dir = self
+            .cluster
+            .lab
+            .dir()
+            .join(format!("verify-{}-{secret}", namespace.name));
+        std::fs::create_dir_all(&dir)?;
+        std::fs::write(
+            dir.join("chain"),
+            namespace.secret_entry(secret, "tls.crt")?,
+        )?;
+        std::fs::write(dir.join("roots"), self.boulder.roots_pem()?)?;
+        let mut openssl = self.cluster.lab.command("openssl");
+        openssl.current_dir(&dir);
+        for argument in ["verify", "-CAfile", "roots", "-untrusted", "chain", "chain"] {
+            match argument {
+                "verify" | "-CAfile" | "-untrusted" => openssl.arg(argument),
+                file => openssl.arg(dir.join(file)),
+            };
+        }
+        let said = lab::output(&mut openssl)?;
+        assert!(said.contains(": OK"), "{said}");
+        Ok(())
+    }
+}
+
+/// The number of the Issuer's account at the CA.
+fn account(namespace: &Namespace<'_>) -> Result<u64> {
+    let issuer = namespace.until(SAID, "issuer", "boulder", "registered", |issuer| {
+        issuer["status"]["acme"]["uri"].is_string()
+    })?;
+    let uri = issuer["status"]["acme"]["uri"].as_str().unwrap_or_default();
+    let number = uri.rsplit('/').next().context("an account's URL")?;
+    Ok(number.parse()?)
+}
