@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 use super::ca::Session;
 use super::clock::now;
 use super::signing::Signer;
-use crate::acme::{Class, Client, Eab, Hooks};
+use crate::acme::{Class, Client, Eab, Hooks, Status};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
 use crate::api::meta::IssuerReference;
@@ -25,6 +26,9 @@ use crate::controllers::store::{Name, Store};
 use crate::controllers::{issuer, order};
 use crate::issuers::acme::{Account, Accounts, client};
 use crate::pki::{CertificateSigningRequest, KeyAlgorithm, KeyEncoding};
+
+/// The longest time that a look at a server may take.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The accounts behind Issuers and ClusterIssuers.
 pub struct AccountsInUse {
@@ -301,7 +305,7 @@ impl AccountsInUse {
         })
     }
 
-    /// Whether the server of an issuer answers; if not, why.
+    /// Whether the server of an issuer answers and knows the account; if not, why.
     pub async fn probe(
         &self,
         store: &Store,
@@ -310,7 +314,20 @@ impl AccountsInUse {
     ) -> Result<(), String> {
         let account = self.account(store, namespace, reference);
         let account = account.ok_or("the ACME account is not registered yet")?;
-        account.client.probe().await.map_err(|e| e.to_string())
+        let looked = async {
+            account.client.probe().await?;
+            account.client.find_account(&account.key).await
+        };
+        // Others wait for what is found out.
+        let found = tokio::time::timeout(LOOK, looked).await;
+        let found = found.map_err(|_| format!("no reply within {} s", LOOK.as_secs()))?;
+        let found = found.map_err(|e| e.to_string())?;
+        match found.status {
+            status @ (Status::Deactivated | Status::Revoked) => {
+                Err(format!("the ACME account is {}", status.as_str()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An Order's effect.

@@ -27,6 +27,7 @@ use super::scrape::Scrape;
 use super::signing::Signer;
 use super::validations::Validations;
 use crate::acme::{CallStage, Hooks};
+use crate::controllers::ordered_issuer::Looks;
 use crate::controllers::progress::Progress;
 use crate::controllers::reads::{Keys, Reader, Recoveries};
 use crate::controllers::store::Store;
@@ -116,6 +117,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         accounts,
         validations,
         metrics: metrics.clone(),
+        looks: Looks::default(),
         settings,
         errors: parking_lot::Mutex::default(),
     });

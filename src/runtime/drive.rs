@@ -68,6 +68,8 @@ pub struct Driver {
     pub validations: Arc<Validations>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What was seen of the servers of ordered issuers.
+    pub looks: ordered_issuer::Looks,
     /// What the flags say.
     pub settings: Settings,
     /// Per kind: the newest error of each object, so that it is logged once.
@@ -455,7 +457,7 @@ impl Driver {
     }
 
     async fn ordered_issuer(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
-        let Some(seen) = ordered_issuer::observe(&self.reader, key) else {
+        let Some(seen) = ordered_issuer::observe(&self.reader, &self.looks, key) else {
             return Ok(());
         };
         let uid = seen.fact.id.uid.clone();
@@ -469,7 +471,8 @@ impl Driver {
             (issuer, answer)
         });
         let outcome = futures::future::join_all(probes).await;
-        let plan = ordered_issuer::absorb(&seen, outcome, now());
+        self.looks.note(&key.namespace, &outcome, now());
+        let plan = ordered_issuer::absorb(&seen, &outcome, now());
         self.carry_out(key, &uid, plan, ended).await
     }
 

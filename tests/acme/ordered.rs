@@ -148,6 +148,33 @@ fn the_second_signs_while_the_first_hangs_and_the_first_when_it_is_back() -> Res
 }
 
 #[test]
+fn a_fallback_that_would_not_do_is_found_in_peacetime() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("ordered-peace")?;
+    let down = Ca::start(&cluster.lab, &[], |config| config)?;
+    namespace.apply(&self_signed("first"))?;
+    let issuer = cluster.acme_issuer("second", "default", TRAEFIK)?;
+    namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &down.directory))?;
+    namespace.until(DEADLINE, "issuer", "second", "ready", |object| {
+        ready_condition(object)["status"] == "True"
+    })?;
+    down.stop()?;
+    namespace.apply(&list(["first", "second"]))?;
+    let object = list_is(&namespace, "Degraded", DEADLINE)?;
+    let message = ready_condition(&object)["message"].to_string();
+    for words in [
+        "Issuer \\\"first\\\" is fit",
+        "Issuer \\\"second\\\" cannot sign, since",
+        "cannot reach",
+    ] {
+        assert!(message.contains(words), "{message}");
+    }
+    Ok(())
+}
+
+#[test]
 fn one_that_never_was_ready_is_passed_over() -> Result<()> {
     let Some(cluster) = cluster() else {
         return Ok(());

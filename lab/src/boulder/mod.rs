@@ -1,4 +1,4 @@
-//! Boulder, the server of Let's Encrypt, beside a lab's own parts, for who asks for one: it is seventeen processes.
+//! Boulder, the server of Let's Encrypt, beside a lab's own parts, for who asks for one: it is sixteen processes.
 
 mod admin;
 mod authority;

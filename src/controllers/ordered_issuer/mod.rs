@@ -5,9 +5,11 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 pub use choice::{Fitness, Listed, listed, patience, shown};
 pub use plan::{absorb, plan};
@@ -36,12 +38,51 @@ pub struct Watched {
     pub listed: Listed,
     /// The newest request that was given up because this issuer could not sign: when, and why.
     pub failure: Option<(Timestamp, String)>,
+    /// The newest look at its server by this process.
+    pub look: Option<Look>,
 }
 
-/// Ask servers whether they are there again.
+/// A look at a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// When.
+    pub at: Timestamp,
+    /// Whether it did not answer as it should.
+    pub failed: bool,
+}
+
+/// The newest look at the server of each issuer. Kept in memory only: after a restart each is looked at again.
+#[derive(Debug, Default)]
+pub struct Looks(Mutex<HashMap<Key, Look>>);
+
+impl Looks {
+    /// What an ordered issuer in this namespace has found out.
+    pub fn note(&self, namespace: &str, outcome: &Outcome, now: Timestamp) {
+        let mut looks = self.0.lock();
+        for (issuer, answer) in outcome {
+            let failed = answer.is_err();
+            looks.insert(issuer_key(namespace, issuer), Look { at: now, failed });
+        }
+    }
+
+    fn newest(&self, namespace: &str, issuer: &IssuerReference) -> Option<Look> {
+        let looks = self.0.lock();
+        looks.get(&issuer_key(namespace, issuer)).copied()
+    }
+}
+
+fn issuer_key(namespace: &str, issuer: &IssuerReference) -> Key {
+    if issuer.is_cluster_wide() {
+        Key::new(Kind::ClusterIssuer, "", &issuer.name)
+    } else {
+        Key::new(Kind::Issuer, namespace, &issuer.name)
+    }
+}
+
+/// Ask servers whether they would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// The directories of these ACME issuers.
+    /// For the directory and the account of these ACME issuers.
     Probe(Vec<IssuerReference>),
 }
 
@@ -49,11 +90,12 @@ pub enum Effect {
 pub type Outcome = Vec<(IssuerReference, Result<(), String>)>;
 
 /// Everything that the plan of this ordered issuer depends on; `None` when it is gone.
-pub fn observe(reader: &Reader, key: &Key) -> Option<Observation> {
+pub fn observe(reader: &Reader, looks: &Looks, key: &Key) -> Option<Observation> {
     let fact = reader.store.ordered_named(&key.namespace, &key.name)?;
     let issuers = listed(&reader.store, &key.namespace, &fact).into_iter();
     let issuers = issuers.map(|listed| Watched {
         failure: failure(reader, &key.namespace, &listed.reference),
+        look: looks.newest(&key.namespace, &listed.reference),
         listed,
     });
     Some(Observation {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::choice::is_about;
-use super::{Effect, Observation, Outcome, Watched, shown};
+use super::{Effect, Look, Observation, Outcome, Watched, shown};
 use crate::api::duration::parse_go_duration;
 use crate::api::labels::MANAGER_ORDERED_ISSUERS;
 use crate::api::meta::IssuerReference;
@@ -17,8 +17,10 @@ use crate::controllers::status::{condition, seconds, set_condition};
 
 /// When a server that failed is looked at for the first time, and at least how long after each look for the next.
 const FIRST_LOOK: SignedDuration = SignedDuration::from_secs(10);
-/// The longest time between two looks.
+/// The longest time between two looks at one that failed.
 const LAST_LOOK: SignedDuration = SignedDuration::from_mins(5);
+/// The time between two looks at one that did not fail.
+const PEACETIME: SignedDuration = SignedDuration::from_hours(1);
 /// When an issuer that cannot be looked at is tried again with a request.
 const TRIED_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 
@@ -30,54 +32,93 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
     if let Some(problem) = unmet(o) {
         return write(o, vec![], (false, "InvalidConfig", problem), now);
     }
-    let entries: Vec<_> = o
+    let entries = entries(o, now);
+    let looks = o
         .issuers
         .iter()
-        .map(|watched| entry(watched, now))
-        .collect();
-    let due = |(watched, entry): &(&Watched, &ListedIssuerStatus)| {
-        is_faulty(entry) && ends(entry) <= now && is_acme(watched)
-    };
-    let probed: Vec<_> = o.issuers.iter().zip(&entries).filter(due).collect();
-    let probed: Vec<_> = probed
+        .zip(&entries)
+        .filter_map(|(watched, entry)| {
+            let at = next_look(watched, entry, watched.look)?;
+            Some((watched, at))
+        });
+    let (due, later): (Vec<_>, Vec<_>) = looks.partition(|(_, at)| *at <= now);
+    let due = due
         .into_iter()
-        .map(|(watched, _)| watched.listed.reference.clone())
-        .collect();
-    let next = entries.iter().filter(|entry| is_faulty(entry)).map(ends);
-    let next = next.filter(|at| *at > now).min();
+        .map(|(watched, _)| watched.listed.reference.clone());
+    let due: Vec<_> = due.collect();
     let mut plan = report(o, entries, now);
-    plan.wake = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-    plan.effect = (!probed.is_empty()).then_some(Effect::Probe(probed));
+    plan.wake = later.into_iter().map(|(_, at)| until(at, now)).min();
+    plan.effect = (!due.is_empty()).then_some(Effect::Probe(due));
     plan
 }
 
-/// Plan what follows from looking at servers.
-pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect> {
-    let mut entries: Vec<_> = o
-        .issuers
-        .iter()
-        .map(|watched| entry(watched, now))
-        .collect();
-    for (reference, answer) in outcome {
-        let found = entries.iter_mut().find(|e| is_about(e, &reference));
-        let Some(entry) = found.filter(|entry| is_faulty(entry)) else {
-            continue;
-        };
-        match answer {
-            Ok(()) => *entry = new(&reference, FIT, None, now),
-            Err(why) => {
-                let since = entry.since.as_ref().map_or(now, |t| t.0);
-                let wait = now.duration_since(since).clamp(FIRST_LOOK, LAST_LOOK);
-                entry.until = now.checked_add(wait).ok().map(seconds);
-                entry.message = Some(why);
-            }
-        }
+/// When an issuer is looked at next: also one that is not asked for certificates every day, before it has to be.
+fn next_look(
+    watched: &Watched,
+    entry: &ListedIssuerStatus,
+    look: Option<Look>,
+) -> Option<Timestamp> {
+    if is_faulty(entry) {
+        return Some(ends(entry));
     }
-    let next = entries.iter().filter(|entry| is_faulty(entry)).map(ends);
-    let next = next.min();
+    if entry.state != FIT || !is_acme(watched) {
+        return None;
+    }
+    Some(look.map_or(Timestamp::MIN, |look| {
+        let wait = if look.failed { FIRST_LOOK } else { PEACETIME };
+        look.at.checked_add(wait).unwrap_or(look.at)
+    }))
+}
+
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
+}
+
+/// Plan what follows from looking at servers.
+pub fn absorb(o: &Observation, outcome: &Outcome, now: Timestamp) -> Plan<Effect> {
+    let mut entries = entries(o, now);
+    let mut wakes = vec![];
+    for (watched, entry) in o.issuers.iter().zip(&mut entries) {
+        let answer = outcome.iter().find(|(asked, _)| is_about(entry, asked));
+        let look = answer.map(|(_, answer)| Look {
+            at: now,
+            failed: answer.is_err(),
+        });
+        if let Some((_, answer)) = answer {
+            learn(watched, entry, answer, now);
+        }
+        wakes.extend(next_look(watched, entry, look.or(watched.look)));
+    }
     let mut plan = report(o, entries, now);
-    plan.wake = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    plan.wake = wakes.into_iter().map(|at| until(at, now)).min();
     plan
+}
+
+/// What the answer of a server says of its issuer.
+fn learn(
+    watched: &Watched,
+    entry: &mut ListedIssuerStatus,
+    answer: &Result<(), String>,
+    now: Timestamp,
+) {
+    let reference = &watched.listed.reference;
+    let Err(why) = answer else {
+        if is_faulty(entry) {
+            *entry = new(reference, FIT, None, now);
+        }
+        return;
+    };
+    // Once may be chance.
+    let failed_before = watched.look.is_some_and(|look| look.failed);
+    if entry.state == FIT && failed_before {
+        *entry = new(reference, FAULTY, None, now);
+    }
+    if is_faulty(entry) {
+        let since = entry.since.as_ref().map_or(now, |t| t.0);
+        let wait = now.duration_since(since).clamp(FIRST_LOOK, LAST_LOOK);
+        entry.until = now.checked_add(wait).ok().map(seconds);
+        entry.message = Some(why.clone());
+    }
 }
 
 /// What of the spec cannot be met.
@@ -93,6 +134,11 @@ fn unmet(o: &Observation) -> Option<String> {
             shown(reference)
         )
     })
+}
+
+fn entries(o: &Observation, now: Timestamp) -> Vec<ListedIssuerStatus> {
+    let issuers = o.issuers.iter();
+    issuers.map(|watched| entry(watched, now)).collect()
 }
 
 /// What is to be known of an issuer from now on.
@@ -174,7 +220,8 @@ fn is_acme(watched: &Watched) -> bool {
 fn report(o: &Observation, entries: Vec<ListedIssuerStatus>, now: Timestamp) -> Plan<Effect> {
     let is_fit = |entry: &ListedIssuerStatus| entry.state == FIT;
     let (is_ready, reason) = match entries.first() {
-        Some(first) if is_fit(first) => (true, "InOrder"),
+        Some(_) if entries.iter().all(is_fit) => (true, "InOrder"),
+        Some(first) if is_fit(first) => (true, "Degraded"),
         _ if entries.iter().any(is_fit) => (true, "Fallback"),
         _ => (false, "NoneFit"),
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Effect, Listed, Observation, Watched, absorb, plan};
+use super::{Effect, Listed, Look, Observation, Watched, absorb, plan};
 use crate::api::OrderedIssuerStatus;
 use crate::controllers::action::{Action, Plan};
 use crate::controllers::facts::{IssuerFact, OrderedFact};
@@ -22,6 +22,8 @@ struct World {
     fact: OrderedFact,
     issuers: Vec<Option<IssuerFact>>,
     failures: Vec<Option<(Timestamp, String)>>,
+    /// At the first issuer.
+    look: Option<Look>,
     now: Timestamp,
 }
 
@@ -33,8 +35,8 @@ fn vault() -> Value {
     json!({ "vault": { "server": "https://vault", "path": "pki/sign/app", "auth": {} } })
 }
 
-fn ready(spec: Value) -> Option<IssuerFact> {
-    Some(issuer(spec, Some((true, "IsReady"))))
+fn ready(spec: Value) -> IssuerFact {
+    issuer(spec, Some((true, "IsReady")))
 }
 
 /// An ordered issuer of an ACME issuer a and a Vault issuer b, both ready.
@@ -47,8 +49,12 @@ fn world() -> World {
             spec: serde_json::from_value(spec).unwrap(),
             status: OrderedIssuerStatus::default(),
         },
-        issuers: vec![ready(acme()), ready(vault())],
+        issuers: vec![Some(ready(acme())), Some(ready(vault()))],
         failures: vec![None, None],
+        look: Some(Look {
+            at: START,
+            failed: false,
+        }),
         now: START,
     }
 }
@@ -64,6 +70,7 @@ impl World {
                 reference,
             },
             failure: self.failures[i].clone(),
+            look: self.look.filter(|_| i == 0),
         });
         Observation {
             kind: Kind::OrderedIssuer,
@@ -82,7 +89,11 @@ impl World {
         let seen = self.seen();
         let first = seen.issuers[0].listed.reference.clone();
         let answer = answer.map_err(ToOwned::to_owned);
-        let made = absorb(&seen, vec![(first, answer)], self.now);
+        self.look = Some(Look {
+            at: self.now,
+            failed: answer.is_err(),
+        });
+        let made = absorb(&seen, &vec![(first, answer)], self.now);
         self.write(&made);
         made
     }
@@ -123,12 +134,44 @@ impl World {
 fn in_peacetime_it_says_who_is_fit_and_writes_once() {
     let mut world = world();
     let plan = world.step();
-    assert_eq!((plan.effect, plan.wake), (None, None));
+    let hour = Duration::from_hours(1);
+    assert_eq!((plan.effect, plan.wake), (None, Some(hour)));
     assert_eq!(plan.events[0].reason, "InOrder");
     let message = "Issuer \"a\" is fit; Issuer \"b\" is fit";
     assert_eq!(world.ready(), ("True", "InOrder", message));
+    world.pass(SECONDS(600));
+    assert_eq!(world.step(), Plan::wait(Duration::from_mins(50)));
+}
+
+#[test]
+fn a_server_is_looked_at_in_peacetime_and_after_a_restart() {
+    let mut world = world();
+    world.step();
+    world.look = None;
+    assert!(world.step().effect.is_some(), "nothing is remembered");
+    assert_eq!(world.probed(Ok(())), Plan::wait(Duration::from_hours(1)));
     world.pass(SECONDS(3600));
-    assert_eq!(world.step(), Plan::idle());
+    let Some(Effect::Probe(asked)) = world.step().effect else {
+        panic!("not looked at")
+    };
+    assert_eq!(asked.len(), 1, "the Vault is looked at by its issuer");
+    let once = world.probed(Err("no reply"));
+    assert_eq!(
+        once,
+        Plan::wait(Duration::from_secs(10)),
+        "it may be chance"
+    );
+    world.pass(SECONDS(10));
+    assert!(world.step().effect.is_some());
+    let plan = world.probed(Err("no reply"));
+    assert_eq!(world.states(), ["Faulty", "Fit"]);
+    assert_eq!(plan.wake, Some(Duration::from_secs(10)));
+    assert_eq!(plan.events[0].reason, "Fallback");
+    let message = world.ready().2;
+    assert!(
+        message.contains("since 2026-01-01T01:00:10Z: no reply"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -143,7 +186,7 @@ fn one_that_is_not_ready_or_not_there_is_named_with_its_reason() {
     let message = "Issuer \"a\" does not exist, since 2026-01-01T00:00:00Z; \
                    Issuer \"b\" is not ready, since 2026-01-01T00:00:00Z: sealed";
     assert_eq!(world.ready(), ("False", "NoneFit", message));
-    world.issuers[1] = ready(vault());
+    world.issuers[1] = Some(ready(vault()));
     let plan = world.step();
     assert!(plan.events[0].warning, "the first is missing still");
     assert_eq!(world.ready().1, "Fallback");
@@ -189,7 +232,7 @@ fn a_ca_that_failed_is_faulty_until_it_answers() {
     assert_eq!(plan.events[0].reason, "InOrder");
     assert_eq!(world.states(), ["Fit", "Fit"]);
     world.pass(SECONDS(1));
-    assert_eq!(world.step(), Plan::idle(), "the failure of then is known");
+    assert_eq!(world.step().actions, [], "the failure of then is known");
 }
 
 #[test]
@@ -199,6 +242,7 @@ fn one_that_cannot_be_looked_at_is_tried_again_after_a_while() {
     world.failures[1] = Some((world.now, "sealed".into()));
     let plan = world.step();
     assert_eq!(world.states(), ["Fit", "Faulty"]);
+    assert_eq!(world.ready().1, "Degraded");
     assert_eq!(plan.wake, Some(Duration::from_mins(10)));
     world.pass(SECONDS(600));
     let plan = world.step();

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::api::Challenge;
 use crate::api::meta::IssuerReference;
 use crate::api::ordered_issuer::ListedIssuerStatus;
+use crate::api::{Challenge, OrderedIssuerStatus};
 use crate::controllers::certificate_request::{Child, Ordered};
 use crate::controllers::facts::{IssuerFact, OrderedFact};
 use crate::controllers::fixtures::identity;
@@ -48,7 +48,7 @@ fn world() -> World {
             id: identity("list"),
             generation: 1,
             spec: serde_json::from_value(spec).unwrap(),
-            status: Default::default(),
+            status: OrderedIssuerStatus::default(),
         },
         issuers: vec![ready("a"), ready("b")],
         known: vec![],
@@ -70,8 +70,8 @@ impl World {
         });
         let children = self.children.iter().map(|child| Child {
             request: RequestFact::of(child.clone()).into(),
-            orders: self.under(child, &self.orders),
-            challenges: self.under(child, &self.challenges),
+            orders: under(child, &self.orders),
+            challenges: under(child, &self.challenges),
         });
         Observation {
             ordered: Some(Box::new(Ordered {
@@ -82,21 +82,6 @@ impl World {
             })),
             ..self.scene.seen()
         }
-    }
-
-    /// Objects that name the child as their owner.
-    fn under<T: kube::Resource + Clone>(
-        &self,
-        child: &CertificateRequest,
-        all: &[T],
-    ) -> Vec<Arc<T>> {
-        let its = all.iter().filter(|object| {
-            let owners = object.meta().owner_references.iter().flatten();
-            owners
-                .map(|o| &o.name)
-                .any(|n| Some(n) == child.metadata.name.as_ref())
-        });
-        its.cloned().map(Arc::new).collect()
     }
 
     /// One plan, and what it writes.
@@ -237,6 +222,17 @@ impl World {
             until: None,
         });
     }
+}
+
+/// Objects that name the child as their owner.
+fn under<T: kube::Resource + Clone>(child: &CertificateRequest, all: &[T]) -> Vec<Arc<T>> {
+    let its = all.iter().filter(|object| {
+        let owners = object.meta().owner_references.iter().flatten();
+        owners
+            .map(|o| &o.name)
+            .any(|n| Some(n) == child.metadata.name.as_ref())
+    });
+    its.cloned().map(Arc::new).collect()
 }
 
 #[test]
