@@ -44,6 +44,7 @@ pub enum Action {
     FetchCert,
     ListCertAlternates,
     RevokeCert,
+    GetRenewalInfo,
 }
 
 impl Action {
@@ -63,6 +64,7 @@ impl Action {
             Self::FetchCert => "fetch_cert",
             Self::ListCertAlternates => "list_cert_alternates",
             Self::RevokeCert => "revoke_cert",
+            Self::GetRenewalInfo => "get_renewal_info",
         }
     }
 }
@@ -86,7 +88,7 @@ pub const TRANSPORT_FAILURE: u16 = 999;
 /// Called after each exchange, also those for nonces and those that are repeated.
 pub type Observer = Arc<dyn Fn(&Observation<'_>) + Send + Sync>;
 
-/// Where in a signed call the process is.
+/// Where in a call the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallStage {
     /// Nothing of it has been sent.
@@ -95,8 +97,8 @@ pub enum CallStage {
     After,
 }
 
-/// Called around each signed call, once each however often a nonce had to be replaced: tests of crash safety end the
-/// process here.
+/// Called around each call but those for the directory and nonces, once each however often a nonce had to be replaced:
+/// tests of crash safety end the process here.
 pub type CallHook = Arc<dyn Fn(Action, CallStage) + Send + Sync>;
 
 pub(super) struct Transport {

@@ -90,6 +90,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         withdrawal: None,
         compromised: vec![],
         is_stood_by: false,
+        asking: certificate::Asking::Idle,
     }
 }
 
@@ -102,6 +103,7 @@ fn settings() -> certificate::Settings {
         copied_annotation_prefixes: vec!["*".into()],
         basic_constraints_in_request: false,
         verbose_events: false,
+        renewal_info: true,
     }
 }
 
@@ -248,6 +250,7 @@ fn requests_that_have_ended_are_left_alone() {
     let settings = certificate_request::Settings {
         approve: true,
         verbose_events: false,
+        renewal_info: true,
     };
     for file in [READY, ACME] {
         for request in all::<CertificateRequest>(file, "CertificateRequest") {
@@ -268,6 +271,7 @@ fn requests_that_have_ended_are_left_alone() {
                 resting: None,
                 waits: None,
                 compromised: None,
+                predecessor: None,
             };
             assert_eq!(
                 certificate_request::plan(&seen, &settings, now()),

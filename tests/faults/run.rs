@@ -99,7 +99,11 @@ impl Goal {
 
     fn is_reached(&self, namespace: &Namespace<'_>) -> Result<bool> {
         let certificate = namespace.get("certificate", "site")?;
-        let issued = is_ready(&certificate) && certificate["status"]["revision"] == self.revision;
+        // The CA has also said when it wants the next one.
+        let window = &certificate["status"]["acme"]["ari"]["suggestedWindow"];
+        let issued = is_ready(&certificate)
+            && certificate["status"]["revision"] == self.revision
+            && window.is_object();
         if !issued || self.scenario != Scenario::Revocation {
             return Ok(issued);
         }

@@ -92,6 +92,7 @@ fn scene(issuer: Value, params: &RequestParams) -> Scene {
         settings: Settings {
             approve: true,
             verbose_events: false,
+            renewal_info: true,
         },
     };
     scene.conditions(&[("Approved", true, "cert-manager.io")]);
@@ -146,6 +147,7 @@ impl Scene {
             resting: None,
             waits: None,
             compromised: None,
+            predecessor: None,
         }
     }
 

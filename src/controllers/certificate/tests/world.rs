@@ -21,10 +21,11 @@ use crate::controllers::certificate::outputs::{
 };
 use crate::controllers::certificate::request::key_secret_name;
 use crate::controllers::certificate::{
-    Effect, Following, IssuerState, KeySource, Observation, Outcome, SecretData, Settings, absorb,
-    plan, repaired,
+    Asking, Effect, Following, IssuerState, KeySource, Observation, Outcome, SecretData, Settings,
+    absorb, plan, repaired,
 };
 use crate::controllers::facts::{KeyFact, Made, RequestFact, SecretFact, digest, stores_digest};
+use crate::controllers::polls::Heard;
 use crate::controllers::revocation::Withdrawal;
 use crate::controllers::status::{condition, find, set_condition};
 use crate::pki::{KeyEncoding, PrivateKey, build_request};
@@ -63,6 +64,14 @@ pub(super) struct World {
     pub(super) withdrawal: Option<Withdrawal>,
     /// Public keys that are compromised.
     pub(super) compromised: Vec<u64>,
+    /// Whether the issuer's CA is asked when to renew.
+    pub(super) asking: Asking,
+    /// What it says.
+    pub(super) heard: Option<Heard>,
+    /// How often it was asked.
+    pub(super) asked: usize,
+    /// The certificate that it was asked about, and when it is next.
+    polled: Option<(Box<str>, Timestamp)>,
     /// Why no CSR can be built, if none can.
     pub(super) unbuildable: Option<String>,
     /// Validity of what the issuer signs.
@@ -107,6 +116,7 @@ impl World {
                 copied_annotation_prefixes: vec!["*".into()],
                 basic_constraints_in_request: false,
                 verbose_events: false,
+                renewal_info: true,
             },
             certificate,
             secret: None,
@@ -126,6 +136,10 @@ impl World {
             rotation: None,
             withdrawal: None,
             compromised: vec![],
+            asking: Asking::Off,
+            heard: None,
+            asked: 0,
+            polled: None,
             unbuildable: None,
             lifetime: SignedDuration::from_hours(2160),
             writes: vec![],
@@ -233,7 +247,9 @@ impl World {
             withdrawal: self.withdrawal.clone(),
             compromised: self.compromised.clone(),
             is_stood_by: false,
+            asking: Asking::Off,
         };
+        seen.asking = self.asking(&seen);
         if let Ok(outputs) = Outputs::try_from(&self.certificate.spec)
             && outputs.has_stores()
         {
@@ -456,6 +472,29 @@ impl World {
                 }
                 outcome
             }
+            Effect::AskCa { id, .. } => self.ask(id),
+        }
+    }
+
+    fn ask(&mut self, id: Box<str>) -> Outcome {
+        self.asked += 1;
+        let heard = self.heard.clone().expect("the CA is asked");
+        self.polled = Some((id, heard.next));
+        Outcome::Heard(heard)
+    }
+
+    /// As a restart does.
+    pub(super) fn forget_polls(&mut self) {
+        self.polled = None;
+    }
+
+    /// As the process remembers it: a question about another certificate is none.
+    fn asking(&self, seen: &Observation) -> Asking {
+        let id = seen.leaf().and_then(|leaf| leaf.id.as_ref());
+        let polled = self.polled.as_ref().filter(|(of, _)| Some(of) == id);
+        match self.asking {
+            Asking::On(_) => Asking::On(polled.map(|(_, next)| *next)),
+            other => other,
         }
     }
 
