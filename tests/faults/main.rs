@@ -10,6 +10,7 @@
 )]
 
 mod panic;
+mod rollover;
 mod run;
 #[path = "../support/mod.rs"]
 mod support;
