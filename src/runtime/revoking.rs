@@ -118,7 +118,8 @@ fn judged(error: &acme::Error) -> Outcome {
     let message = error.to_string();
     let is = |kind: &str| error.problem().is_some_and(|problem| problem.is(kind));
     match error.class() {
-        Class::Permanent if is("accountDoesNotExist") => Outcome::Unavailable {
+        // Its issuer looks after the account.
+        Class::Account => Outcome::Unavailable {
             message,
             until: None,
         },
