@@ -126,7 +126,9 @@ impl Error {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Problem { problem, .. } => problem.blame(),
-            Self::Status { status, .. } if matches!(status, 400..=499) => Blame::Other,
+            Self::Status {
+                status: 400..=499, ..
+            } => Blame::Other,
             Self::Status { .. }
             | Self::Network { .. }
             | Self::Timeout { .. }
