@@ -66,6 +66,8 @@ struct NewOrder<'a> {
     not_after: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -158,13 +160,15 @@ impl Client {
     }
 
     /// Asks for a certificate (§7.4). Many servers answer with an order that is still open for the same names, so that
-    /// it may be in any state.
+    /// it may be in any state. `replaces` identifies the certificate that this one is to follow (RFC 9773 §5); a server
+    /// without renewal information is not told, and one that does not repeat it in the order means the same order.
     pub async fn new_order(
         &self,
         account: &AccountRef,
         identifiers: &[Identifier],
         not_after: Option<Timestamp>,
         profile: Option<&str>,
+        replaces: Option<&str>,
     ) -> Result<Order, Error> {
         let directory = self.directory().await?;
         if let Some(profile) = profile
@@ -182,6 +186,7 @@ impl Client {
             identifiers,
             not_after: not_after.map(|time| whole_seconds(time).to_string()),
             profile,
+            replaces: replaces.filter(|_| directory.renewal_info.is_some()),
         })?;
         let action = Action::AuthorizeOrder;
         let reply = self.post(action, account.signer(), url, &payload).await?;

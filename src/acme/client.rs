@@ -113,6 +113,11 @@ impl Client {
         })
     }
 
+    /// Where the server's directory is.
+    pub fn directory_url(&self) -> &str {
+        &self.shared.directory_url
+    }
+
     /// The server's directory, at most 12 hours old.
     pub async fn directory(&self) -> Result<Arc<Directory>, Error> {
         let known = self.known(deadline()).await?;
@@ -179,6 +184,19 @@ impl Client {
             *self.shared.directory.lock().await = None;
         }
         result
+    }
+
+    /// Gets what anybody may (RFC 9773 §4.1).
+    pub(super) async fn get_unsigned(&self, action: Action, url: &str) -> Result<Reply, Error> {
+        let deadline = deadline();
+        self.known(deadline).await?.check(url)?;
+        self.notify(action, CallStage::Before);
+        let transport = &self.shared.transport;
+        let exchange = transport
+            .exchange(action, Method::GET, url, None, deadline)
+            .await;
+        self.notify(action, CallStage::After);
+        exchange.result
     }
 
     async fn post_signed(
@@ -265,7 +283,7 @@ impl Client {
 }
 
 impl Known {
-    /// A signed request goes only where the directory leads: URLs are kept in objects that others can write.
+    /// A request goes only where the directory leads: URLs are kept in objects that others can write.
     fn check(&self, url: &str) -> Result<(), Error> {
         if self.origins.contains(&Origin::of(url)?) {
             return Ok(());

@@ -9,6 +9,7 @@ mod chain;
 mod client;
 mod error;
 mod jws;
+mod renewal_info;
 mod reply;
 mod tls;
 mod transport;
@@ -23,6 +24,7 @@ pub use chain::{CertificateChain, prefers};
 pub use client::{Client, Hooks, ServerConfig};
 pub use error::{Blame, Class, Error, Problem, Subproblem};
 pub use jws::{Eab, dns01_value, key_authorization};
+pub use renewal_info::{RenewalInfo, certificate_id, explanation, may_be_replaces};
 pub use tls::roots;
 pub use transport::{Action, CallHook, CallStage, Observation, Observer, TRANSPORT_FAILURE};
 pub use types::{

@@ -9,5 +9,6 @@ mod chains;
 mod client;
 mod errors;
 mod fake;
+mod renewal_info;
 mod replies;
 mod signing;

@@ -43,6 +43,7 @@ pub enum Action {
     CreateOrderCert,
     FetchCert,
     ListCertAlternates,
+    GetRenewalInfo,
 }
 
 impl Action {
@@ -61,6 +62,7 @@ impl Action {
             Self::CreateOrderCert => "create_order_cert",
             Self::FetchCert => "fetch_cert",
             Self::ListCertAlternates => "list_cert_alternates",
+            Self::GetRenewalInfo => "get_renewal_info",
         }
     }
 }
@@ -84,7 +86,7 @@ pub const TRANSPORT_FAILURE: u16 = 999;
 /// Called after each exchange, also those for nonces and those that are repeated.
 pub type Observer = Arc<dyn Fn(&Observation<'_>) + Send + Sync>;
 
-/// Where in a signed call the process is.
+/// Where in a call the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallStage {
     /// Nothing of it has been sent.
@@ -93,8 +95,8 @@ pub enum CallStage {
     After,
 }
 
-/// Called around each signed call, once each however often a nonce had to be replaced: tests of crash safety end the
-/// process here.
+/// Called around each call but those for the directory and nonces, once each however often a nonce had to be replaced:
+/// tests of crash safety end the process here.
 pub type CallHook = Arc<dyn Fn(Action, CallStage) + Send + Sync>;
 
 pub(super) struct Transport {

@@ -63,6 +63,13 @@ pub struct AcmeIssuer {
     pub solvers: Option<Vec<Solver>>,
 }
 
+impl AcmeIssuer {
+    /// Whether the CA is asked when to renew; so it is unless `renewalInformationSource` says `None`.
+    pub fn asks_renewal_info(&self) -> bool {
+        self.renewal_information_source.as_deref() != Some("None")
+    }
+}
+
 /// Binds the ACME account to one that the CA knows already.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

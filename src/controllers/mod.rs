@@ -16,6 +16,7 @@ pub mod key;
 pub mod matching;
 pub mod order;
 pub mod ordered_issuer;
+pub mod polls;
 pub mod progress;
 pub mod reads;
 pub mod rotation;

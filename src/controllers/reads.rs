@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use super::facts::digest;
+use super::polls::Polls;
 use super::store::{Name, Store};
 use crate::pki::PrivateKey;
 
@@ -47,6 +48,8 @@ pub struct Reader {
     pub checked: Arc<Checked>,
     /// The Secrets whose `ca.crt` was seen to hold all roots of a rotation, and others too.
     pub trusting: Arc<Checked>,
+    /// When CAs are asked for renewal information.
+    pub polls: Arc<Polls>,
     /// The API server.
     pub client: Client,
 }

@@ -87,6 +87,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         stores_version: 0,
         stores_checked: true,
         rotation: None,
+        asking: certificate::Asking::Idle,
     }
 }
 
@@ -99,6 +100,7 @@ fn settings() -> certificate::Settings {
         copied_annotation_prefixes: vec!["*".into()],
         basic_constraints_in_request: false,
         verbose_events: false,
+        renewal_info: true,
     }
 }
 
@@ -245,6 +247,7 @@ fn requests_that_have_ended_are_left_alone() {
     let settings = certificate_request::Settings {
         approve: true,
         verbose_events: false,
+        renewal_info: true,
     };
     for file in [READY, ACME] {
         for request in all::<CertificateRequest>(file, "CertificateRequest") {
@@ -264,6 +267,7 @@ fn requests_that_have_ended_are_left_alone() {
                 orders: vec![],
                 resting: None,
                 waits: None,
+                predecessor: None,
             };
             assert_eq!(
                 certificate_request::plan(&seen, &settings, now()),

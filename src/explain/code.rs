@@ -28,6 +28,7 @@ codes! {
     1106 KEYSTORE_PASSWORD, "The password of a keystore is not there";
     1107 TEMPORARY, "The Secret holds a temporary certificate";
     1110 WINDOWS_MISSED, "No renewal window opens before the certificate expires";
+    1111 CA_WINDOW, "The CA says when to renew";
     1201 REQUEST_DENIED, "The request was denied, or found invalid";
     1202 REQUEST_FAILED, "The issuer refused the request";
     1203 REQUEST_NOT_APPROVED, "The request waits for approval";

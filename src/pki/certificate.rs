@@ -165,6 +165,11 @@ impl ParsedCertificate {
         self.extensions.subject_key_id.as_deref()
     }
 
+    /// Key identifier of the issuer, if the certificate says it.
+    pub fn authority_key_id(&self) -> Option<&[u8]> {
+        self.extensions.authority_key_id.as_deref()
+    }
+
     /// SHA-256 of the DER in lower case hex.
     pub fn fingerprint(&self) -> String {
         hex(digest::digest(&digest::SHA256, &self.der).as_ref())

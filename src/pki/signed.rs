@@ -7,7 +7,7 @@ use der::flagset::FlagSet;
 use der::{Any, Decode, Encode, Sequence};
 use x509_cert::AlgorithmIdentifier;
 use x509_cert::ext::Extension;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsages as Bits};
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, KeyUsages as Bits};
 
 use super::{Error, KeyUsages, PrivateKey, SignatureAlgorithm, SubjectAltNames, public_key};
 
@@ -54,6 +54,7 @@ pub(super) struct KnownExtensions {
     pub(super) extended_key_usage: Option<Vec<ObjectIdentifier>>,
     pub(super) is_ca: Option<bool>,
     pub(super) subject_key_id: Option<Vec<u8>>,
+    pub(super) authority_key_id: Option<Vec<u8>>,
     pub(super) name_constraints: Option<Extension>,
 }
 
@@ -90,6 +91,11 @@ impl KnownExtensions {
             rfc5280::ID_CE_SUBJECT_KEY_IDENTIFIER => {
                 let id: OctetString = decode(value, what)?;
                 self.subject_key_id = Some(id.into());
+            }
+            rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER => {
+                // It is a hint: a certificate is not refused for it.
+                let id: Option<AuthorityKeyIdentifier> = decode(value, what).ok();
+                self.authority_key_id = id.and_then(|id| id.key_identifier).map(Into::into);
             }
             rfc5280::ID_CE_NAME_CONSTRAINTS => self.name_constraints = Some(extension.clone()),
             _ => {}

@@ -350,9 +350,11 @@ impl AccountsInUse {
                 identifiers,
                 duration,
                 profile,
+                replaces,
             } => {
+                let (profile, replaces) = (profile.as_deref(), replaces.as_deref());
                 session
-                    .create_order(&identifiers, duration, profile.as_deref())
+                    .create_order(&identifiers, duration, profile, replaces)
                     .await
             }
             order::Effect::Read => session.read_order(&url).await,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::acme::{self, AccountRef, Authorization, Blame, Client, Identifier, Problem, Status};
+use crate::acme::{
+    self, AccountRef, Authorization, Blame, Client, Identifier, Problem, Status, may_be_replaces,
+};
 use crate::api::order::{OrderAuthorization, OrderChallenge};
 use crate::controllers::{challenge, order};
 use crate::explain::{Code, Verdict, not_before};
@@ -38,19 +40,28 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Create an order and read its authorizations.
+    /// Create an order and read its authorizations. One that is refused, perhaps because of the certificate that it is
+    /// to replace, is asked for once more without: that certificate is no condition of the new one.
     pub async fn create_order(
         &self,
         identifiers: &[Identifier],
         duration: Option<Duration>,
         profile: Option<&str>,
+        replaces: Option<&str>,
     ) -> order::Outcome {
         let not_after = duration.and_then(|d| self.now.checked_add(d).ok());
-        match self
-            .client
-            .new_order(&self.account, identifiers, not_after, profile)
-            .await
+        let order = |replaces| {
+            let client = self.client;
+            client.new_order(&self.account, identifiers, not_after, profile, replaces)
+        };
+        let mut answer = order(replaces).await;
+        if let (Err(error), Some(replaces)) = (&answer, replaces)
+            && may_be_replaces(error)
         {
+            tracing::info!(%error, replaces, "the order is asked for again without `replaces`");
+            answer = order(None).await;
+        }
+        match answer {
             Ok(order) => self.authorizations(order).await,
             Err(error) => self.order_refused(&error, "Failed to create Order"),
         }

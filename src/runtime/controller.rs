@@ -108,6 +108,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             recoveries,
             checked: Arc::default(),
             trusting: Arc::default(),
+            polls: Arc::default(),
             client,
         },
         queue,

@@ -24,6 +24,7 @@ use super::vaults;
 use crate::controllers::action::{Action, Event, Plan};
 use crate::controllers::facts::{RequestFact, controller_of};
 use crate::controllers::key::{Key, Kind};
+use crate::controllers::polls::{Heard, Subject};
 use crate::controllers::progress::Seen;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::{
@@ -183,10 +184,11 @@ impl Driver {
 
     async fn certificate(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let settings = &self.settings.certificate;
-        let Some(seen) = certificate::observe(&self.reader, key, now()).await? else {
+        let Some(seen) = certificate::observe(&self.reader, key, settings, now()).await? else {
             self.reader.keys.forget(&key.namespace, &key.name);
             self.reader.checked.forget(&key.namespace, &key.name);
             self.reader.trusting.forget(&key.namespace, &key.name);
+            self.reader.polls.forget(&key.namespace, &key.name);
             return Ok(());
         };
         let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();
@@ -197,15 +199,37 @@ impl Driver {
             self.consumed(key, &seen, seen.next_revision() - 1);
         }
         if let Some(effect) = effect {
-            let outcome = self.signer.certificate(&self.reader, key, effect).await?;
+            let (reader, accounts) = (&self.reader, &self.accounts);
+            let outcome = self
+                .signer
+                .certificate(reader, accounts, key, effect)
+                .await?;
             let stored = matches!(outcome, certificate::Outcome::Loaded(_));
+            let heard = match &outcome {
+                certificate::Outcome::Heard(heard) => Some(heard.clone()),
+                _ => None,
+            };
             let plan = certificate::absorb(&seen, settings, outcome, now());
             self.carry_out(key, &uid, plan, ended).await?;
             if stored {
                 self.consumed(key, &seen, seen.next_revision());
             }
+            if let Some(heard) = heard {
+                self.note(key, &seen, &heard);
+            }
         }
         Ok(())
+    }
+
+    /// What the CA said is written down, if it had to be: it is asked again when it is time.
+    fn note(&self, key: &Key, seen: &certificate::Observation, heard: &Heard) {
+        let id = seen.leaf().and_then(|leaf| leaf.id.as_deref());
+        let subject = Subject {
+            namespace: &key.namespace,
+            name: &key.name,
+            id: id.unwrap_or_default(),
+        };
+        self.reader.polls.note(subject, heard);
     }
 
     /// The certificate of this revision is in its Secret: neither its private key nor its request is

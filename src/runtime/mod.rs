@@ -14,6 +14,7 @@ pub mod lease;
 pub mod options;
 pub mod places;
 pub mod queue;
+pub mod renewals;
 pub mod scrape;
 pub mod shared;
 pub mod signing;

@@ -383,6 +383,8 @@ impl Options {
             cpu: Quantity(cpu.to_owned()),
             memory: Quantity(memory.to_owned()),
         };
+        // Off in cert-manager, where it is an experiment.
+        let renewal_info = self.gate("ACMEUseARI", true);
         Ok(Settings {
             issuer: issuer::Settings {
                 pace: Pace {
@@ -402,10 +404,12 @@ impl Options {
                 basic_constraints_in_request: self
                     .gate("UseCertificateRequestBasicConstraints", false),
                 verbose_events: self.verbose_events,
+                renewal_info,
             },
             request: certificate_request::Settings {
                 approve: self.runs("certificaterequests-approver"),
                 verbose_events: self.verbose_events,
+                renewal_info,
             },
             challenge: challenge::Settings {
                 solver: SolverSettings {

@@ -7,8 +7,10 @@ use k8s_openapi::api::core::v1::Secret;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use super::accounts::AccountsInUse;
 use super::authorities::Authorities;
 use super::clock::now;
+use super::renewals;
 use super::vaults::Vaults;
 use crate::controllers::certificate::{self, Entries, KeySource, Recipe, Roots, SecretData};
 use crate::controllers::certificate_request as request;
@@ -44,6 +46,7 @@ impl Signer {
     pub async fn certificate(
         &self,
         reader: &Reader,
+        accounts: &AccountsInUse,
         certificate: &Key,
         effect: certificate::Effect,
     ) -> Result<certificate::Outcome, ReadError> {
@@ -136,6 +139,12 @@ impl Signer {
                 let found = secret.and_then(|s| s.data).unwrap_or_default();
                 let as_it_is = (roots, needed, stores_version);
                 Ok(repair(reader, certificate, found, &recipe, as_it_is))
+            }
+            certificate::Effect::AskCa { issuer, id } => {
+                let account = accounts.account(&reader.store, namespace, &issuer);
+                let heard =
+                    renewals::ask(&reader.polls, account.as_deref(), certificate, &id).await;
+                Ok(certificate::Outcome::Heard(heard))
             }
         }
     }

@@ -15,6 +15,7 @@ mod deletion;
 mod layout;
 mod ordered;
 mod renewal;
+mod renewal_info;
 mod robustness;
 mod secrecy;
 mod shim;

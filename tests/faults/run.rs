@@ -302,8 +302,10 @@ fn finished(
     Ok(())
 }
 
+/// It is there, and the CA has said when it wants the next one.
 fn is_issued(object: &Value, scenario: Scenario) -> bool {
-    is_ready(object) && object["status"]["revision"] == scenario.revision()
+    let window = &object["status"]["acme"]["ari"]["suggestedWindow"];
+    is_ready(object) && object["status"]["revision"] == scenario.revision() && window.is_object()
 }
 
 /// What is there and belongs neither to the end nor to somebody else.

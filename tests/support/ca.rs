@@ -10,6 +10,8 @@ pub struct Ca {
     process: Process,
     /// URL of its directory.
     pub directory: String,
+    /// URL of what a CA does not have.
+    management: String,
 }
 
 impl Ca {
@@ -40,7 +42,12 @@ impl Ca {
         let process = lab.spawn(&format!("pebble-{number}"), command)?;
         let directory = format!("https://{}:{}/dir", lab::ADDRESS, 14000 + number);
         lab.wait(DEADLINE, "another CA", || lab.get(&directory).map(Some))?;
-        Ok(Self { process, directory })
+        let management = format!("https://{}:{}", lab::ADDRESS, 15000 + number);
+        Ok(Self {
+            process,
+            directory,
+            management,
+        })
     }
 
     /// End it for now.
@@ -71,6 +78,33 @@ impl Ca {
     /// How many orders it has made.
     pub fn orders(&self) -> Result<usize> {
         self.count("Added order ")
+    }
+
+    /// How often it was asked when to renew.
+    pub fn renewal_questions(&self) -> Result<usize> {
+        self.count("renewalInfo/ -> calling")
+    }
+
+    /// How many orders it has taken as replacements of a certificate.
+    pub fn replacements(&self) -> Result<usize> {
+        self.count("is a replacement of")
+    }
+
+    /// Have it answer with this, word for word, when it is asked when to renew a certificate.
+    pub fn suggest(&self, lab: &Lab, certificate: &[u8], answer: &str) -> Result<()> {
+        let file = lab.dir().join(format!("suggestion-{}", unique()));
+        let certificate = std::str::from_utf8(certificate)?;
+        let body = serde_json::json!({ "Certificate": certificate, "ARIResponse": answer });
+        std::fs::write(&file, body.to_string())?;
+        let url = format!("{}/set-renewal-info/", self.management);
+        let mut curl = lab.command("curl");
+        curl.args(["-fsS", "--max-time", "5", "--cacert"])
+            .arg(lab.dir().join("pki/ca.crt"))
+            .arg("--data-binary")
+            .arg(format!("@{}", file.display()))
+            .arg(url);
+        lab::output(&mut curl)?;
+        Ok(())
     }
 
     fn count(&self, words: &str) -> Result<usize> {

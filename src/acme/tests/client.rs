@@ -18,7 +18,7 @@ fn key() -> PrivateKey {
     PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap()
 }
 
-fn account(server: &FakeServer) -> AccountRef {
+pub(super) fn account(server: &FakeServer) -> AccountRef {
     AccountRef {
         key: Arc::new(key()),
         kid: server.url("/account/1"),
@@ -177,7 +177,7 @@ async fn an_order_goes_through_all_its_urls() {
     ];
     let not_after = "2026-01-01T00:00:00.7Z".parse().unwrap();
     let order = client
-        .new_order(&account, &names, Some(not_after), Some("short"))
+        .new_order(&account, &names, Some(not_after), Some("short"), None)
         .await
         .unwrap();
     assert_eq!(order.url, server.url("/order/7"));
@@ -229,7 +229,7 @@ async fn an_unknown_profile_is_not_ordered() {
     let account = account(&server);
     let error = server
         .client()
-        .new_order(&account, &[], None, Some("long"))
+        .new_order(&account, &[], None, Some("long"), None)
         .await
         .unwrap_err();
     assert_eq!(

@@ -264,6 +264,7 @@ fn directory(base: &str) -> Value {
         "newNonce": format!("{base}/nonce"),
         "newAccount": format!("{base}/account"),
         "newOrder": format!("{base}/order"),
+        "renewalInfo": format!("{base}/renewal-info"),
         "keyChange": null,
         "revokeCert": "ldap://elsewhere/",
         "newToy": {"a": [1]},

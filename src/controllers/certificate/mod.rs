@@ -10,6 +10,7 @@ mod policy;
 mod renewal;
 mod request;
 mod secret;
+mod suggestion;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -25,13 +26,16 @@ pub use observe::observe;
 pub use outputs::{Entries, Recipe, password_secrets};
 pub use plan::{absorb, plan};
 pub use secret::{Roots, SecretData, details, repaired};
+pub use suggestion::Asking;
 
 use outputs::Passwords;
+use renewal::{Renewal, renewal};
 
 use super::facts::{KeyFact, LeafFact, Made, RequestFact, SecretFact};
+use super::polls::Heard;
 use super::rotation::Wish;
 use super::status::find;
-use crate::api::meta::Condition;
+use crate::api::meta::{Condition, IssuerReference};
 use crate::api::{Certificate, CertificateStatus};
 use crate::pki::{KeyAlgorithm, KeyEncoding, RequestParams};
 
@@ -42,6 +46,7 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 pub const DEFAULT_DURATION: SignedDuration = SignedDuration::from_hours(2160);
 
 /// What the flags say about Certificates (contract §7.2).
+#[allow(clippy::struct_excessive_bools, reason = "flags are flags")]
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Wait after a first failure.
@@ -58,6 +63,8 @@ pub struct Settings {
     pub basic_constraints_in_request: bool,
     /// Post an event for each step, not only for what a condition does not say.
     pub verbose_events: bool,
+    /// Ask CAs when to renew (gate `ACMEUseARI`).
+    pub renewal_info: bool,
 }
 
 /// A Certificate and everything that its plan depends on.
@@ -93,6 +100,8 @@ pub struct Observation {
     pub stores_checked: bool,
     /// The rotation of the issuer's CA, while one is under way.
     pub rotation: Option<Following>,
+    /// Whether the CA is asked when to renew.
+    pub asking: Asking,
 }
 
 /// A rotation, as far as a Certificate cares.
@@ -184,6 +193,13 @@ pub enum Effect {
         /// Apply it even if the keystores fit.
         needed: bool,
     },
+    /// Ask the CA when it wants the certificate to be renewed (RFC 9773).
+    AskCa {
+        /// Whose CA.
+        issuer: IssuerReference,
+        /// The certificate's identifier.
+        id: Box<str>,
+    },
 }
 
 /// Where a private key comes from.
@@ -222,6 +238,8 @@ pub enum Outcome {
     Unbuildable(String),
     /// The target Secret's data.
     Repaired(SecretData),
+    /// What the CA said about renewal.
+    Heard(Heard),
 }
 
 impl Observation {
@@ -250,6 +268,12 @@ impl Observation {
     /// The certificate in the Secret, if it can be read.
     pub fn leaf(&self) -> Option<&LeafFact> {
         self.secret.as_ref()?.certificate.as_ref()?.as_ref().ok()
+    }
+
+    /// When the certificate in the Secret is due; `None` when renewal is disabled.
+    pub fn renewal_of(&self, leaf: &LeafFact) -> Option<Renewal> {
+        let spec = &self.certificate.spec;
+        renewal(spec, leaf.not_before, leaf.not_after, self.suggestion())
     }
 
     /// The request that gave the certificate in the Secret, if it is still there.

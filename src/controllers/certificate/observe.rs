@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
 use super::outputs::{Outputs, Passwords, missing, password_of};
-use super::{Following, IssuerState, Observation, PATIENCE};
+use super::{Asking, Following, IssuerState, Observation, PATIENCE, Settings};
 use crate::api::{Certificate, CertificateRequest};
 use crate::controllers::facts::{
     IssuerFact, KeyFact, OrderedFact, RequestFact, SecretFact, ca_digest, digest,
 };
 use crate::controllers::key::Key;
+use crate::controllers::polls::Subject;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::rotation::{Known, Leaf, Wish};
 use crate::explain;
@@ -21,6 +22,7 @@ use crate::explain;
 pub async fn observe(
     reader: &Reader,
     key: &Key,
+    settings: &Settings,
     now: Timestamp,
 ) -> Result<Option<Observation>, ReadError> {
     let store = &reader.store;
@@ -57,10 +59,14 @@ pub async fn observe(
         stores_version: 0,
         stores_checked: true,
         rotation: None,
+        asking: Asking::Off,
         certificate,
         secret,
     };
     observation.rotation = following(reader, key, issuer.as_deref(), &observation);
+    if settings.renewal_info {
+        observation.asking = asking(reader, key, issuer.as_deref(), &observation);
+    }
     let next = observation.next_revision();
     let names = observation
         .requests
@@ -83,6 +89,27 @@ pub async fn observe(
     explain_it(reader, &mut observation, message, next, now);
     look_at_stores(reader, &mut observation, next).await?;
     Ok(Some(observation))
+}
+
+/// Whether the CA is asked when to renew. An issuer that is gone for a while does not change what its CA has said.
+fn asking(reader: &Reader, key: &Key, issuer: Option<&IssuerFact>, o: &Observation) -> Asking {
+    match (o.issuer, issuer) {
+        (IssuerState::External, _) => Asking::Off,
+        (_, None) => Asking::Idle,
+        (_, Some(issuer)) => match &issuer.spec.acme {
+            Some(acme) if acme.asks_renewal_info() && issuer.is_ready() => {
+                let id = o.leaf().and_then(|leaf| leaf.id.as_deref());
+                let subject = |id| Subject {
+                    namespace: &key.namespace,
+                    name: &key.name,
+                    id,
+                };
+                Asking::On(id.and_then(|id| reader.polls.next(subject(id))))
+            }
+            Some(acme) if acme.asks_renewal_info() => Asking::Idle,
+            _ => Asking::Off,
+        },
+    }
 }
 
 /// Whether an ordered issuer can sign: one that was not looked at yet may.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::Observation;
 use super::names::subject;
-use super::renewal::renewal;
+use super::renewal::By;
 use super::request::desired_key;
 use crate::controllers::facts::{KeyFact, LeafFact, RequestFact, SecretFact};
 use crate::controllers::matching::{differences, spec_names};
@@ -241,9 +241,13 @@ pub fn request_differences(o: &Observation, request: &RequestFact) -> Vec<&'stat
 }
 
 fn renewal_due(o: &Observation, leaf: &LeafFact, now: Timestamp) -> Option<Violation> {
-    let due = renewal(&o.certificate.spec, leaf.not_before, leaf.not_after)?;
+    let due = o.renewal_of(leaf)?;
     if due.at > now {
         return None;
+    }
+    if let Some(suggestion) = o.suggestion().filter(|_| due.by == By::Demand) {
+        let words = "Renewing certificate as the CA asks for it: its window was";
+        return hit("Renewing", suggestion.verdict(words).to_string());
     }
     let how = if due.misses_windows {
         "without satisfying renewal windows at:"
@@ -257,7 +261,7 @@ fn renewal_due(o: &Observation, leaf: &LeafFact, now: Timestamp) -> Option<Viola
 /// That no window opens in time, so that the certificate will be renewed outside, if that is so.
 pub fn missed_windows(o: &Observation) -> Option<String> {
     let leaf = o.leaf()?;
-    let due = renewal(&o.certificate.spec, leaf.not_before, leaf.not_after)?;
+    let due = o.renewal_of(leaf)?;
     due.misses_windows.then(|| {
         format!(
             "cannot find a time with the given windows between {} and {} for: {}",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::suggestion::Suggestion;
 use super::window::{place, windows};
 use crate::api::CertificateSpec;
 use crate::api::duration::parse_go_duration;
@@ -16,6 +17,19 @@ pub struct Renewal {
     /// No window of the spec opens between the time when it should be renewed and its expiry. Then it is
     /// renewed outside: a certificate that expires helps nobody.
     pub misses_windows: bool,
+    /// Whose time it is.
+    pub by: By,
+}
+
+/// Who chose the time of a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The spec, or what holds without a word of it.
+    Spec,
+    /// The CA: within its window.
+    Window,
+    /// The CA: at once.
+    Demand,
 }
 
 /// When a certificate with this validity is due; `None` when renewal is disabled.
@@ -23,12 +37,34 @@ pub struct Renewal {
 /// `renewBefore` counts if it is shorter than the certificate's own lifetime, then
 /// `renewBeforePercentage` within 1..=99, else two thirds of the lifetime. If that falls in no window of
 /// the spec, it is when the next one opens.
+///
+/// What the CA suggests can bring that forward and never put it off: the time of the spec is a promise to whoever wrote it,
+/// so that no other rule is needed near the end of a lifetime. The point is drawn from the part of the CA's window that lies
+/// before that time, since half a fleet would meet at that very time otherwise. Windows of the spec count for it as well.
+/// A window of the CA that was over when it was named means that the certificate is revoked, or will be: then at once, and
+/// no window of the spec is waited for. Who disabled renewals has none even then: contract §4.2 has no exception.
+///
+/// Without a suggestion the time is exactly the contract's, without a jitter: clients compare it with what cert-manager
+/// shows.
 pub fn renewal(
     spec: &CertificateSpec,
     not_before: Timestamp,
     not_after: Timestamp,
+    suggestion: Option<Suggestion<'_>>,
 ) -> Option<Renewal> {
-    let desired = desired_time(spec, not_before, not_after)?;
+    let limit = desired_time(spec, not_before, not_after)?;
+    let earlier = suggestion.filter(|suggestion| suggestion.start < limit);
+    let (desired, by) = match earlier {
+        None => (limit, By::Spec),
+        Some(suggestion) if suggestion.is_urgent() => {
+            return Some(Renewal {
+                at: suggestion.drawn(limit),
+                misses_windows: false,
+                by: By::Demand,
+            });
+        }
+        Some(suggestion) => (suggestion.drawn(limit), By::Window),
+    };
     // A window that cannot be read is refused before anything is renewed.
     let windows = windows(spec).unwrap_or_default();
     let placed = if windows.is_empty() {
@@ -39,16 +75,8 @@ pub fn renewal(
     Some(Renewal {
         at: placed.unwrap_or(desired),
         misses_windows: placed.is_none(),
+        by,
     })
-}
-
-/// The time alone.
-pub fn renewal_time(
-    spec: &CertificateSpec,
-    not_before: Timestamp,
-    not_after: Timestamp,
-) -> Option<Timestamp> {
-    renewal(spec, not_before, not_after).map(|renewal| renewal.at)
 }
 
 fn desired_time(

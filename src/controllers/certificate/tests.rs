@@ -20,6 +20,7 @@ mod outputs;
 mod policy;
 mod recorded;
 mod renewal;
+mod renewal_info;
 mod request;
 mod rotation;
 mod schema;

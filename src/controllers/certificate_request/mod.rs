@@ -27,6 +27,8 @@ pub struct Settings {
     pub approve: bool,
     /// Post an event for each step, not only for what a condition does not say.
     pub verbose_events: bool,
+    /// Tell CAs which certificate an order replaces (gate `ACMEUseARI`).
+    pub renewal_info: bool,
 }
 
 /// A request and everything that its plan depends on.
@@ -44,6 +46,8 @@ pub struct Observation {
     pub resting: Option<Timestamp>,
     /// Why a renewal that can wait should.
     pub waits: Option<String>,
+    /// The certificate that the new one will follow, by its identifier (RFC 9773 §4.1): it came from the same issuer.
+    pub predecessor: Option<Box<str>>,
 }
 
 /// The ordered issuer of a request, and the requests that were made of its issuers.
@@ -175,12 +179,31 @@ pub fn observe(
     let waits = waits.and_then(|known| known.waits());
     Some(Observation {
         waits: waits.filter(|_| can_wait(reader, &request, now)),
+        predecessor: issuer
+            .as_ref()
+            .filter(|issuer| issuer.spec.acme.is_some())
+            .and_then(|_| predecessor(reader, &request)),
         issuer,
         ordered: ordered(reader, &request),
         orders: store.orders_of(&key.namespace, &request.id.uid),
         request,
         resting,
     })
+}
+
+/// The certificate in the Secret that the request is for, if its issuer is the request's. That the issuer has
+/// another server or account since is for the CA to say, and costs one refusal.
+fn predecessor(reader: &Reader, request: &RequestFact) -> Option<Box<str>> {
+    let namespace = &request.id.namespace;
+    let (_, owner) = request.owner.as_ref()?;
+    let certificate = reader.store.certificate(namespace, owner)?;
+    let secret = reader
+        .store
+        .secret(namespace, &certificate.spec.secret_name)?;
+    let is_its =
+        secret.certificate_name.as_deref() == Some(&**owner) && secret.is_from(&request.issuer);
+    let leaf = secret.certificate.as_ref()?.as_ref().ok()?;
+    leaf.id.clone().filter(|_| is_its)
 }
 
 fn ordered(reader: &Reader, request: &RequestFact) -> Option<Box<Ordered>> {

@@ -92,6 +92,7 @@ fn scene(issuer: Value, params: &RequestParams) -> Scene {
         settings: Settings {
             approve: true,
             verbose_events: false,
+            renewal_info: true,
         },
     };
     scene.conditions(&[("Approved", true, "cert-manager.io")]);
@@ -145,6 +146,7 @@ impl Scene {
             orders: self.orders.iter().cloned().map(Arc::new).collect(),
             resting: None,
             waits: None,
+            predecessor: None,
         }
     }
 

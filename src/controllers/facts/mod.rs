@@ -20,6 +20,7 @@ pub use outputs::{Output, OutputsFact, ca_digest, stores_digest};
 pub use packed::Packed;
 pub use pod::PodView;
 
+use crate::acme::certificate_id;
 use crate::api::meta::{CLUSTER_ISSUER_KIND, Condition, ISSUER_KIND, IssuerReference};
 use crate::api::vault::VaultIssuer;
 use crate::api::{
@@ -315,6 +316,8 @@ pub struct LeafFact {
     /// Union of common name and DNS names, addresses, URIs and e-mail addresses: what is compared when
     /// no request is left (contract §4.2, fuzzy).
     pub names: u64,
+    /// What identifies it towards its CA (RFC 9773 §4.1).
+    pub id: Option<Box<str>>,
 }
 
 impl LeafFact {
@@ -328,6 +331,7 @@ impl LeafFact {
             not_after: leaf.not_after(),
             public: digest(&leaf.public_key_der()),
             names: crate::controllers::matching::leaf_names(leaf),
+            id: certificate_id(leaf).map(Into::into),
         };
         Ok((fact, temporary))
     }
@@ -337,6 +341,20 @@ impl SecretFact {
     /// Whether it holds a place only, until the real certificate comes.
     pub fn is_temporary(&self) -> bool {
         self.signed_as_temporary && self.issuer.iter().all(Option::is_none)
+    }
+
+    /// Whether its certificate came from the issuer that a reference names, as its annotations say.
+    pub fn is_from(&self, reference: &IssuerReference) -> bool {
+        let [name, kind, group] = &self.issuer;
+        let found = IssuerReference {
+            name: name.clone().unwrap_or_default(),
+            kind: kind.clone(),
+            group: group.clone(),
+        };
+        !found.name.is_empty()
+            && found.name == reference.name
+            && found.kind_or_default() == reference.kind_or_default()
+            && found.group_or_default() == reference.group_or_default()
     }
 
     /// Whether it has this label with this value.

@@ -42,6 +42,8 @@ pub enum Effect {
         duration: Option<Duration>,
         /// ACME profile.
         profile: Option<String>,
+        /// The certificate that it replaces, by its identifier (RFC 9773 §5).
+        replaces: Option<String>,
     },
     /// Read the order and its authorizations.
     Read,

@@ -109,6 +109,7 @@ fn create(order: &Order) -> Effect {
         identifiers: dns.chain(ips).collect(),
         duration: duration.and_then(|d| Duration::try_from(d).ok()),
         profile: spec.profile.clone(),
+        replaces: spec.replaces.clone().filter(|id| !id.is_empty()),
     }
 }
 

@@ -155,6 +155,7 @@ fn an_order_begins_at_the_ca_with_its_names_sorted() {
     order.spec.ip_addresses = Some(vec!["192.0.2.7".into()]);
     order.spec.duration = Some("24h".into());
     order.spec.profile = Some("short".into());
+    order.spec.replaces = Some("key.serial".into());
     seen.order = order.clone().into();
     let names =
         ["a.example.com", "b.example.com", "c.example.com"].map(|n| Identifier::dns(n.to_owned()));
@@ -163,6 +164,7 @@ fn an_order_begins_at_the_ca_with_its_names_sorted() {
         identifiers: names.into_iter().chain([ip]).collect(),
         duration: Some(Duration::from_hours(24)),
         profile: Some("short".into()),
+        replaces: Some("key.serial".into()),
     };
     assert_eq!(
         plan(&seen, START),

@@ -12,7 +12,7 @@ use crate::api::meta::IssuerReference;
 use crate::controllers::action::{Action, Event, Object, SecretObject, Target};
 use crate::controllers::certificate::budget;
 use crate::controllers::certificate::policy::{self};
-use crate::controllers::certificate::renewal::renewal_time;
+use crate::controllers::certificate::renewal::renewal;
 use crate::controllers::certificate::request::{Wanted, certificate_request};
 use crate::controllers::certificate::secret::{SecretData, next_key, target};
 use crate::controllers::certificate::{DEFAULT_DURATION, Effect, IssuerState, PATIENCE};
@@ -276,16 +276,12 @@ impl Step<'_> {
         self.put("revision", json!(self.o.next_revision()));
         self.put("notBefore", json!(seconds(leaf.not_before())));
         self.put("notAfter", json!(seconds(leaf.not_after())));
-        let due = renewal_time(
-            &self.o.certificate.spec,
-            leaf.not_before(),
-            leaf.not_after(),
-        );
-        self.put(
-            "renewalTime",
-            due.map_or(Value::Null, |t| json!(seconds(t))),
-        );
+        let spec = &self.o.certificate.spec;
+        let due = renewal(spec, leaf.not_before(), leaf.not_after(), None);
+        let due = due.map_or(Value::Null, |due| json!(seconds(due.at)));
+        self.put("renewalTime", due);
         self.clear([
+            "acme",
             "lastFailureTime",
             "failedIssuanceAttempts",
             "nextPrivateKeySecretName",

@@ -3,6 +3,7 @@
 
 mod issue;
 mod key;
+mod renewal_info;
 mod settle;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::explain::{Code, Verdict, quoted};
 const AGAIN: Duration = Duration::from_secs(1);
 
 const TRIGGER: &str = "cert-manager-certificates-trigger";
+const READINESS: &str = "cert-manager-certificates-readiness";
 const KEYS: &str = "cert-manager-certificates-key-manager";
 const REQUESTS: &str = "cert-manager-certificates-request-manager";
 const ISSUING: &str = "cert-manager-certificates-issuing";
@@ -66,6 +68,7 @@ pub fn absorb(
         Outcome::Repaired(data) => step.repair(data),
         Outcome::KeyLost => step.start_over(),
         Outcome::Unbuildable(problem) => step.unbuildable(&problem),
+        Outcome::Heard(heard) => return renewal_info::absorb(o, settings, &heard, now),
     }
     step.finish()
 }
@@ -285,6 +288,9 @@ impl<'a> Step<'a> {
                     let fallback = self.o.current_request().and_then(fallback);
                     let notes = self.other_names().into_iter().chain(fallback);
                     message = notes.fold(message, |all, note| joined(&all, &note.to_string()));
+                }
+                if let Some(note) = self.chosen_by_ca() {
+                    message = joined(&message, &note);
                 }
                 condition("Ready", true, "Ready", message, generation)
             }

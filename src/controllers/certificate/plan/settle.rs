@@ -11,9 +11,9 @@ use crate::controllers::action::{Action, Target};
 use crate::controllers::certificate::Effect;
 use crate::controllers::certificate::outputs::State;
 use crate::controllers::certificate::policy::{self};
-use crate::controllers::certificate::renewal::renewal_time;
 use crate::controllers::certificate::request::Wanted;
 use crate::controllers::certificate::secret::{Roots, metadata_is_intact};
+use crate::controllers::certificate::suggestion::noted;
 use crate::controllers::facts::RequestFact;
 use crate::controllers::rotation::Wish;
 use crate::controllers::status::{find, seconds};
@@ -30,6 +30,7 @@ impl Step<'_> {
         self.discard_keys(None);
         self.forget_history();
         self.repair_secret(wanted);
+        self.ask_ca();
     }
 
     /// Labels, annotations and owner, and the entries beside key and certificate (contract §4.5). That a
@@ -87,7 +88,7 @@ impl Step<'_> {
     /// Validity and renewal time as the Secret's certificate says; returns the latter.
     pub(super) fn settle_times(&mut self) -> Option<Timestamp> {
         let Some(leaf) = self.o.leaf() else {
-            self.clear(["notBefore", "notAfter", "renewalTime"]);
+            self.clear(["notBefore", "notAfter", "renewalTime", "acme"]);
             return None;
         };
         if leaf.not_after >= self.now {
@@ -95,8 +96,12 @@ impl Step<'_> {
             self.plan
                 .sooner(between(self.now, leaf.not_after) + Duration::from_secs(1));
         }
-        let due = renewal_time(&self.o.certificate.spec, leaf.not_before, leaf.not_after);
+        let due = self.o.renewal_of(leaf).map(|due| due.at);
         let status = self.o.status();
+        if noted(status, leaf).is_none() {
+            // What the CA said was of another certificate.
+            self.clear(["acme"]);
+        }
         let as_json = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
             time.as_ref().map_or(Value::Null, |t| json!(t))
         };

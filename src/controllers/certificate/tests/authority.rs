@@ -177,7 +177,7 @@ fn sign_as(
     };
     let issuer = IssuerIdentity {
         subject_der: &subject,
-        subject_key_id: None,
+        subject_key_id: Some(b"the key of the CA..."),
         key: &key,
     };
     pki::sign(&template, issuer).unwrap().to_pem().into_bytes()

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::authority::Answer;
 use super::world::{START, World};
 use crate::api::CertificateSpec;
-use crate::controllers::certificate::renewal::renewal_time;
+use crate::controllers::certificate::renewal::renewal;
 
 /// Seconds from the start of a certificate's life until it is due.
 fn due(spec: &Value, lifetime: SignedDuration) -> Option<i64> {
     let mut whole = json!({ "secretName": "a", "issuerRef": { "name": "a" } });
     json_patch::merge(&mut whole, spec);
     let spec: CertificateSpec = serde_json::from_value(whole).unwrap();
-    let time = renewal_time(&spec, START, START + lifetime)?;
+    let time = renewal(&spec, START, START + lifetime, None)?.at;
     assert_eq!(time.subsec_nanosecond(), 0);
     Some(time.duration_since(START).as_secs())
 }
@@ -84,8 +84,8 @@ fn no_lifetime_is_too_strange() {
         (Timestamp::MAX, Timestamp::MIN),
         (START, START),
     ] {
-        let _ = renewal_time(&spec, from, to);
-        let _ = renewal_time(&CertificateSpec::default(), from, to);
+        let _ = renewal(&spec, from, to, None);
+        let _ = renewal(&CertificateSpec::default(), from, to, None);
     }
 }
 

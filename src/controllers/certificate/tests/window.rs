@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::world::{START, World};
 use crate::api::CertificateSpec;
-use crate::controllers::certificate::renewal::{Renewal, renewal};
+use crate::controllers::certificate::renewal::{By, Renewal, renewal};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -16,7 +16,7 @@ fn at(text: &str) -> Timestamp {
 fn due(renewal_spec: &Value, not_after: &str) -> Renewal {
     let spec = json!({ "secretName": "a", "issuerRef": { "name": "a" }, "renewal": renewal_spec });
     let spec: CertificateSpec = serde_json::from_value(spec).unwrap();
-    renewal(&spec, START, at(not_after)).unwrap()
+    renewal(&spec, START, at(not_after), None).unwrap()
 }
 
 fn windows(windows: &Value) -> Value {
@@ -81,6 +81,7 @@ fn it_is_when_it_should_be_or_when_the_next_window_opens() {
         let wanted = Renewal {
             at: at(wanted),
             misses_windows: false,
+            by: By::Spec,
         };
         assert_eq!(due(&windows(&given), end), wanted, "{given}");
     }
@@ -94,6 +95,7 @@ fn without_a_window_before_expiry_it_is_renewed_outside() {
         let wanted = Renewal {
             at: at("2026-01-21T00:00:00Z"),
             misses_windows: true,
+            by: By::Spec,
         };
         assert_eq!(due(&given, end), wanted, "{cron}");
     }

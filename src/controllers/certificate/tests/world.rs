@@ -21,10 +21,11 @@ use crate::controllers::certificate::outputs::{
 };
 use crate::controllers::certificate::request::key_secret_name;
 use crate::controllers::certificate::{
-    Effect, Following, IssuerState, KeySource, Observation, Outcome, SecretData, Settings, absorb,
-    plan, repaired,
+    Asking, Effect, Following, IssuerState, KeySource, Observation, Outcome, SecretData, Settings,
+    absorb, plan, repaired,
 };
 use crate::controllers::facts::{KeyFact, Made, RequestFact, SecretFact, digest, stores_digest};
+use crate::controllers::polls::Heard;
 use crate::controllers::status::{condition, find, set_condition};
 use crate::pki::{KeyEncoding, PrivateKey, build_request};
 
@@ -58,6 +59,14 @@ pub(super) struct World {
     pub(super) ca: Option<Vec<u8>>,
     /// The rotation of that CA.
     pub(super) rotation: Option<Following>,
+    /// Whether the issuer's CA is asked when to renew.
+    pub(super) asking: Asking,
+    /// What it says.
+    pub(super) heard: Option<Heard>,
+    /// How often it was asked.
+    pub(super) asked: usize,
+    /// The certificate that it was asked about, and when it is next.
+    polled: Option<(Box<str>, Timestamp)>,
     /// Why no CSR can be built, if none can.
     pub(super) unbuildable: Option<String>,
     /// Validity of what the issuer signs.
@@ -102,6 +111,7 @@ impl World {
                 copied_annotation_prefixes: vec!["*".into()],
                 basic_constraints_in_request: false,
                 verbose_events: false,
+                renewal_info: true,
             },
             certificate,
             secret: None,
@@ -119,6 +129,10 @@ impl World {
             checked: None,
             ca: None,
             rotation: None,
+            asking: Asking::Off,
+            heard: None,
+            asked: 0,
+            polled: None,
             unbuildable: None,
             lifetime: SignedDuration::from_hours(2160),
             writes: vec![],
@@ -223,7 +237,9 @@ impl World {
             stores_version: 0,
             stores_checked: true,
             rotation: self.rotation.clone(),
+            asking: Asking::Off,
         };
+        seen.asking = self.asking(&seen);
         if let Ok(outputs) = Outputs::try_from(&self.certificate.spec)
             && outputs.has_stores()
         {
@@ -446,6 +462,29 @@ impl World {
                 }
                 outcome
             }
+            Effect::AskCa { id, .. } => self.ask(id),
+        }
+    }
+
+    fn ask(&mut self, id: Box<str>) -> Outcome {
+        self.asked += 1;
+        let heard = self.heard.clone().expect("the CA is asked");
+        self.polled = Some((id, heard.next));
+        Outcome::Heard(heard)
+    }
+
+    /// As a restart does.
+    pub(super) fn forget_polls(&mut self) {
+        self.polled = None;
+    }
+
+    /// As the process remembers it: a question about another certificate is none.
+    fn asking(&self, seen: &Observation) -> Asking {
+        let id = seen.leaf().and_then(|leaf| leaf.id.as_ref());
+        let polled = self.polled.as_ref().filter(|(of, _)| Some(of) == id);
+        match self.asking {
+            Asking::On(_) => Asking::On(polled.map(|(_, next)| *next)),
+            other => other,
         }
     }
 

@@ -46,7 +46,9 @@ impl Step<'_> {
                 .filter(|_| acme.enable_duration_feature == Some(true)),
             issuer_ref: self.body.spec.issuer_ref.clone(),
             profile: acme.profile.clone().filter(|p| !p.is_empty()),
-            replaces: None,
+            replaces: (self.settings.renewal_info && acme.asks_renewal_info())
+                .then(|| self.o.predecessor.as_deref().map(ToOwned::to_owned))
+                .flatten(),
             request: self.body.spec.request.clone(),
         };
         let meta = &self.body.metadata;
