@@ -8,8 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
+use super::chain::passes;
 use super::client::Client;
-use super::jws::{Eab, Jws, Signer, to_json};
+use super::jws::{Eab, Jws, Signer, parse_jwk, to_json};
 use super::reply::Reply;
 use super::transport::Action;
 use super::{
@@ -68,6 +69,13 @@ struct NewOrder<'a> {
     profile: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replaces: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyChange<'a> {
+    account: &'a str,
+    old_key: serde_json::Value,
 }
 
 #[derive(Serialize)]
@@ -135,6 +143,25 @@ impl Client {
             url: account.kid.clone(),
             ..reply.json("account")?
         })
+    }
+
+    /// Replaces the account's key (§7.3.5). Status 409 if the new one has an account already.
+    pub async fn change_key(
+        &self,
+        account: &AccountRef,
+        new_key: &PrivateKey,
+    ) -> Result<(), Error> {
+        let directory = self.directory().await?;
+        let url = directory.key_change.as_deref();
+        let url = url.ok_or(Error::Unsupported("keyChange"))?;
+        let change = to_json(&KeyChange {
+            account: &account.kid,
+            old_key: parse_jwk(&account.key)?,
+        })?;
+        let inner = to_json(&Jws::sign_change(new_key, url, &change)?)?;
+        let action = Action::ChangeKey;
+        self.post(action, account.signer(), url, &inner).await?;
+        Ok(())
     }
 
     async fn new_account_url(&self) -> Result<String, Error> {
@@ -257,8 +284,9 @@ impl Client {
         CertificateChain::parse(&reply.body, reply.links("alternate"))
     }
 
-    /// The chain that ends at the issuer with this common name, looked for in the default chain first; the default one
-    /// if there is none. An alternate that cannot be fetched is passed over.
+    /// The chain that ends at the issuer with this common name, looked for in the default chain first; without one, the
+    /// first chain with that issuer anywhere in it; without that, the default one. An alternate that cannot be fetched is
+    /// passed over.
     pub async fn preferred_certificate(
         &self,
         account: &AccountRef,
@@ -272,16 +300,23 @@ impl Client {
         if prefers(&default.certificates, name) {
             return Ok(default);
         }
+        let mut second = None;
         for url in default.alternates.iter().take(MAX_ALTERNATES) {
             let Ok(reply) = self.get(Action::ListCertAlternates, account, url).await else {
                 continue;
             };
             match CertificateChain::parse(&reply.body, Vec::new()) {
                 Ok(chain) if prefers(&chain.certificates, name) => return Ok(chain),
+                Ok(chain) if passes(&chain.certificates, name) => {
+                    second.get_or_insert(chain);
+                }
                 _ => {}
             }
         }
-        Ok(default)
+        if passes(&default.certificates, name) {
+            return Ok(default);
+        }
+        Ok(second.unwrap_or(default))
     }
 
     async fn get(&self, action: Action, account: &AccountRef, url: &str) -> Result<Reply, Error> {

@@ -30,3 +30,9 @@ pub fn prefers(chain: &[ParsedCertificate], common_name: &str) -> bool {
         .and_then(|last| last.issuer().common_name())
         .is_some_and(|name| name == common_name)
 }
+
+/// Whether any certificate of the chain is issued by this common name: what a CA calls a chain by need not be its top.
+pub(super) fn passes(chain: &[ParsedCertificate], common_name: &str) -> bool {
+    let names = chain.iter().map(|c| c.issuer().common_name());
+    names.flatten().any(|name| name == common_name)
+}

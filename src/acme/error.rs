@@ -16,6 +16,8 @@ pub enum Class {
     Transient,
     /// The server asks for patience, until a given time if it says one. The time is the server's word: bound it.
     RateLimited { until: Option<Timestamp> },
+    /// The account cannot be used as it is, whatever is asked for with it.
+    Account,
 }
 
 /// Whose fault a failed call is: another CA does better only if it is this CA's.
@@ -92,6 +94,8 @@ const TRANSIENT: [&str; 8] = [
     // Boulder: another request for the same object is under way.
     "conflict",
 ];
+/// Problem types that are about the account (RFC 8555 §6.7, §7.3.3).
+const OF_THE_ACCOUNT: [&str; 2] = ["accountDoesNotExist", "userActionRequired"];
 const URN: &str = "urn:ietf:params:acme:error:";
 const TOO_MANY_REQUESTS: u16 = 429;
 const UNAVAILABLE: u16 = 503;
@@ -217,6 +221,23 @@ impl Problem {
         self.classify(None)
     }
 
+    /// What the server says about a pause, with the whole link that lifts it: Let's Encrypt refuses names that have failed
+    /// for months with `rateLimited` and a link in the detail, and waiting is of no use then.
+    pub fn pause(&self) -> Option<String> {
+        let start = self.detail.find("https://")?;
+        let (before, rest) = self.detail.split_at_checked(start)?;
+        let link = rest.split_ascii_whitespace().next()?;
+        let is_pause = self.is("rateLimited") && link.contains("unpause");
+        is_pause.then(|| format!("{} {}", clean(before, MAX_PIECE), clean(link, MAX_LINK)))
+    }
+
+    /// Where a human can do what is asked for (RFC 8555 §7.3.3).
+    pub fn action_link(&self) -> Option<String> {
+        let link = self.instance.as_deref()?;
+        let is_one = self.is("userActionRequired") && link.starts_with("https://");
+        is_one.then(|| clean(link, MAX_LINK))
+    }
+
     fn blame(&self) -> Blame {
         let is_any = |names: &[&str]| names.iter().any(|name| self.is(name));
         if is_any(&[
@@ -239,6 +260,9 @@ impl Problem {
         if self.is("rateLimited") {
             return Class::RateLimited { until: retry_after };
         }
+        if OF_THE_ACCOUNT.iter().any(|name| self.is(name)) {
+            return Class::Account;
+        }
         if TRANSIENT.iter().any(|name| self.is(name)) {
             return match classify_status(self.status, retry_after) {
                 limited @ Class::RateLimited { .. } => limited,
@@ -259,6 +283,8 @@ fn lenient_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::
     Ok(number.unwrap_or(0))
 }
 
+/// The link of Let's Encrypt to lift a pause carries a token with the names.
+const MAX_LINK: usize = 2048;
 /// How many subproblems are shown.
 const SHOWN: usize = 5;
 

@@ -70,6 +70,20 @@ impl Jws {
         })
     }
 
+    /// The inner JWS of a key change (§7.3.5): signed by the new key, without a nonce.
+    pub(super) fn sign_change(key: &PrivateKey, url: &str, payload: &str) -> Result<Self, Error> {
+        let header = Header {
+            alg: key.jws_algorithm(),
+            jwk: Some(parse_jwk(key)?),
+            kid: None,
+            nonce: None,
+            url,
+        };
+        Self::assemble(&header, payload, |input| {
+            key.sign_jws(input).map_err(Error::Key)
+        })
+    }
+
     fn assemble(
         header: &Header<'_>,
         payload: &str,
@@ -91,7 +105,7 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|_| Error::Protocol("encoding a request".to_owned()))
 }
 
-fn parse_jwk(key: &PrivateKey) -> Result<Value, Error> {
+pub(super) fn parse_jwk(key: &PrivateKey) -> Result<Value, Error> {
     let jwk = key.jwk().map_err(Error::Key)?;
     serde_json::from_str(&jwk).map_err(|_| Error::Protocol("encoding a key".to_owned()))
 }

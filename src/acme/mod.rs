@@ -15,9 +15,10 @@ mod tls;
 mod transport;
 mod types;
 mod url;
+mod verify;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use calls::AccountRef;
 pub use chain::{CertificateChain, prefers};

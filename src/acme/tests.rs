@@ -8,7 +8,8 @@
 mod chains;
 mod client;
 mod errors;
-mod fake;
+pub(crate) mod fake;
 mod renewal_info;
 mod replies;
+pub(crate) mod scripted;
 mod signing;

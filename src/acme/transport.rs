@@ -11,7 +11,6 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
@@ -19,7 +18,7 @@ use super::Error;
 use super::reply::Exchange;
 use super::tls;
 use super::url::Origin;
-use crate::net::{MAX_PIECE, clean, innermost};
+use crate::net::{Dialer, MAX_PIECE, Proxies, Resolver, clean, innermost};
 
 /// For one exchange, connecting included.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,6 +34,7 @@ pub enum Action {
     RegisterAccount,
     GetRegistration,
     UpdateRegistration,
+    ChangeKey,
     AuthorizeOrder,
     GetOrder,
     GetAuthorization,
@@ -54,6 +54,7 @@ impl Action {
             Self::RegisterAccount => "register_account",
             Self::GetRegistration => "get_registration",
             Self::UpdateRegistration => "update_registration",
+            Self::ChangeKey => "change_key",
             Self::AuthorizeOrder => "authorize_order",
             Self::GetOrder => "get_order",
             Self::GetAuthorization => "get_authorization",
@@ -100,22 +101,21 @@ pub enum CallStage {
 pub type CallHook = Arc<dyn Fn(Action, CallStage) + Send + Sync>;
 
 pub(super) struct Transport {
-    http: HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: HyperClient<HttpsConnector<Dialer>, Full<Bytes>>,
     user_agent: HeaderValue,
     observer: Option<Observer>,
 }
 
 impl Transport {
+    /// Through the proxy that the environment names, if it does.
     pub(super) fn new(
         ca_bundle: Option<&[u8]>,
         skip_tls_verify: bool,
         user_agent: &str,
         observer: Option<Observer>,
     ) -> Result<Self, Error> {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let proxies = Some(Proxies::of_environment());
+        let connector = Dialer::new(Resolver::System, proxies, CONNECT_TIMEOUT);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls::config(ca_bundle, skip_tls_verify)?)
             .https_only()

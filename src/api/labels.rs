@@ -119,6 +119,12 @@ pub const NEXT_PRIVATE_KEY_LABEL: &str = "cert-manager.io/next-private-key";
 pub const CERTIFICATE_REVISION_ANNOTATION: &str = "cert-manager.io/certificate-revision";
 /// Name of the Secret that holds the request's key.
 pub const PRIVATE_KEY_SECRET_NAME_ANNOTATION: &str = "cert-manager.io/private-key-secret-name";
+/// On an ACME issuer: another value than the Secret of its account's key has asks for another key (ours).
+pub const ROTATE_ACCOUNT_KEY_ANNOTATION: &str = "everleaf.io/rotate-account-key";
+/// On an ACME issuer: the JWS algorithm of new account keys; RS256 when absent (ours).
+pub const ACCOUNT_KEY_ALGORITHM_ANNOTATION: &str = "everleaf.io/account-key-algorithm";
+/// On the Secret of an account's key: the value that the newest key in it was made for (ours).
+pub const ACCOUNT_KEY_ROTATION_ANNOTATION: &str = "everleaf.io/account-key-rotation";
 /// On a request: when those were made that count against its Certificate's budget (ours).
 pub const REQUESTS_MADE_ANNOTATION: &str = "everleaf.io/requests-made";
 /// Asks for a temporary certificate while the real one is awaited.

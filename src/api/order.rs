@@ -106,6 +106,10 @@ pub struct OrderStatus {
     )]
     #[schemars(with = "Option<Base64>")]
     pub certificate: Option<ByteString>,
+    /// When the CA ends the order if it is not done by then. Ours: cert-manager ignores it. Example:
+    /// `2026-12-01T14:36:26Z`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Time>,
     /// When the order failed. Example: `2026-11-24T14:36:26Z`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_time: Option<Time>,

@@ -77,6 +77,8 @@ pub enum Action {
         /// Merge patch of the whole object.
         patch: Value,
     },
+    /// Merge into the Secret of an account's key, of the version that was read.
+    PatchAccountSecret(Box<SecretPatch>),
     /// Edit a user's Ingress: each step of the patch tests what it is about to change.
     EditIngress(Identity, json_patch::Patch),
     /// Set the finalizers of a Challenge.
@@ -148,6 +150,21 @@ impl std::fmt::Debug for SecretObject {
         f.debug_tuple("SecretObject")
             .field(&self.0.metadata.name)
             .finish()
+    }
+}
+
+/// A merge patch of a Secret, which is never printed.
+#[derive(Clone, PartialEq)]
+pub struct SecretPatch {
+    /// The Secret.
+    pub id: Identity,
+    /// Merge patch of the whole object.
+    pub patch: Value,
+}
+
+impl std::fmt::Debug for SecretPatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SecretPatch").field(&self.id.name).finish()
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::facts::{Identity, IssuerFact};
+use super::facts::{AccountKeyWish, Identity, IssuerFact};
 use super::status::condition;
 use crate::api::{IssuerSpec, IssuerStatus};
 use crate::pki::{Curve, KeyAlgorithm, PrivateKey, RequestParams, build_request};
@@ -34,6 +34,7 @@ pub(super) fn issuer(spec: Value, ready: Option<(bool, &str)>) -> IssuerFact {
         id: identity("ca"),
         generation: 2,
         changed_at: None,
+        account_key: AccountKeyWish::default(),
         spec,
         status: IssuerStatus {
             conditions,

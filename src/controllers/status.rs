@@ -67,6 +67,17 @@ pub fn backoff(failed: Option<&Condition>, now: Timestamp, most: Duration) -> Du
     passed.unwrap_or_default().clamp(FIRST_WAIT, most)
 }
 
+/// How long a CA is left alone after it has refused for this many times in a row, without saying until when: Let's
+/// Encrypt's integration guide asks for no more than this, and pauses who does not keep to it.
+pub fn refusal_delay(refusals: u32) -> Duration {
+    match refusals {
+        0 | 1 => Duration::from_mins(1),
+        2 => Duration::from_mins(10),
+        3 => Duration::from_mins(100),
+        _ => Duration::from_hours(24),
+    }
+}
+
 /// The condition of that type, if there is one.
 pub fn find<'a>(list: &'a [Condition], kind: &str) -> Option<&'a Condition> {
     list.iter().find(|c| c.type_ == kind)

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::action::{Action, Plan};
 use super::facts::{
-    self, IngressFact, IssuerFact, KeyFact, RequestFact, SecretFact, controller_of,
+    self, AccountKeyWish, IngressFact, IssuerFact, KeyFact, RequestFact, SecretFact, controller_of,
 };
 use super::{certificate, certificate_request, ingress, issuer, order};
 use crate::api::{Certificate, CertificateRequest, Challenge, Issuer, Order};
@@ -95,6 +95,7 @@ fn settings() -> certificate::Settings {
     certificate::Settings {
         min_backoff: Duration::from_hours(1),
         max_backoff: Duration::from_hours(32),
+        is_backoff_set: false,
         budget: certificate::Budget { hour: 6, day: 20 },
         enable_certificate_owner_ref: false,
         copied_annotation_prefixes: vec!["*".into()],
@@ -290,6 +291,7 @@ fn acme_issuer(file: &str) -> (IssuerFact, PrivateKey) {
         id: facts::Identity::of(&issuer.metadata),
         generation: issuer.metadata.generation.unwrap(),
         changed_at: None,
+        account_key: AccountKeyWish::default(),
         spec: issuer.spec,
         status: issuer.status.unwrap_or_default(),
     };
@@ -310,6 +312,7 @@ fn orders(file: &str) -> Vec<order::Observation> {
             thumbprint: Some(key.jwk_thumbprint().unwrap()),
             challenges: challenges.iter().filter(owned).cloned().collect(),
             order: order.into(),
+            memo: order::Memo::default(),
         }
     };
     all::<Order>(file, "Order")
@@ -376,6 +379,7 @@ fn the_account_is_found_again_with_its_own_key() {
             issuer: fact.into(),
             home: "shop".into(),
             loaded: Some(hash),
+            account: issuer::AccountState::default(),
             resting: None,
             leaves: vec![],
         };

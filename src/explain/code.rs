@@ -123,12 +123,37 @@ const ACME: [(&str, Code, &str); 9] = [
     ),
 ];
 
+const ACME_URN: &str = "urn:ietf:params:acme:error:";
+
 /// The code and the advice for the ACME problem that a text quotes.
 pub fn of_acme_problem(text: &str) -> Option<(Code, &'static str)> {
-    let (_, rest) = text.split_once("urn:ietf:params:acme:error:")?;
+    let (_, rest) = text.split_once(ACME_URN)?;
     let kind = rest.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
     let found = ACME.iter().find(|(known, ..)| *known == kind);
     found.map(|(_, code, advice)| (*code, *advice))
+}
+
+/// ACME problem types that stay until somebody changes what is asked for (RFC 8555 §6.7).
+const LASTING: [&str; 9] = [
+    "badCSR",
+    "badPublicKey",
+    "badSignatureAlgorithm",
+    "externalAccountRequired",
+    "invalidContact",
+    "invalidProfile",
+    "rejectedIdentifier",
+    "unsupportedContact",
+    "unsupportedIdentifier",
+];
+
+/// Whether a text of ours is about an ACME order that failed for something that may pass by itself.
+pub fn acme_failure_may_pass(text: &str) -> bool {
+    let lasts = text
+        .match_indices(ACME_URN)
+        .filter_map(|(at, urn)| text.get(at + urn.len()..))
+        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next())
+        .any(|kind| LASTING.contains(&kind));
+    text.contains("order resource \"") && !lasts
 }
 
 /// The code that a text of ours ends with, and the text before it.

@@ -42,11 +42,14 @@ impl Fault<'_> {
 }
 
 /// What stands before the time of [`not_before`].
-const NOT_BEFORE: &str = "(not before ";
+const NOT_BEFORE: &str = "Next attempt at ";
+
+/// What follows the time.
+const AS_ASKED: &str = ", as the CA asks";
 
 /// That a CA does not want to be asked before this time, in words that [`ca_fault`] reads.
 pub fn not_before(until: Timestamp) -> String {
-    format!("{NOT_BEFORE}{until:.0})")
+    format!("{NOT_BEFORE}{until:.0}{AS_ASKED}")
 }
 
 /// The fault of a CA that a message of ours tells; `None` for all else, and for a limit without an end.
@@ -62,6 +65,7 @@ pub fn ca_fault(text: &str) -> Option<Fault<'_>> {
         return None;
     }
     let (_, rest) = text.rsplit_once(NOT_BEFORE)?;
-    let until = rest.split(')').next()?.parse().ok();
+    let (until, _) = rest.split_once(AS_ASKED)?;
+    let until = until.parse().ok();
     until.is_some().then_some(Fault { code, text, until })
 }

@@ -6,12 +6,17 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::Mutex;
 
 use crate::acme::{self, AccountRef, Client, Hooks, ServerConfig};
 use crate::api::acme_issuer::AcmeIssuer;
-type Name = (Arc<str>, Arc<str>);
+use crate::api::labels;
+use crate::net::clean_link;
 use crate::pki::PrivateKey;
+
+type Name = (Arc<str>, Arc<str>);
 
 /// An account's key and the way to its server.
 pub struct Account {
@@ -27,6 +32,30 @@ pub struct Account {
     pub kid: Option<String>,
     /// What it was loaded for: generation of the issuer, version of the Secret.
     pub loaded_for: (i64, Option<u64>),
+    /// The key that is to replace it: in the Secret, and perhaps at the CA already.
+    pub next: Option<Arc<PrivateKey>>,
+    /// Which wish for another key the Secret's was made or staged for.
+    pub rotation: Option<String>,
+    /// The Secret that the keys were read from.
+    pub secret: ObjectMeta,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+/// Why a CA does not take an account that it took before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// It does not know it: it was rebuilt.
+    Unknown,
+    /// It wants something of the owner, or has closed the account: in words.
+    Blocked(String),
+}
+
+/// What to do about an account that the CA has closed; `why` is its word for it.
+pub fn closed_account(why: &str) -> String {
+    format!(
+        "The CA has closed the account ({why}): delete the Secret of spec.acme.privateKeySecretRef to have a new one, or \
+         ask the CA"
+    )
 }
 
 /// Why an account cannot be used.
@@ -50,30 +79,84 @@ pub enum Error {
 }
 
 impl Account {
-    /// From the issuer and the PEM of its key. `uri` is the account's URL, if the issuer's status has
-    /// one for this key and server.
+    /// From the issuer and the Secret of its key, which holds the key under `pem`.
     pub fn load(
         spec: &AcmeIssuer,
         pem: &[u8],
-        uri: Option<String>,
+        secret: &Secret,
         hooks: Hooks,
         loaded_for: (i64, Option<u64>),
     ) -> Result<Self, Error> {
-        let unusable = |problem: String| Error::Key {
-            secret: spec.private_key_secret_ref.name.clone(),
-            entry: spec.private_key_secret_ref.key_or("tls.key").into(),
-            problem,
+        let reference = &spec.private_key_secret_ref;
+        let entry = reference.key_or("tls.key").to_owned();
+        let unusable = |entry: &str, error: crate::pki::Error| Error::Key {
+            secret: reference.name.clone(),
+            entry: entry.to_owned(),
+            problem: error.to_string(),
         };
-        let key = PrivateKey::from_pem(pem).map_err(|e| unusable(e.to_string()))?;
-        let client = Client::with_hooks(&config(spec), hooks)?;
+        let key = PrivateKey::from_pem(pem).map_err(|e| unusable(&entry, e))?;
+        let next_entry = next_entry(&entry);
+        let next = secret.data.as_ref().and_then(|data| data.get(&next_entry));
+        let next = next.map(|pem| PrivateKey::from_pem(&pem.0).map(Arc::new));
+        let annotations = secret.metadata.annotations.as_ref();
+        let rotation = annotations.and_then(|a| a.get(labels::ACCOUNT_KEY_ROTATION_ANNOTATION));
         Ok(Self {
-            client,
-            hash: hash(&key).map_err(|e| unusable(e.to_string()))?,
-            thumbprint: key.jwk_thumbprint().map_err(|e| unusable(e.to_string()))?,
+            client: Client::with_hooks(&config(spec), hooks)?,
+            hash: hash(&key).map_err(|e| unusable(&entry, e))?,
+            thumbprint: key.jwk_thumbprint().map_err(|e| unusable(&entry, e))?,
             key: Arc::new(key),
-            kid: uri.filter(|u| !u.is_empty()),
+            kid: None,
             loaded_for,
+            next: next.transpose().map_err(|e| unusable(&next_entry, e))?,
+            rotation: rotation.cloned(),
+            secret: secret.metadata.clone(),
+            trouble: Mutex::default(),
         })
+    }
+
+    /// The same with this URL, if any, and without trouble.
+    #[must_use]
+    pub fn with_url(&self, kid: Option<String>) -> Self {
+        Self {
+            client: self.client.clone(),
+            key: self.key.clone(),
+            hash: self.hash.clone(),
+            thumbprint: self.thumbprint.clone(),
+            kid: kid.filter(|url| !url.is_empty()),
+            loaded_for: self.loaded_for,
+            next: self.next.clone(),
+            rotation: self.rotation.clone(),
+            secret: self.secret.clone(),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// Whether it can be used for orders now.
+    pub fn is_usable(&self) -> bool {
+        self.kid.is_some() && self.next.is_none() && self.trouble.lock().is_none()
+    }
+
+    /// Where a human can do what a refusal asks for: its own link, or the terms of service.
+    pub async fn place_to_act(&self, error: &acme::Error) -> Option<String> {
+        let problem = error.problem()?;
+        if !problem.is("userActionRequired") {
+            return None;
+        }
+        if let Some(link) = problem.action_link() {
+            return Some(link);
+        }
+        let directory = self.client.directory().await.ok()?;
+        directory.meta.terms_of_service.as_deref().map(clean_link)
+    }
+
+    /// The CA has refused it.
+    pub fn note(&self, trouble: Trouble) {
+        self.trouble.lock().get_or_insert(trouble);
+    }
+
+    /// Why the CA has refused it, if it has.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().clone()
     }
 
     /// For signed calls; `None` before registration.
@@ -83,6 +166,11 @@ impl Account {
             kid: self.kid.clone()?,
         })
     }
+}
+
+/// Where the Secret holds the key that is to replace the one under `entry`.
+pub fn next_entry(entry: &str) -> String {
+    format!("{entry}.next")
 }
 
 fn config(spec: &AcmeIssuer) -> ServerConfig {

@@ -308,7 +308,7 @@ fn host(url: &str) -> Result<String, Error> {
     Ok(authority.as_str().to_ascii_lowercase())
 }
 
-/// `name=value&…`, escaped as SigV4 and forms both take it: all but unreserved characters (RFC 3986 §2.3).
+/// `name=value&…`, escaped as `SigV4` and forms both take it: all but unreserved characters (RFC 3986 §2.3).
 pub fn query(fields: &[(&str, &str)]) -> String {
     let fields = fields
         .iter()
@@ -324,7 +324,7 @@ pub fn escape(text: &str) -> String {
             escaped.push(char::from(byte));
         } else {
             escaped.push('%');
-            escaped.extend(hex(&[byte]).to_ascii_uppercase().chars());
+            escaped.push_str(&hex(&[byte]).to_ascii_uppercase());
         }
     }
     escaped

@@ -49,24 +49,25 @@ impl Service<Name> for Resolver {
 
 /// The proxies that lead to servers.
 #[derive(Clone, Debug)]
-pub(super) struct Proxies(Arc<Matcher>);
+pub struct Proxies(Arc<Matcher>);
 
 impl Proxies {
     /// Those that the environment names, as curl reads it: `HTTPS_PROXY`, `ALL_PROXY`, and `NO_PROXY` for the exceptions.
-    pub(super) fn of_environment() -> Self {
+    pub fn of_environment() -> Self {
         Self(Arc::new(Matcher::from_env()))
     }
 }
 
 /// Makes connections.
 #[derive(Clone)]
-pub(super) struct Dialer {
+pub struct Dialer {
     direct: HttpConnector<Resolver>,
     proxies: Option<Proxies>,
 }
 
 impl Dialer {
-    pub(super) fn new(resolver: Resolver, proxies: Option<Proxies>, timeout: Duration) -> Self {
+    /// `timeout` is for each connection.
+    pub fn new(resolver: Resolver, proxies: Option<Proxies>, timeout: Duration) -> Self {
         let mut direct = HttpConnector::new_with_resolver(resolver);
         direct.enforce_http(false);
         direct.set_nodelay(true);

@@ -12,8 +12,8 @@ use std::error::Error as StdError;
 use jiff::{SignedDuration, Timestamp};
 
 pub use client::{Client, Error, Reply, Request, escape, hex, public_roots, query};
-pub use dial::Resolver;
-pub use text::{MAX_MESSAGE, MAX_PIECE, clean, cut};
+pub use dial::{Dialer, Proxies, Resolver};
+pub use text::{MAX_MESSAGE, MAX_PIECE, clean, clean_link, cut};
 
 /// The innermost cause is what a person can act on: "connection refused", "unknown issuer".
 pub fn innermost(error: &(dyn StdError + 'static)) -> String {
@@ -24,11 +24,14 @@ pub fn innermost(error: &(dyn StdError + 'static)) -> String {
     clean(&cause.to_string(), MAX_PIECE)
 }
 
+/// More seconds than a day has are a slip: a server that means it gives a date.
+const MAX_SECONDS: i64 = 24 * 60 * 60;
+
 /// A `Retry-After`: seconds or a date (RFC 9110 §10.2.3).
 pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Timestamp> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        let seconds = value.parse().unwrap_or(i64::MAX);
+        let seconds = value.parse().unwrap_or(MAX_SECONDS).min(MAX_SECONDS);
         return Some(
             now.saturating_add(SignedDuration::from_secs(seconds))
                 .unwrap_or(Timestamp::MAX),

@@ -23,6 +23,11 @@ pub fn clean(text: &str, limit: usize) -> String {
     out
 }
 
+/// A link, safe to show.
+pub fn clean_link(link: &str) -> String {
+    clean(link, MAX_PIECE)
+}
+
 /// Ends a text that was too long with three dots, within the limit.
 pub fn cut(mut text: String, limit: usize) -> String {
     let mut end = text.len().min(limit.saturating_sub(3));

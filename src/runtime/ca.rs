@@ -1,30 +1,53 @@
 //! Effects that ask an ACME server: what a plan wants, as calls; what comes back, as an outcome.
 
+mod order;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::acme::{
-    self, AccountRef, Authorization, Blame, Client, Identifier, Problem, Status, may_be_replaces,
-};
-use crate::api::order::{OrderAuthorization, OrderChallenge};
-use crate::controllers::{challenge, order};
+use crate::acme::{self, AccountRef, Authorization, Blame, Client, Problem, Status};
+use crate::controllers::challenge;
 use crate::explain::{Code, Verdict, not_before};
-use crate::issuers::acme::Account;
+use crate::issuers::acme::{Account, Trouble, closed_account};
 
 /// The least time between two looks at something that the CA works on.
 const LEAST: Duration = Duration::from_millis(500);
-/// The longest that a Retry-After is believed at once.
-const MOST: Duration = Duration::from_hours(1);
+/// The longest time between two such looks, whatever the CA says: some say a day, and are done in seconds.
+const WORK_MOST: Duration = Duration::from_mins(10);
+/// How long a challenge is left alone by a CA that does not say how long.
+const HELD: Duration = Duration::from_hours(1);
+/// The least that a CA is left alone that has refused for the time being.
+const REFUSED_LEAST: Duration = Duration::from_mins(1);
+/// The least for one that is overloaded.
+const BUSY_LEAST: Duration = Duration::from_secs(1);
+/// The longest that a CA is believed that wants to be left alone.
+const REFUSED_MOST: Duration = Duration::from_hours(7 * 24);
+const UNAVAILABLE: u16 = 503;
 
-/// Until when the CA wants to be left alone, from now.
+/// When the CA wants to be looked at again, from now.
 fn after(retry_after: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
-    let wait = Duration::try_from(retry_after?.duration_since(now)).unwrap_or_default();
-    Some(wait.clamp(LEAST, MOST))
+    Some(until(retry_after?, now).clamp(LEAST, WORK_MOST))
+}
+
+/// How long the CA wants to be left alone after a refusal.
+fn rest(error: &acme::Error, asked: Timestamp, now: Timestamp) -> Duration {
+    let least = match error.status() {
+        Some(UNAVAILABLE) => BUSY_LEAST,
+        _ => REFUSED_LEAST,
+    };
+    until(asked, now).clamp(least, REFUSED_MOST)
+}
+
+fn until(time: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(time.duration_since(now)).unwrap_or_default()
 }
 
 /// An account with its URL, ready for signed calls.
 pub struct Session<'a> {
+    of: &'a Account,
     client: &'a Client,
     account: AccountRef,
     now: Timestamp,
@@ -34,144 +57,59 @@ impl<'a> Session<'a> {
     /// `None` before the account is registered.
     pub fn new(account: &'a Account, now: Timestamp) -> Option<Self> {
         Some(Self {
+            of: account,
             client: &account.client,
             account: account.reference()?,
             now,
         })
     }
 
-    /// Create an order and read its authorizations. One that is refused, perhaps because of the certificate that it is
-    /// to replace, is asked for once more without: that certificate is no condition of the new one.
-    pub async fn create_order(
-        &self,
-        identifiers: &[Identifier],
-        duration: Option<Duration>,
-        profile: Option<&str>,
-        replaces: Option<&str>,
-    ) -> order::Outcome {
-        let not_after = duration.and_then(|d| self.now.checked_add(d).ok());
-        let order = |replaces| {
-            let client = self.client;
-            client.new_order(&self.account, identifiers, not_after, profile, replaces)
-        };
-        let mut answer = order(replaces).await;
-        if let (Err(error), Some(replaces)) = (&answer, replaces)
-            && may_be_replaces(error)
-        {
-            tracing::info!(%error, replaces, "the order is asked for again without `replaces`");
-            answer = order(None).await;
-        }
-        match answer {
-            Ok(order) => self.authorizations(order).await,
-            Err(error) => self.order_refused(&error, "Failed to create Order"),
-        }
-    }
-
-    /// Read an order and its authorizations.
-    pub async fn read_order(&self, url: &str) -> order::Outcome {
-        match self.client.order(&self.account, url).await {
-            Ok(order) => self.authorizations(order).await,
-            Err(error) => self.order_refused(&error, "Failed to retrieve Order resource"),
-        }
-    }
-
-    async fn authorizations(&self, order: acme::Order) -> order::Outcome {
-        let mut authorizations = Vec::new();
-        for url in &order.authorizations {
-            match self.client.authorization(&self.account, url).await {
-                Ok(authorization) => authorizations.push(stored(url, &authorization)),
-                Err(error) => {
-                    return self.order_refused(&error, "Failed to retrieve authorization");
-                }
+    /// Whether a refusal is about the account, whatever was asked for; its issuer is to look at it then.
+    async fn blames_account(&self, error: &acme::Error) -> bool {
+        let trouble = match (error.class(), error.problem()) {
+            (acme::Class::Account, Some(problem)) if problem.is("accountDoesNotExist") => {
+                Some(Trouble::Unknown)
             }
-        }
-        order::Outcome::Read {
-            url: order.url,
-            finalize_url: order.finalize,
-            state: order.status.as_str().into(),
-            authorizations,
-        }
+            (acme::Class::Account, _) => Some(Trouble::Blocked(self.demand(error).await)),
+            // What servers say about a deactivated account too (RFC 8555 §7.3.6).
+            (acme::Class::Permanent, Some(problem)) if problem.is("unauthorized") => {
+                self.closed().await
+            }
+            _ => None,
+        };
+        let Some(trouble) = trouble else {
+            return false;
+        };
+        self.of.note(trouble);
+        true
     }
 
-    /// Finalize an order that is ready, and fetch the certificate of one that is valid.
-    pub async fn complete_order(
-        &self,
-        url: &str,
-        csr: &[u8],
-        preferred: Option<&str>,
-    ) -> order::Outcome {
-        let mut order = match self.client.order(&self.account, url).await {
-            Ok(order) => order,
-            Err(error) => return self.order_refused(&error, "Failed to retrieve Order resource"),
-        };
-        if order.status == Status::Ready {
-            let finalize = order.finalize.clone();
-            order = match self.client.finalize(&self.account, &finalize, csr).await {
-                Ok(order) => order,
-                // Finalized before, by a process that did not live to see the answer.
-                Err(error) if error.problem().is_some_and(|p| p.is("orderNotReady")) => {
-                    return order::Outcome::NotYet {
-                        state: "processing".into(),
-                        retry: LEAST,
-                    };
+    /// What the CA wants a human to do, with the place where it can be done.
+    async fn demand(&self, error: &acme::Error) -> String {
+        let link = self.of.place_to_act(error).await;
+        let todo = link.map(|link| format!(". Do at {link} what it asks for"));
+        format!(
+            "The CA wants something done before it goes on: {error}{}",
+            todo.unwrap_or_default()
+        )
+    }
+
+    async fn closed(&self) -> Option<Trouble> {
+        match self.client.find_account(&self.account.key).await {
+            Ok(found) => match found.status {
+                Status::Deactivated | Status::Revoked => {
+                    Some(Trouble::Blocked(closed_account(found.status.as_str())))
                 }
-                Err(error) => return self.order_refused(&error, "Failed to finalize Order"),
-            };
-        }
-        match order.status {
-            Status::Valid => self.fetch(&order, preferred).await,
-            Status::Invalid => order::Outcome::Ended {
-                state: "invalid".into(),
-                reason: order.error.as_ref().map_or_else(
-                    || "the CA has marked the order as invalid".to_owned(),
-                    |problem| {
-                        let text = format!("Failed to finalize Order: {problem}");
-                        if problem.is("serverInternal") {
-                            return Verdict::new(Code::CA_UNABLE, text).to_string();
-                        }
-                        text
-                    },
-                ),
+                _ => None,
             },
-            status => order::Outcome::NotYet {
-                state: status.as_str().into(),
-                retry: after(order.retry_after, self.now).unwrap_or(LEAST),
-            },
-        }
-    }
-
-    async fn fetch(&self, order: &acme::Order, preferred: Option<&str>) -> order::Outcome {
-        let Some(url) = &order.certificate else {
-            return order::Outcome::NotYet {
-                state: "processing".into(),
-                retry: LEAST,
-            };
-        };
-        match self
-            .client
-            .preferred_certificate(&self.account, url, preferred)
-            .await
-        {
-            Ok(chain) => order::Outcome::Issued(chain.pem.into_bytes()),
-            Err(error) => self.order_refused(&error, "Failed to retrieve signed certificate"),
-        }
-    }
-
-    fn order_refused(&self, error: &acme::Error, doing: &str) -> order::Outcome {
-        let reason = told(doing, error);
-        match error.class() {
-            acme::Class::Permanent => order::Outcome::Ended {
-                state: "errored".into(),
-                reason,
-            },
-            acme::Class::Transient => order::Outcome::Unavailable {
-                reason,
-                retry: None,
-            },
-            acme::Class::RateLimited { until } => order::Outcome::Unavailable {
-                reason,
-                retry: after(until, self.now).or(Some(MOST)),
-            },
+            Err(error) => {
+                let problem = error.problem()?;
+                if problem.is("accountDoesNotExist") {
+                    return Some(Trouble::Unknown);
+                }
+                let closed = problem.is("unauthorized");
+                closed.then(|| Trouble::Blocked(closed_account(&problem.to_string())))
+            }
         }
     }
 
@@ -186,7 +124,7 @@ impl<'a> Session<'a> {
             Err(error) if error.problem().is_some_and(|p| p.is("malformed")) => {
                 self.poll(authorization_url, url).await
             }
-            Err(error) => self.challenge_refused(&error),
+            Err(error) => self.challenge_refused(&error).await,
         }
     }
 
@@ -202,7 +140,7 @@ impl<'a> Session<'a> {
                 self.accept(authorization_url, url).await
             }
             Ok(authorization) => self.verdict(&authorization, url),
-            Err(error) => self.challenge_refused(&error),
+            Err(error) => self.challenge_refused(&error).await,
         }
     }
 
@@ -214,7 +152,7 @@ impl<'a> Session<'a> {
             .await
         {
             Ok(authorization) => self.verdict(&authorization, url),
-            Err(error) => self.challenge_refused(&error),
+            Err(error) => self.challenge_refused(&error).await,
         }
     }
 
@@ -238,8 +176,15 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn challenge_refused(&self, error: &acme::Error) -> challenge::Outcome {
-        let reason = told("Error accepting challenge", error);
+    async fn challenge_refused(&self, error: &acme::Error) -> challenge::Outcome {
+        let reason = told_with_end("Error accepting challenge", error);
+        if self.blames_account(error).await {
+            // The Challenge goes on when the issuer has looked.
+            return challenge::Outcome::Unavailable {
+                reason,
+                retry: Some(HELD),
+            };
+        }
         let state = |state: &str| challenge::Outcome::State {
             state: state.into(),
             reason: Some(reason.clone()),
@@ -249,14 +194,16 @@ impl<'a> Session<'a> {
             acme::Class::Permanent if error.problem().is_some_and(|p| p.is("malformed")) => {
                 state("expired")
             }
-            acme::Class::Permanent => state("errored"),
+            acme::Class::Permanent | acme::Class::Account => state("errored"),
             acme::Class::Transient => challenge::Outcome::Unavailable {
                 reason,
                 retry: None,
             },
             acme::Class::RateLimited { until } => challenge::Outcome::Unavailable {
                 reason,
-                retry: after(until, self.now).or(Some(MOST)),
+                retry: until
+                    .map(|until| rest(error, until, self.now))
+                    .or(Some(HELD)),
             },
         }
     }
@@ -268,12 +215,18 @@ fn told(doing: &str, error: &acme::Error) -> String {
     match error.blame() {
         Blame::Ca => Verdict::new(Code::CA_UNABLE, text).to_string(),
         Blame::Account => Verdict::new(Code::CA_ACCOUNT, text).to_string(),
-        Blame::Other => match error.class() {
-            acme::Class::RateLimited { until: Some(until) } => {
-                format!("{text} {}", not_before(until))
-            }
-            _ => text,
-        },
+        Blame::Other => text,
+    }
+}
+
+/// The same, with the end of a limit if the CA says it.
+fn told_with_end(doing: &str, error: &acme::Error) -> String {
+    let text = told(doing, error);
+    match (error.blame(), error.class()) {
+        (Blame::Other, acme::Class::RateLimited { until: Some(until) }) => {
+            format!("{text}. {}", not_before(until))
+        }
+        _ => text,
     }
 }
 
@@ -295,20 +248,4 @@ fn pending(authorization: &Authorization, url: &str) -> bool {
             .challenges
             .iter()
             .any(|c| c.url == url && c.status == Status::Pending)
-}
-
-/// An authorization as the status of an Order keeps it.
-fn stored(url: &str, authorization: &Authorization) -> OrderAuthorization {
-    let challenges = authorization.challenges.iter().map(|c| OrderChallenge {
-        token: c.token.clone(),
-        type_: c.kind.clone(),
-        url: c.url.clone(),
-    });
-    OrderAuthorization {
-        challenges: Some(challenges.collect()),
-        identifier: Some(authorization.identifier.value.clone()),
-        initial_state: Some(authorization.status.as_str().into()),
-        url: url.to_owned(),
-        wildcard: Some(authorization.wildcard),
-    }
 }

@@ -22,6 +22,7 @@ use super::events::Events;
 use super::informer::Informers;
 use super::lease;
 use super::options::Options;
+use super::orders::Orders;
 use super::queue::Queue;
 use super::scrape::Scrape;
 use super::signing::Signer;
@@ -116,6 +117,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         events,
         signer,
         accounts,
+        orders: Orders::default(),
         validations,
         metrics: metrics.clone(),
         looks: Looks::default(),

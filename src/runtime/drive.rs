@@ -16,11 +16,13 @@ use super::clock::{monotonic, now};
 use super::crash::{self, Stage, point};
 use super::effects::{EffectError, Effects};
 use super::events::Events;
+use super::orders::Orders;
 use super::queue::{Done, Queue};
 use super::shared;
 use super::signing::Signer;
 use super::validations::Validations;
 use super::vaults;
+use crate::api::meta::IssuerReference;
 use crate::controllers::action::{Action, Event, Plan};
 use crate::controllers::facts::{RequestFact, controller_of};
 use crate::controllers::key::{Key, Kind};
@@ -30,6 +32,7 @@ use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::{
     certificate, certificate_request, challenge, ingress, issuer, order, ordered_issuer,
 };
+use crate::issuers::acme::Account;
 use crate::telemetry::metrics::Metrics;
 
 /// What the flags say to the controllers.
@@ -63,6 +66,8 @@ pub struct Driver {
     pub signer: Arc<Signer>,
     /// ACME accounts.
     pub accounts: AccountsInUse,
+    /// What is remembered of Orders.
+    pub orders: Orders,
     /// Validations under way.
     pub validations: Arc<Validations>,
     /// Counters.
@@ -286,11 +291,9 @@ impl Driver {
         let loaded = self.accounts.loaded_hash(&self.reader.store, key);
         let store = &self.reader.store;
         let vaults = &self.signer.vaults;
-        let resting = self
-            .accounts
-            .resting(store, key)
-            .or_else(|| vaults.resting(store, key));
-        let Some(seen) = issuer::observe(&self.reader, key, loaded, resting) else {
+        let account = self.accounts.state(store, key);
+        let resting = account.resting.or_else(|| vaults.resting(store, key));
+        let Some(seen) = issuer::observe(&self.reader, key, loaded, account, resting) else {
             self.accounts.forget(key);
             self.signer.authorities.forget(key);
             vaults.forget(key);
@@ -312,9 +315,15 @@ impl Driver {
                 }
                 issuer::Effect::LoadAccountKey => self.accounts.load(&self.reader, &seen).await?,
                 issuer::Effect::Register => self.accounts.register(&self.reader, &seen).await?,
+                issuer::Effect::Block(why) => self.accounts.block(&seen, why),
+                issuer::Effect::StageKey => self.accounts.stage_key(&seen).await,
+                issuer::Effect::ChangeKey => self.accounts.change_key(&seen).await,
                 issuer::Effect::CheckVault => vaults.check(&self.reader, &seen).await?,
             };
-            let refused = matches!(outcome, issuer::Outcome::Refused { .. });
+            let refused = matches!(
+                outcome,
+                issuer::Outcome::Refused { .. } | issuer::Outcome::KeyKept { .. }
+            );
             let asked_vault = matches!(outcome, issuer::Outcome::Vault(_));
             let plan = issuer::absorb(&seen, &self.settings.issuer, outcome, now());
             if asked_vault {
@@ -347,7 +356,9 @@ impl Driver {
                     .account(&self.reader.store, &key.namespace, &o.spec.issuer_ref)
             });
         let thumbprint = account.as_ref().map(|a| a.thumbprint.clone());
-        let Some(mut seen) = order::observe(&self.reader, key, thumbprint) else {
+        let memo = self.orders.memo(&self.reader.store, key);
+        let Some(mut seen) = order::observe(&self.reader, key, thumbprint, memo) else {
+            self.orders.forget(key);
             return Ok(());
         };
         self.know_the_valid(&mut seen);
@@ -357,10 +368,24 @@ impl Driver {
         self.carry_out(key, &uid, plan, ended).await?;
         if let (Some(effect), Some(account)) = (effect, account) {
             let outcome = self.accounts.order(&account, &seen, effect).await;
+            let heard = outcome.heard();
             let plan = order::absorb(&seen, outcome, now());
+            let memo = seen.memo.after(heard, plan.wake, now());
+            self.orders.note(&self.reader.store, key, memo);
+            self.suspect(&account, &seen.order.spec.issuer_ref, &key.namespace);
             self.carry_out(key, &uid, plan, ended).await?;
         }
         Ok(())
+    }
+
+    /// The CA may have refused an account rather than what was asked for with it.
+    fn suspect(&self, account: &Account, issuer: &IssuerReference, namespace: &str) {
+        if account.trouble().is_none() {
+            return;
+        }
+        if let Some(issuer) = self.reader.store.issuer(namespace, issuer) {
+            self.queue.add(certificate_request::issuer_key(&issuer));
+        }
     }
 
     /// What this process has heard from the CA is newer than the status of a Challenge.
@@ -411,8 +436,11 @@ impl Driver {
             let outcome = self
                 .validations
                 .clone()
-                .run(key, &seen, account, effect)
+                .run(key, &seen, account.clone(), effect)
                 .await;
+            if let Some(account) = account {
+                self.suspect(&account, &seen.challenge.spec.issuer_ref, &key.namespace);
+            }
             let plan = challenge::absorb(&seen, settings, outcome, now());
             self.carry_out_in_turn(key, &uid, plan, ended).await?;
             if self.validations.is_valid(key)

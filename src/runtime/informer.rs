@@ -24,8 +24,8 @@ use crate::api::{
     Certificate, CertificateRequest, Challenge, ClusterOrderedIssuer, Order, OrderedIssuer, labels,
 };
 use crate::controllers::facts::{
-    Identity, IngressFact, IssuerFact, OrderedFact, PodView, RequestFact, SecretFact, SolverFact,
-    certificate, changed_at, digest,
+    AccountKeyWish, Identity, IngressFact, IssuerFact, OrderedFact, PodView, RequestFact,
+    SecretFact, SolverFact, certificate, changed_at, digest,
 };
 use crate::controllers::key::Kind;
 use crate::controllers::progress::{Informer, Progress};
@@ -98,6 +98,7 @@ impl Informers {
                     id: Identity::of(&o.metadata),
                     generation: o.metadata.generation.unwrap_or_default(),
                     changed_at: changed_at(&o.metadata),
+                    account_key: AccountKeyWish::of(&o.metadata),
                     spec: o.spec,
                     status: o.status.unwrap_or_default(),
                 },
@@ -170,6 +171,7 @@ impl Informers {
                         id: Identity::of(&o.metadata),
                         generation: o.metadata.generation.unwrap_or_default(),
                         changed_at: changed_at(&o.metadata),
+                        account_key: AccountKeyWish::of(&o.metadata),
                         spec: o.spec.0,
                         status: o.status.unwrap_or_default(),
                     },

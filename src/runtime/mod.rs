@@ -12,6 +12,7 @@ pub mod events;
 pub mod informer;
 pub mod lease;
 pub mod options;
+pub mod orders;
 pub mod places;
 pub mod queue;
 pub mod renewals;

@@ -46,6 +46,10 @@ const GATES: [&str; 18] = [
 /// Gates that say what is so anyway.
 const GATES_OF_OLD: [&str; 2] = ["UseDomainQualifiedFinalizer", "ValidateCAA"];
 
+/// cert-manager's.
+const MIN_BACKOFF: Duration = Duration::from_hours(1);
+const MAX_BACKOFF: Duration = Duration::from_hours(32);
+
 /// `everleaf controller`.
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "flags are flags")]
@@ -163,12 +167,13 @@ pub struct Options {
         default_value = "*,-kubectl.kubernetes.io/,-fluxcd.io/,-argocd.argoproj.io/"
     )]
     pub copied_annotation_prefixes: Vec<String>,
-    /// Wait after a first failed issuance; it doubles each time.
-    #[arg(long, default_value = "1h", value_parser = go_duration)]
-    pub certificate_request_minimum_backoff_duration: Duration,
-    /// Longest wait after failed issuances.
-    #[arg(long, default_value = "32h", value_parser = go_duration)]
-    pub certificate_request_maximum_backoff_duration: Duration,
+    /// Wait after a first failed issuance; it doubles each time. 1h by default; without this flag and the next one,
+    /// failures at an ACME CA that may pass by themselves wait for 1, 10 and 100 minutes, then a day.
+    #[arg(long, value_parser = go_duration)]
+    pub certificate_request_minimum_backoff_duration: Option<Duration>,
+    /// Longest wait after failed issuances. 32h by default.
+    #[arg(long, value_parser = go_duration)]
+    pub certificate_request_maximum_backoff_duration: Option<Duration>,
     /// Requests that one Certificate may make within an hour, renewals on schedule aside; 0 for no bound.
     #[arg(long, default_value_t = 6)]
     pub certificate_requests_per_hour: usize,
@@ -379,6 +384,8 @@ impl Options {
     /// What the controllers have to know.
     pub fn settings(&self) -> Result<Settings, Error> {
         let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+        let minimum = self.certificate_request_minimum_backoff_duration;
+        let maximum = self.certificate_request_maximum_backoff_duration;
         let resources = |cpu: &str, memory: &str| Resources {
             cpu: Quantity(cpu.to_owned()),
             memory: Quantity(memory.to_owned()),
@@ -393,8 +400,9 @@ impl Options {
                 },
             },
             certificate: certificate::Settings {
-                min_backoff: self.certificate_request_minimum_backoff_duration,
-                max_backoff: self.certificate_request_maximum_backoff_duration,
+                min_backoff: minimum.unwrap_or(MIN_BACKOFF),
+                max_backoff: maximum.unwrap_or(MAX_BACKOFF),
+                is_backoff_set: minimum.or(maximum).is_some(),
                 budget: certificate::Budget {
                     hour: self.certificate_requests_per_hour,
                     day: self.certificate_requests_per_day,

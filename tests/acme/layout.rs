@@ -221,7 +221,7 @@ fn an_account_is_made_once() -> Result<()> {
 }
 
 /// Base64 of the SHA-256 of the key's PKCS#1 form (contract §1.6).
-fn key_hash(namespace: &Namespace<'_>, pem: &[u8]) -> Result<String> {
+pub fn key_hash(namespace: &Namespace<'_>, pem: &[u8]) -> Result<String> {
     let lab = &namespace.cluster.lab;
     let file = lab.dir().join("account.key");
     std::fs::write(&file, pem)?;

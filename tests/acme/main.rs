@@ -10,8 +10,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod causes;
 mod deletion;
+mod how_it_works;
 mod layout;
 mod ordered;
 mod renewal;

@@ -9,6 +9,7 @@
 )]
 
 mod panic;
+mod rollover;
 mod run;
 #[path = "../support/mod.rs"]
 mod support;

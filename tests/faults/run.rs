@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::Process;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::support::{Cluster, DEADLINE, Namespace, certificate, everleaf, is_ready};
 
 /// A crash costs its restart, not a back-off.
-const RECOVERY: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(50);
+pub const RECOVERY: Duration = Duration::from_secs(30);
+pub const POLL: Duration = Duration::from_millis(50);
 
 /// What is made for a challenge.
 const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
@@ -92,12 +92,27 @@ fn kind_of(call: &str) -> String {
     kind.trim_end_matches([' ', '/']).to_owned()
 }
 
-/// Namespaces with a registered ACME Issuer each, all of one account, and what is not ours. The Certificates are there,
-/// and no operator runs.
+/// Namespaces with a registered ACME Issuer each, and what is not ours. The Certificates are there, and no operator
+/// runs.
 pub fn prepare(cluster: &Cluster, names: &[String]) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
+    issuers(cluster, names)?;
+    let certificates = names.iter().map(|name| {
+        certificate("site", "pebble", &format!("{name}.example.com"), "").replacen(
+            "metadata: {",
+            &format!("metadata: {{namespace: {name}, "),
+            1,
+        )
+    });
+    let certificates: Vec<_> = certificates.collect();
+    cluster.lab.apply(&certificates.join("\n---\n"))?;
+    Ok(())
+}
+
+/// As [`prepare`], without the Certificates.
+pub fn issuers(cluster: &Cluster, names: &[String]) -> Result<()> {
     let issuer = cluster.acme_issuer("pebble", "default", "{ingressClassName: traefik}")?;
     let mut manifests = Vec::new();
     for name in names {
@@ -124,17 +139,7 @@ pub fn prepare(cluster: &Cluster, names: &[String]) -> Result<()> {
             .lab
             .kubectl(&[&["--namespace", name], &wait[..]].concat())?;
     }
-    operator.stop()?;
-    let certificates = names.iter().map(|name| {
-        certificate("site", "pebble", &format!("{name}.example.com"), "").replacen(
-            "metadata: {",
-            &format!("metadata: {{namespace: {name}, "),
-            1,
-        )
-    });
-    let certificates: Vec<_> = certificates.collect();
-    cluster.lab.apply(&certificates.join("\n---\n"))?;
-    Ok(())
+    operator.stop()
 }
 
 /// Objects that nobody may touch: no controller of the lab does.
@@ -243,29 +248,7 @@ fn begin(namespace: &Namespace<'_>, scenario: Scenario) -> Result<()> {
     if scenario == Scenario::First {
         return Ok(());
     }
-    let certificate = namespace.get("certificate", "site")?;
-    let mut conditions = certificate["status"]["conditions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    conditions.retain(|condition| condition["type"] != "Issuing");
-    conditions.push(json!({
-        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered",
-        "message": "Certificate re-issuance manually triggered",
-        "lastTransitionTime": format!("{:.0}", jiff::Timestamp::now()),
-        "observedGeneration": certificate["metadata"]["generation"],
-    }));
-    let patch = json!({ "status": { "conditions": conditions } }).to_string();
-    namespace.kubectl(&[
-        "patch",
-        "certificate",
-        "site",
-        "--subresource=status",
-        "--type=merge",
-        "--patch",
-        &patch,
-    ])?;
-    Ok(())
+    namespace.renew("site")
 }
 
 /// Wait until the scenario has come to its end, and check what must hold then.
@@ -358,7 +341,7 @@ fn log_path(cluster: &Cluster, name: &str, scenario: Scenario, part: &str) -> Pa
 }
 
 /// The writes and calls in a log, in order.
-fn calls(log: &Path) -> Result<Vec<String>> {
+pub fn calls(log: &Path) -> Result<Vec<String>> {
     let text = match std::fs::read_to_string(log) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -368,11 +351,11 @@ fn calls(log: &Path) -> Result<Vec<String>> {
 }
 
 /// An operator that sees one namespace only.
-struct Operator(Process);
+pub struct Operator(Process);
 
 impl Operator {
     /// With the name `prepare`, one that sees all.
-    fn start(
+    pub fn start(
         cluster: &Cluster,
         name: &str,
         slot: usize,
@@ -404,12 +387,17 @@ impl Operator {
         Ok(Self(process))
     }
 
+    /// Whether it has died.
+    pub fn is_dead(&self) -> Result<bool> {
+        Ok(self.0.exit_status()?.is_some())
+    }
+
     /// Wait until it has died, or has come to the end without; whether it died.
     fn dies(&self, namespace: &Namespace<'_>, scenario: Scenario) -> Result<bool> {
         let end = Instant::now() + DEADLINE;
         let mut issued = None;
         loop {
-            if self.0.exit_status()?.is_some() {
+            if self.is_dead()? {
                 return Ok(true);
             }
             let now = Instant::now();
@@ -428,13 +416,13 @@ impl Operator {
         }
     }
 
-    fn stop(self) -> Result<()> {
+    pub fn stop(self) -> Result<()> {
         self.0.signal("TERM")?;
         self.0.wait(Duration::from_secs(15))?;
         Ok(())
     }
 
-    fn kill(self) -> Result<()> {
+    pub fn kill(self) -> Result<()> {
         self.0.kill()
     }
 }

@@ -107,8 +107,15 @@ impl Ca {
         Ok(())
     }
 
-    fn count(&self, words: &str) -> Result<usize> {
+    /// How many lines of its log say so.
+    pub fn count(&self, words: &str) -> Result<usize> {
+        Ok(self.said(words)?.len())
+    }
+
+    /// The lines of its log that say so.
+    pub fn said(&self, words: &str) -> Result<Vec<String>> {
         let log = self.process.log().context("the CA's log")?;
-        Ok(log.lines().filter(|line| line.contains(words)).count())
+        let lines = log.lines().filter(|line| line.contains(words));
+        Ok(lines.map(str::to_owned).collect())
     }
 }

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use lab::{Lab, Options, Process, Tier};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use audit::requests;
 #[allow(unused_imports, reason = "each test binary uses a part of it")]
@@ -339,6 +339,26 @@ impl Namespace<'_> {
         let url = api::url(&self.name, kind, "")?;
         let list: Value = serde_json::from_str(&self.cluster.lab.get(&url)?)?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Ask for a new certificate, as `cmctl renew` does.
+    pub fn renew(&self, name: &str) -> Result<()> {
+        let certificate = self.get("certificate", name)?;
+        let mut conditions = certificate["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        conditions.retain(|condition| condition["type"] != "Issuing");
+        conditions.push(json!({
+            "type": "Issuing", "status": "True", "reason": "ManuallyTriggered",
+            "message": "Certificate re-issuance manually triggered",
+            "lastTransitionTime": format!("{:.0}", jiff::Timestamp::now()),
+            "observedGeneration": certificate["metadata"]["generation"],
+        }));
+        let patch = json!({ "status": { "conditions": conditions } }).to_string();
+        let patch = ["--subresource=status", "--type=merge", "--patch", &patch];
+        self.kubectl(&[&["patch", "certificate", name], &patch[..]].concat())?;
+        Ok(())
     }
 
     /// Record every version of an object from now on.

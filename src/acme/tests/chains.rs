@@ -83,6 +83,46 @@ async fn the_chain_that_ends_at_the_preferred_root_is_taken() {
     }
 }
 
+/// The top of a chain counts first, in all of them; then whatever is on the way.
+#[tokio::test]
+async fn an_issuer_anywhere_in_a_chain_is_second_best() {
+    let of = ["X", "Y", "Z"].map(issued_by);
+    let chains = [[0, 1], [2, 0], [1, 2]].map(|path| path.map(|i: usize| of[i].clone()).concat());
+    let served = chains.clone();
+    let server = FakeServer::start(move |request| {
+        Some(match request.path.as_str() {
+            "/cert" => Response::new(200, served[0].clone())
+                .with("Link", "</one>;rel=\"alternate\", </two>;rel=\"alternate\""),
+            "/one" => Response::new(200, served[1].clone()),
+            _ => Response::new(200, served[2].clone()),
+        })
+    });
+    let account = AccountRef {
+        key: Arc::new(PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap()),
+        kid: server.url("/account/1"),
+    };
+    let url = server.url("/cert");
+    for (preferred, expected) in [("X", 1), ("Y", 0), ("Z", 2)] {
+        let client = server.client();
+        let chain = client.preferred_certificate(&account, &url, Some(preferred));
+        assert_eq!(chain.await.unwrap().pem, chains[expected], "{preferred}");
+    }
+    // None ends there: the default one goes past it, and is taken before the alternates.
+    let of = ["A", "B", "C"].map(issued_by);
+    let [default, alternate] = [1, 2].map(|top| [of[0].clone(), of[top].clone()].concat());
+    let served = default.clone();
+    let server = FakeServer::start(move |request| {
+        Some(match request.path.as_str() {
+            "/cert" => Response::new(200, served.clone()).with("Link", "</one>;rel=\"alternate\""),
+            _ => Response::new(200, alternate.clone()),
+        })
+    });
+    let client = server.client();
+    let url = server.url("/cert");
+    let chain = client.preferred_certificate(&account, &url, Some("A"));
+    assert_eq!(chain.await.unwrap().pem, default);
+}
+
 #[tokio::test]
 async fn a_chain_with_anything_else_in_it_is_refused() {
     let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";

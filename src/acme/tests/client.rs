@@ -89,6 +89,36 @@ async fn an_account_is_registered_found_and_changed() {
     }
 }
 
+/// RFC 8555 §7.3.5, with keys of all types that accounts have.
+#[tokio::test]
+async fn the_key_of_an_account_is_changed_by_both_keys() {
+    let ca = super::scripted::ScriptedCa::start();
+    let client = ca.client();
+    let mut account = ca.account();
+    for algorithm in [
+        KeyAlgorithm::Ecdsa(Curve::P384),
+        KeyAlgorithm::Ed25519,
+        KeyAlgorithm::Rsa { bits: 2048 },
+    ] {
+        let next = PrivateKey::generate(algorithm).unwrap();
+        client.change_key(&account, &next).await.unwrap();
+        assert_eq!(ca.keys().len(), 1, "the same account");
+        let found = client.find_account(&next).await.unwrap();
+        assert_eq!(found.url, account.kid);
+        let error = client.find_account(&account.key).await.unwrap_err();
+        assert!(error.problem().unwrap().is("accountDoesNotExist"));
+        account.key = Arc::new(next);
+    }
+    let posts = ca.server.posts();
+    let outer = posts[0].protected();
+    assert_eq!(
+        (&outer["kid"], &outer["alg"]),
+        (&json!(account.kid), &json!("ES256"))
+    );
+    let inner: Value = serde_json::from_str(&posts[0].payload()).unwrap();
+    assert!(inner["protected"].is_string() && inner["signature"].is_string());
+}
+
 #[tokio::test]
 async fn directory_and_nonces_are_used_again() {
     let server = FakeServer::start(|_| Some(Response::json(200, &valid())));

@@ -55,10 +55,18 @@ fn every_failure_has_its_class() {
         (400, "invalidContact", None, Class::Permanent),
         (400, "invalidProfile", None, Class::Permanent),
         (400, "badPublicKey", None, Class::Permanent),
-        (400, "accountDoesNotExist", None, Class::Permanent),
+        (400, "accountDoesNotExist", None, Class::Account),
+        (400, "alreadyRevoked", None, Class::Permanent),
+        (400, "badRevocationReason", None, Class::Permanent),
+        (400, "badSignatureAlgorithm", None, Class::Permanent),
+        (400, "compound", None, Class::Permanent),
+        (400, "unsupportedContact", None, Class::Permanent),
+        (400, "autoRenewalCanceled", None, Class::Permanent),
+        (400, "onionCAARequired", None, Class::Permanent),
+        (400, "unknownDelegation", None, Class::Permanent),
         (401, "externalAccountRequired", None, Class::Permanent),
         (403, "unauthorized", None, Class::Permanent),
-        (403, "userActionRequired", None, Class::Permanent),
+        (403, "userActionRequired", None, Class::Account),
         (403, "caa", None, Class::Permanent),
         (409, "alreadyReplaced", None, Class::Permanent),
         (400, "somethingNew", None, Class::Permanent),
@@ -66,6 +74,8 @@ fn every_failure_has_its_class() {
         (403, "orderNotReady", None, Class::Transient),
         (400, "connection", None, Class::Transient),
         (400, "dns", None, Class::Transient),
+        (400, "tls", None, Class::Transient),
+        (403, "incorrectResponse", None, Class::Transient),
         (409, "conflict", None, Class::Transient),
         (500, "serverInternal", None, Class::Transient),
         (500, "somethingNew", until, Class::Transient),
@@ -108,6 +118,37 @@ fn every_failure_has_its_class() {
         problem(0, "rateLimited").class(),
         Class::RateLimited { until: None }
     );
+}
+
+#[test]
+fn what_a_human_has_to_do_has_its_link() {
+    let pause = "Your account is temporarily prevented from requesting certificates for a.example.com and possibly others. \
+                 Please visit: https://ca.example/sfe/v1/unpause?jwt=eyJ.x-_y";
+    let paused = |kind: &str, detail: &str| Problem {
+        detail: detail.into(),
+        ..problem(429, kind)
+    };
+    assert_eq!(paused("rateLimited", pause).pause().as_deref(), Some(pause));
+    // A throttle names its documentation; other problems may speak of anything.
+    let throttle = "too many certificates: see https://letsencrypt.org/docs/rate-limits/";
+    assert_eq!(paused("rateLimited", throttle).pause(), None);
+    assert_eq!(paused("unauthorized", pause).pause(), None);
+    assert_eq!(paused("rateLimited", "unpause").pause(), None);
+
+    let asked = |kind: &str, instance: Option<&str>| Problem {
+        instance: instance.map(Into::into),
+        ..problem(403, kind)
+    };
+    let link = Some("https://ca.example/terms?a=1");
+    let found = asked("userActionRequired", link).action_link();
+    assert_eq!(found.as_deref(), link);
+    for (kind, instance) in [
+        ("userActionRequired", None),
+        ("userActionRequired", Some("javascript:alert(1)")),
+        ("malformed", link),
+    ] {
+        assert_eq!(asked(kind, instance).action_link(), None, "{kind}");
+    }
 }
 
 #[test]

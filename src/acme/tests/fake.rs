@@ -20,15 +20,15 @@ use crate::pki::{
 };
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Request {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
     }
@@ -40,24 +40,24 @@ impl Request {
     }
 
     /// Protected header of the JWS.
-    pub(super) fn protected(&self) -> Value {
+    pub(crate) fn protected(&self) -> Value {
         serde_json::from_str(&self.part("protected")).unwrap()
     }
 
-    pub(super) fn payload(&self) -> String {
+    pub(crate) fn payload(&self) -> String {
         self.part("payload")
     }
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Response {
+pub(crate) struct Response {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
 }
 
 impl Response {
-    pub(super) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self {
             status,
             headers: Vec::new(),
@@ -65,16 +65,16 @@ impl Response {
         }
     }
 
-    pub(super) fn json(status: u16, body: &Value) -> Self {
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
         Self::new(status, body.to_string())
     }
 
-    pub(super) fn problem(status: u16, kind: &str) -> Self {
+    pub(crate) fn problem(status: u16, kind: &str) -> Self {
         let kind = format!("urn:ietf:params:acme:error:{kind}");
         Self::json(status, &json!({"type": kind, "detail": "because"}))
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -97,15 +97,15 @@ impl Response {
 /// `None` closes the connection without a word.
 type Script = dyn Fn(&Request) -> Option<Response> + Send + Sync;
 
-pub(super) struct FakeServer {
-    pub(super) base: String,
+pub(crate) struct FakeServer {
+    pub(crate) base: String,
     ca: ParsedCertificate,
     seen: Arc<Mutex<Vec<Request>>>,
 }
 
 impl FakeServer {
     /// The script answers what is neither the directory nor a nonce.
-    pub(super) fn start(
+    pub(crate) fn start(
         script: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -129,7 +129,7 @@ impl FakeServer {
         server
     }
 
-    pub(super) fn config(&self) -> ServerConfig {
+    pub(crate) fn config(&self) -> ServerConfig {
         ServerConfig {
             directory_url: format!("{}/directory", self.base),
             ca_bundle: Some(self.ca.to_pem().into_bytes()),
@@ -138,24 +138,24 @@ impl FakeServer {
         }
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.client_with(Hooks::default())
     }
 
-    pub(super) fn client_with(&self, hooks: Hooks) -> Client {
+    pub(crate) fn client_with(&self, hooks: Hooks) -> Client {
         Client::with_hooks(&self.config(), hooks).unwrap()
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
     /// Every request so far, oldest first.
-    pub(super) fn seen(&self) -> Vec<Request> {
+    pub(crate) fn seen(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
     }
 
-    pub(super) fn posts(&self) -> Vec<Request> {
+    pub(crate) fn posts(&self) -> Vec<Request> {
         let mut seen = self.seen();
         seen.retain(|request| request.method == "POST");
         seen
@@ -259,13 +259,13 @@ fn serve(
     let _ = stream.flush();
 }
 
-fn directory(base: &str) -> Value {
+pub(crate) fn directory(base: &str) -> Value {
     json!({
         "newNonce": format!("{base}/nonce"),
         "newAccount": format!("{base}/account"),
         "newOrder": format!("{base}/order"),
         "renewalInfo": format!("{base}/renewal-info"),
-        "keyChange": null,
+        "keyChange": format!("{base}/key-change"),
         "revokeCert": "ldap://elsewhere/",
         "newToy": {"a": [1]},
         "meta": {"profiles": {"short": "x", "other": {}}, "caaIdentities": null, "website": null}

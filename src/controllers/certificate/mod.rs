@@ -48,11 +48,14 @@ pub const DEFAULT_DURATION: SignedDuration = SignedDuration::from_hours(2160);
 /// What the flags say about Certificates (contract §7.2).
 #[allow(clippy::struct_excessive_bools, reason = "flags are flags")]
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "flags are flags")]
 pub struct Settings {
     /// Wait after a first failure.
     pub min_backoff: Duration,
     /// Longest wait after a failure.
     pub max_backoff: Duration,
+    /// Whether somebody has set one of the two.
+    pub is_backoff_set: bool,
     /// How many requests a Certificate may make.
     pub budget: Budget,
     /// Give the Secret an owner reference.

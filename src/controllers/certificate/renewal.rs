@@ -8,6 +8,7 @@ use super::suggestion::Suggestion;
 use super::window::{place, windows};
 use crate::api::CertificateSpec;
 use crate::api::duration::parse_go_duration;
+use crate::controllers::status::refusal_delay;
 
 /// When a certificate is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +120,15 @@ pub fn failure_delay(attempts: i64, first: Duration, last: Duration) -> Duration
     let doublings = u32::try_from(attempts.saturating_sub(1).max(0)).unwrap_or(u32::MAX);
     let factor = 1_u32.checked_shl(doublings.min(31)).unwrap_or(u32::MAX);
     first.checked_mul(factor).unwrap_or(last).min(last)
+}
+
+/// The wait after the n-th failure in a row that a public CA may lift by itself: in steps of its own, and never beyond a
+/// tenth of what is `left` of the certificate in use.
+pub fn refused_delay(attempts: i64, left: Option<Duration>) -> Duration {
+    let refusals = u32::try_from(attempts).unwrap_or(u32::MAX);
+    let least = refusal_delay(0);
+    let most = left.map_or(Duration::MAX, |left| (left / 10).max(least));
+    refusal_delay(refusals).min(most)
 }
 
 /// The wait after the n-th failure in a row once its cause has changed: a second, five times as long

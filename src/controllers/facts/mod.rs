@@ -428,10 +428,32 @@ pub struct IssuerFact {
     pub generation: i64,
     /// When its spec was last written.
     pub changed_at: Option<Timestamp>,
+    /// What it wants of its ACME account's key.
+    pub account_key: AccountKeyWish,
     /// `spec`.
     pub spec: IssuerSpec,
     /// `status`.
     pub status: IssuerStatus,
+}
+
+/// What the annotations of an issuer say about its ACME account's key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountKeyWish {
+    /// Another value than the Secret has asks for another key.
+    pub rotate: Option<String>,
+    /// JWS algorithm of new keys.
+    pub algorithm: Option<String>,
+}
+
+impl AccountKeyWish {
+    /// Of an issuer's metadata.
+    pub fn of(meta: &ObjectMeta) -> Self {
+        let annotation = |key: &str| meta.annotations.as_ref().and_then(|a| a.get(key)).cloned();
+        Self {
+            rotate: annotation(labels::ROTATE_ACCOUNT_KEY_ANNOTATION),
+            algorithm: annotation(labels::ACCOUNT_KEY_ALGORITHM_ANNOTATION),
+        }
+    }
 }
 
 impl IssuerFact {

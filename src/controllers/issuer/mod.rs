@@ -29,11 +29,30 @@ pub struct Observation {
     /// Of the account key in use: its hash, once this process has loaded it for this issuer as it is
     /// now.
     pub loaded: Option<String>,
+    /// What else this process knows of the account.
+    pub account: AccountState,
     /// The CA refused, or the Vault has answered, and is left alone until then; unless something changes that
     /// it depends on.
     pub resting: Option<Timestamp>,
     /// Its certificates, if it asks for rotations of its CA.
     pub leaves: Vec<Leaf>,
+}
+
+/// What a process knows of an ACME account in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountState {
+    /// The CA does not know it any more.
+    pub unknown: bool,
+    /// The CA does not take it: why, and what to do.
+    pub blocked: Option<String>,
+    /// Another key is in its Secret, to replace the one in use.
+    pub staged: bool,
+    /// The wish that the newest key in its Secret was made for.
+    pub rotation: Option<String>,
+    /// The CA has refused it, and is left alone until then.
+    pub resting: Option<Timestamp>,
+    /// For which time in a row.
+    pub refusals: u32,
 }
 
 /// What the flags say about issuers.
@@ -50,6 +69,12 @@ pub enum Effect {
     LoadAccountKey,
     /// Register the account with the CA, or find it there; update its contact.
     Register,
+    /// Let nobody use the account until it is registered again, and say why.
+    Block(String),
+    /// Make another key for the account, to be stored beside the one in use.
+    StageKey,
+    /// Have the CA take the other key, if it has not yet.
+    ChangeKey,
     /// Look at the key pair of a CA of the user's own, in the Secret of this name.
     LoadAuthority(String),
     /// Ask a Vault whether it can work and lets us in.
@@ -63,6 +88,17 @@ pub enum Outcome {
     KeyLoaded(String),
     /// There was no key: this Secret is to be created, then everything starts again.
     KeyMade(Box<super::action::SecretObject>),
+    /// Another key is made: it is to be stored first.
+    KeyStaged(super::action::SecretPatch),
+    /// The CA has the other key: the Secret is to have it alone.
+    KeyChanged(super::action::SecretPatch),
+    /// The key stays as it is.
+    KeyKept {
+        /// The other one is to be forgotten.
+        patch: Option<super::action::SecretPatch>,
+        /// Why.
+        message: String,
+    },
     /// There is no usable key, and none may be made.
     KeyMissing(String),
     /// The account is registered.
@@ -126,11 +162,12 @@ pub enum Retry {
 }
 
 /// Everything that the plan of this issuer depends on; `None` when it is gone. `loaded` is what this
-/// process has in use for it, `resting` what it remembers of a refusal.
+/// process has in use for it, `account` and `resting` what it remembers.
 pub fn observe(
     reader: &Reader,
     key: &Key,
     loaded: Option<String>,
+    account: AccountState,
     resting: Option<Timestamp>,
 ) -> Option<Observation> {
     let issuer = reader.store.issuer_named(&key.namespace, &key.name)?;
@@ -141,6 +178,7 @@ pub fn observe(
         issuer,
         home,
         loaded,
+        account,
         resting,
         leaves,
     })

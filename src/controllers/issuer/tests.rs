@@ -14,10 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::{Authority, Effect, Login, Observation, Outcome, Retry, Settings, plan};
+use super::{AccountState, Authority, Effect, Login, Observation, Outcome, Retry, Settings, plan};
 use crate::api::IssuerStatus;
 use crate::api::acme_issuer::AcmeIssuerStatus;
-use crate::controllers::action::{Action, Object, Plan, SecretObject};
+use crate::controllers::action::{Action, Object, Plan, SecretObject, SecretPatch};
 use crate::controllers::facts::{IssuerFact, ca_digest};
 use crate::controllers::fixtures::{START, issuer};
 use crate::controllers::key::{Key, Kind};
@@ -46,6 +46,7 @@ fn seen(spec: Value, ready: Option<(bool, &str)>) -> Observation {
         issuer: issuer(spec, ready).into(),
         home: "shop".into(),
         loaded: None,
+        account: AccountState::default(),
         resting: None,
         leaves: vec![],
     }
@@ -274,11 +275,11 @@ fn whatever_changed_about_the_account_is_told_to_the_ca() {
 fn a_refusal_is_said_and_tried_again_later() {
     let minutes = |n| START + SignedDuration::from_mins(n);
     for (retry, wake) in [
-        (Retry::OnChange, Duration::from_mins(10)),
+        (Retry::OnChange, Duration::from_mins(1)),
         (Retry::Soon, Duration::from_secs(10)),
         (Retry::At(minutes(45)), Duration::from_mins(45)),
-        (Retry::At(START), Duration::from_secs(10)),
-        (Retry::At(minutes(1_000_000)), Duration::from_hours(6)),
+        (Retry::At(START), Duration::from_mins(1)),
+        (Retry::At(minutes(1_000_000)), Duration::from_hours(7 * 24)),
     ] {
         for kind in [Kind::Issuer, Kind::ClusterIssuer] {
             let mut seen = seen(acme(&json!({})), None);
@@ -346,6 +347,113 @@ fn a_ca_that_refused_is_left_alone_for_as_long_as_said() {
     // To read the key is no question to the CA.
     seen.loaded = None;
     assert_eq!(plan(&seen, START).effect, Some(Effect::LoadAccountKey));
+}
+
+#[test]
+fn refusals_in_a_row_are_further_and_further_apart() {
+    let mut seen = seen(acme(&json!({})), None);
+    for (before, minutes, says) in [
+        (
+            0,
+            1,
+            "no. Next attempt at 2026-01-01T00:01:00Z, or as soon as the issuer or one of its Secrets has changed",
+        ),
+        (1, 10, "2026-01-01T00:10:00Z"),
+        (2, 100, "2026-01-01T01:40:00Z"),
+        (3, 24 * 60, "2026-01-02T00:00:00Z"),
+        (90, 24 * 60, "2026-01-02T00:00:00Z"),
+    ] {
+        seen.account.refusals = before;
+        let outcome = Outcome::Refused {
+            reason: "ErrRegisterACMEAccount",
+            message: "no".into(),
+            retry: Retry::OnChange,
+        };
+        let plan = absorb(&seen, outcome, START);
+        is_ready(&plan, "False", "ErrRegisterACMEAccount", says);
+        assert_eq!(plan.wake, Some(Duration::from_mins(minutes)));
+    }
+}
+
+#[test]
+fn an_account_that_the_ca_does_not_take_is_said_once_for_all() {
+    let mut seen = registered();
+    seen.account.blocked = Some("The terms have changed".into());
+    let effect = Effect::Block("The terms have changed".into());
+    assert_eq!(plan(&seen, START).effect, Some(effect));
+    // One that the CA does not know is registered again, unless the CA is to be left alone.
+    let mut seen = registered();
+    seen.account.unknown = true;
+    assert_eq!(plan(&seen, START).effect, Some(Effect::Register));
+    seen.resting = Some(START + SignedDuration::from_mins(1));
+    assert_eq!(plan(&seen, START), Plan::wait(Duration::from_mins(1)));
+}
+
+fn secret_patch() -> SecretPatch {
+    SecretPatch {
+        id: crate::controllers::fixtures::identity("account"),
+        patch: json!({ "data": { "tls.key.next": "c2VjcmV0" } }),
+    }
+}
+
+#[test]
+fn another_key_is_stored_before_the_ca_hears_of_it() {
+    let mut seen = registered();
+    change(&mut seen, |f| f.account_key.rotate = Some("2026".into()));
+    assert_eq!(plan(&seen, START).effect, Some(Effect::StageKey));
+    let written = [Action::PatchAccountSecret(Box::new(secret_patch()))];
+    let staged = absorb(&seen, Outcome::KeyStaged(secret_patch()), START);
+    assert_eq!((&staged.actions[..], staged.effect), (&written[..], None));
+
+    // The changed Secret is read again, and only then is the CA asked.
+    seen.loaded = None;
+    assert_eq!(plan(&seen, START).effect, Some(Effect::LoadAccountKey));
+    let loaded = absorb(&seen, Outcome::KeyLoaded(HASH.into()), START);
+    assert_eq!(loaded, Plan::wait(Duration::ZERO));
+    seen.loaded = Some(HASH.into());
+    (seen.account.staged, seen.account.rotation) = (true, Some("2026".into()));
+    assert_eq!(plan(&seen, START).effect, Some(Effect::ChangeKey));
+    // Also where a crash has left the account in doubt: with the old key it could be made anew.
+    (seen.account.unknown, seen.account.blocked) = (true, Some("no".into()));
+    assert_eq!(plan(&seen, START).effect, Some(Effect::ChangeKey));
+    change(&mut seen, |f| f.status = IssuerStatus::default());
+    assert_eq!(plan(&seen, START).effect, Some(Effect::ChangeKey));
+
+    let changed = absorb(&seen, Outcome::KeyChanged(secret_patch()), START);
+    assert_eq!((&changed.actions[..], changed.effect), (&written[..], None));
+    assert_eq!(changed.events[0].reason, "AccountKeyChanged");
+
+    // The new key's account is found at the CA, and noted.
+    let mut seen = registered();
+    change(&mut seen, |f| f.account_key.rotate = Some("2026".into()));
+    (seen.loaded, seen.account.rotation) = (Some("new hash".into()), Some("2026".into()));
+    assert_eq!(plan(&seen, START).effect, Some(Effect::Register));
+    change(&mut seen, |f| {
+        f.status.acme.as_mut().unwrap().last_private_key_hash = Some("new hash".into())
+    });
+    assert_eq!(plan(&seen, START), Plan::idle());
+    assert!(!format!("{:?}", secret_patch()).contains("c2VjcmV0"));
+}
+
+#[test]
+fn a_key_that_the_ca_does_not_take_is_forgotten() {
+    let mut seen = registered();
+    change(&mut seen, |f| f.account_key.rotate = Some("2026".into()));
+    for patch in [None, Some(secret_patch())] {
+        let outcome = Outcome::KeyKept {
+            patch: patch.clone(),
+            message: "The account's key is not changed".into(),
+        };
+        let plan = absorb(&seen, outcome, START);
+        assert_eq!(plan.actions.len(), usize::from(patch.is_some()));
+        let event = &plan.events[0];
+        assert!(event.warning && event.reason == "AccountKeyKept");
+        assert_eq!(
+            plan.wake,
+            Some(Duration::from_hours(24)),
+            "the issuer stays Ready"
+        );
+    }
 }
 
 fn ca(kind: Kind, ready: Option<(bool, &str)>) -> Observation {

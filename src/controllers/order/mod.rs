@@ -1,5 +1,6 @@
 //! Orders: one ACME order each, from the CA's answer to the certificate.
 
+mod memo;
 mod plan;
 mod required;
 #[cfg(test)]
@@ -8,6 +9,9 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+pub use memo::{Heard, Memo, Wait};
 pub use plan::{absorb, plan};
 
 use super::facts::IssuerFact;
@@ -29,6 +33,8 @@ pub struct Observation {
     pub thumbprint: Option<String>,
     /// The Challenges that it controls.
     pub challenges: Vec<Arc<Challenge>>,
+    /// What this process remembers of it.
+    pub memo: Memo,
 }
 
 /// A step that asks the CA.
@@ -62,17 +68,19 @@ pub enum Outcome {
         finalize_url: String,
         /// Its state.
         state: String,
+        /// When it or one of its authorizations ends, whichever is first.
+        expires: Option<Timestamp>,
         /// Its authorizations, as the status stores them.
         authorizations: Vec<OrderAuthorization>,
     },
     /// The certificate chain, PEM, leaf first.
     Issued(Vec<u8>),
-    /// The CA is not done yet; look again after this time.
+    /// The CA is not done yet.
     NotYet {
         /// The order's state.
         state: String,
-        /// When to look again.
-        retry: Duration,
+        /// When to look again, if the CA says so.
+        retry: Option<Duration>,
     },
     /// The order will never become a certificate.
     Ended {
@@ -85,9 +93,11 @@ pub enum Outcome {
     Unavailable {
         /// What was said.
         reason: String,
-        /// When to try again, if the CA said so.
-        retry: Option<Duration>,
+        /// How long.
+        wait: Wait,
     },
+    /// The CA does not take the account: its issuer has to look at that first.
+    AccountRefused,
 }
 
 /// Whether nothing more will come of an Order.
@@ -103,7 +113,12 @@ pub fn has_ended(order: &Order) -> bool {
 }
 
 /// Everything that the plan of this Order depends on; `None` when it is gone.
-pub fn observe(reader: &Reader, key: &Key, thumbprint: Option<String>) -> Option<Observation> {
+pub fn observe(
+    reader: &Reader,
+    key: &Key,
+    thumbprint: Option<String>,
+    memo: Memo,
+) -> Option<Observation> {
     let store = &reader.store;
     let order = store.order(&key.namespace, &key.name)?;
     let uid = order.metadata.uid.as_deref().unwrap_or_default();
@@ -112,5 +127,6 @@ pub fn observe(reader: &Reader, key: &Key, thumbprint: Option<String>) -> Option
         challenges: store.challenges_of(&key.namespace, uid),
         thumbprint,
         order,
+        memo,
     })
 }

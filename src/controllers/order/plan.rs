@@ -10,23 +10,39 @@ use super::required::{NoSolver, required};
 use super::{Effect, Observation, Outcome};
 use crate::acme::Identifier;
 use crate::api::duration::parse_go_duration;
-use crate::api::order::OrderStatus;
+use crate::api::order::{OrderStatus, state};
 use crate::api::{Challenge, Order};
 use crate::controllers::action::{Action, Event, Object, Plan, Target, patch_status};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::Kind;
 use crate::controllers::status::seconds;
+use crate::explain::{Code, Verdict};
 
 const ORDERS: &str = "cert-manager-orders";
 
 /// The age up to which an Order's passing states are not written down.
 const MOMENT: SignedDuration = SignedDuration::from_secs(30);
 
-/// How soon a CA that could not be reached is asked again.
-const RETRY: Duration = Duration::from_secs(10);
+/// How long a CA may be at work once all is proven.
+const WORK: SignedDuration = SignedDuration::from_hours(1);
+
+/// Less than this before its end, an order is given up: what is proven then comes too late.
+const TOO_LATE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Plan the next step of an Order.
-pub fn plan(o: &Observation, _now: Timestamp) -> Plan<Effect> {
+pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
+    let mut plan = decide(o, now);
+    // Whatever else wakes the Order, its own writes among it, is no reason to ask the CA again.
+    if plan.effect.is_some()
+        && let Some(until) = o.memo.resting.filter(|until| *until > now)
+    {
+        plan.effect = None;
+        plan.sooner(between(now, until));
+    }
+    plan
+}
+
+fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
     let status = o.order.status.clone().unwrap_or_default();
     let state = status.state.as_deref().unwrap_or_default();
     if o.order.metadata.deletion_timestamp.is_some()
@@ -70,10 +86,42 @@ pub fn plan(o: &Observation, _now: Timestamp) -> Plan<Effect> {
         // All is proven, whatever solvers the issuer has by now.
         return effect(Effect::Complete);
     }
-    match required(o, acme, thumbprint) {
+    let end = status.expires.as_ref().map(|end| end.0 - TOO_LATE);
+    if end.is_some_and(|end| end <= now) {
+        return expire(o, now);
+    }
+    let mut plan = match required(o, acme, thumbprint) {
         Ok(wanted) => solve(o, &status, wanted),
         Err(NoSolver(reason)) => no_solver(o, &status, &reason),
+    };
+    if let Some(end) = end.filter(|_| plan.effect.is_none()) {
+        plan.sooner(between(now, end));
     }
+    plan
+}
+
+/// The CA ends the order now: another request makes another one, and what is open of this one is in its way.
+fn expire(o: &Observation, now: Timestamp) -> Plan<Effect> {
+    let id = Identity::of(&o.order.metadata);
+    let waits = o.challenges.iter().find_map(|c| {
+        let why = c.status.as_ref()?.reason.clone()?;
+        Some(format!(": challenge for \"{}\": {why}", c.spec.dns_name))
+    });
+    let reason = format!(
+        "The CA's order has expired before all of its names were proven{}",
+        waits.unwrap_or_default()
+    );
+    let status = json!({ "state": "expired", "reason": reason, "failureTime": seconds(now) });
+    let mut plan = Plan {
+        actions: vec![patch_status(Kind::Order, &id, status)],
+        ..Plan::idle()
+    };
+    plan.actions.extend(delete_all(o));
+    plan
+}
+
+fn between(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
 fn effect(effect: Effect) -> Plan<Effect> {
@@ -118,7 +166,8 @@ fn solve(o: &Observation, status: &OrderStatus, wanted: Vec<Challenge>) -> Plan<
     let name = |c: &Challenge| c.metadata.name.clone();
     let mut plan = Plan::idle();
     let leftover = o.challenges.iter().filter(|c| {
-        c.metadata.deletion_timestamp.is_none() && !wanted.iter().any(|w| name(w) == name(c))
+        let of_name = wanted.iter().find(|w| name(w) == name(c));
+        c.metadata.deletion_timestamp.is_none() && of_name.is_none_or(|w| is_of_another_key(c, w))
     });
     plan.actions
         .extend(leftover.map(|c| Action::Delete(Target::Challenge, Identity::of(&c.metadata))));
@@ -155,6 +204,13 @@ fn solve(o: &Observation, status: &OrderStatus, wanted: Vec<Challenge>) -> Plan<
         }
     }
     plan
+}
+
+/// Whether a Challenge proves the key that the account had before: nobody will find it valid any more.
+fn is_of_another_key(challenge: &Challenge, wanted: &Challenge) -> bool {
+    let status = challenge.status.as_ref();
+    let state = status.and_then(|s| s.state.as_deref()).unwrap_or_default();
+    challenge.spec.key != wanted.spec.key && !state::is_final(state)
 }
 
 fn no_solver(o: &Observation, status: &OrderStatus, reason: &str) -> Plan<Effect> {
@@ -194,6 +250,7 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             url,
             finalize_url,
             state,
+            expires,
             authorizations,
         } => {
             let status = json!({
@@ -201,6 +258,7 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
                 "finalizeURL": finalize_url,
                 "state": state,
                 "authorizations": authorizations,
+                "expires": expires.map(seconds),
                 "reason": null,
             });
             let mut plan = Plan {
@@ -227,28 +285,7 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             plan.actions.extend(delete_all(o));
             plan
         }
-        Outcome::NotYet { state, retry } => {
-            let age = now.duration_since(Identity::of(&o.order.metadata).created);
-            let mut status = Map::new();
-            // What lasts a moment is not worth a write.
-            if old.state.as_deref() != Some(&state) && age >= MOMENT {
-                status.insert("state".into(), json!(state));
-            }
-            if old.reason.is_some() {
-                // The CA could not be reached; now it can.
-                status.insert("reason".into(), Value::Null);
-            }
-            let actions = if status.is_empty() {
-                vec![]
-            } else {
-                patch(Value::Object(status))
-            };
-            Plan {
-                actions,
-                wake: Some(retry),
-                ..Plan::idle()
-            }
-        }
+        Outcome::NotYet { state, retry } => not_yet(o, &state, retry, now),
         Outcome::Ended { state, reason } => {
             let status =
                 json!({ "state": state, "reason": cause(o, &reason), "failureTime": seconds(now) });
@@ -257,23 +294,63 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
                 ..Plan::idle()
             }
         }
-        Outcome::Unavailable { reason, retry } => {
-            let mut status = Map::new();
-            if old.reason.as_deref() != Some(&reason) {
-                status.insert("reason".into(), json!(reason));
-            }
-            let actions = if status.is_empty() {
-                vec![]
-            } else {
-                patch(Value::Object(status))
-            };
+        Outcome::Unavailable { reason, wait } => {
+            let delay = wait.delay(&o.memo);
+            let until = now.checked_add(delay).unwrap_or(Timestamp::MAX);
+            let reason = format!("{reason}{}", wait.note(until));
+            let news = old.reason.as_deref() != Some(&reason);
             Plan {
-                actions,
-                wake: Some(retry.unwrap_or(RETRY)),
+                actions: if news {
+                    patch(json!({ "reason": reason }))
+                } else {
+                    vec![]
+                },
+                wake: Some(delay),
                 ..Plan::idle()
             }
         }
+        // The issuer wakes its Orders when it has looked, and says what it found.
+        Outcome::AccountRefused => Plan::idle(),
     }
+}
+
+/// The CA is at work: look again, but not for ever.
+fn not_yet(o: &Observation, state: &str, retry: Option<Duration>, now: Timestamp) -> Plan<Effect> {
+    let id = Identity::of(&o.order.metadata);
+    let old = o.order.status.clone().unwrap_or_default();
+    let mut status = Map::new();
+    let is_stuck = o
+        .memo
+        .working
+        .is_some_and(|since| now.duration_since(since) >= WORK);
+    if is_stuck {
+        let reason = format!(
+            "The CA has not come to an end with the order for an hour: it still is \"{state}\", though all is proven"
+        );
+        let reason = Verdict::new(Code::CA_UNABLE, reason).to_string();
+        status.insert("state".into(), json!("errored"));
+        status.insert("reason".into(), json!(cause(o, &reason)));
+        status.insert("failureTime".into(), json!(seconds(now)));
+    } else {
+        let age = now.duration_since(id.created);
+        // What lasts a moment is not worth a write.
+        if old.state.as_deref() != Some(state) && age >= MOMENT {
+            status.insert("state".into(), json!(state));
+        }
+        if old.reason.is_some() {
+            // The CA could not be reached; now it can.
+            status.insert("reason".into(), Value::Null);
+        }
+    }
+    let mut plan = Plan::idle();
+    if !is_stuck {
+        plan.sooner(retry.unwrap_or_else(|| o.memo.look()));
+    }
+    if !status.is_empty() {
+        let patch = patch_status(Kind::Order, &id, Value::Object(status));
+        plan.actions.push(patch);
+    }
+    plan
 }
 
 /// The Challenges, in the same breath as the authorizations are stored.

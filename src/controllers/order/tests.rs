@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Effect, Observation, Outcome, absorb, plan};
+use super::{Effect, Heard, Memo, Observation, Outcome, Wait, absorb, plan};
 use crate::acme::{Identifier, dns01_value};
 use crate::api::{Challenge, Order, OrderSpec, names};
 use crate::controllers::action::{Action, Event, Object, Plan, Target};
@@ -73,6 +73,7 @@ fn seen(status: &Value, solvers: &Value) -> Observation {
         ),
         thumbprint: Some(THUMBPRINT.into()),
         challenges: vec![],
+        memo: Memo::default(),
     }
 }
 
@@ -213,6 +214,7 @@ fn what_the_ca_says_is_stored_and_the_challenges_made_at_once() {
         url: URL.into(),
         finalize_url: "https://ca.example/f".into(),
         state: "pending".into(),
+        expires: Some(later()),
         authorizations: serde_json::from_value(json!(authorizations)).unwrap(),
     };
     let plan = absorb(&before, outcome, START);
@@ -221,6 +223,7 @@ fn what_the_ca_says_is_stored_and_the_challenges_made_at_once() {
         "finalizeURL": "https://ca.example/f",
         "state": "pending",
         "authorizations": authorizations,
+        "expires": "2026-01-01T00:01:00Z",
         "reason": null,
     });
     assert_eq!(status(&plan.actions[0]), &written);
@@ -483,7 +486,7 @@ fn passing_states_are_written_only_when_they_last() {
     let seen = pending(&["a.example.com"], &http01());
     let outcome = |state: &str| Outcome::NotYet {
         state: state.into(),
-        retry: Duration::from_secs(3),
+        retry: Some(Duration::from_secs(3)),
     };
     let early = absorb(&seen, outcome("processing"), START);
     assert_eq!(
@@ -502,32 +505,171 @@ fn passing_states_are_written_only_when_they_last() {
 #[test]
 fn a_ca_that_cannot_be_reached_is_asked_again() {
     let mut seen = pending(&["a.example.com"], &http01());
-    let outcome = |retry| Outcome::Unavailable {
+    let outcome = || Outcome::Unavailable {
         reason: "no route".into(),
-        retry,
+        wait: Wait::Fault,
     };
-    let plan = absorb(&seen, outcome(None), START);
+    let plan = absorb(&seen, outcome(), START);
     assert_eq!(
         (status(&plan.actions[0]), plan.wake),
         (
             &json!({ "reason": "no route" }),
-            Some(Duration::from_secs(10))
+            Some(Duration::from_secs(5))
         )
     );
     edit(&mut seen, &json!({ "reason": "no route" }));
-    let again = absorb(&seen, outcome(Some(Duration::from_mins(1))), START);
+    seen.memo.faults = 1;
+    let again = absorb(&seen, outcome(), START);
     assert_eq!(
         (again.actions, again.wake),
-        (vec![], Some(Duration::from_mins(1))),
+        (vec![], Some(Duration::from_secs(10))),
         "said once"
     );
     // It is forgotten when the CA answers again.
     let answer = Outcome::NotYet {
         state: "pending".into(),
-        retry: Duration::from_secs(1),
+        retry: Some(Duration::from_secs(1)),
     };
     let plan = absorb(&seen, answer, START);
     assert_eq!(status(&plan.actions[0]), &json!({ "reason": null }));
+}
+
+/// (How the CA is to be left alone, what was refused before, for how long then, what the reader is told.)
+#[test]
+fn a_ca_is_left_alone_for_as_long_as_it_must() {
+    let minutes = Duration::from_mins;
+    let hours = Duration::from_hours;
+    let memo = |faults, refusals| Memo {
+        faults,
+        refusals,
+        ..Memo::default()
+    };
+    for (wait, memo, expected, note) in [
+        (Wait::Fault, memo(0, 0), Duration::from_secs(5), ""),
+        (Wait::Fault, memo(3, 0), Duration::from_secs(40), ""),
+        (Wait::Fault, memo(u32::MAX, 0), minutes(5), ""),
+        (
+            Wait::Refused,
+            memo(9, 0),
+            minutes(1),
+            ". Next attempt at 2026-01-01T00:01:00Z",
+        ),
+        (
+            Wait::Refused,
+            memo(0, 1),
+            minutes(10),
+            ". Next attempt at 2026-01-01T00:10:00Z",
+        ),
+        (
+            Wait::Refused,
+            memo(0, 2),
+            minutes(100),
+            ". Next attempt at 2026-01-01T01:40:00Z",
+        ),
+        (
+            Wait::Refused,
+            memo(0, 3),
+            hours(24),
+            ". Next attempt at 2026-01-02T00:00:00Z",
+        ),
+        (
+            Wait::Refused,
+            memo(0, u32::MAX),
+            hours(24),
+            ". Next attempt at 2026-01-02T00:00:00Z",
+        ),
+        (
+            Wait::Asked(minutes(3)),
+            memo(0, 7),
+            minutes(3),
+            ". Next attempt at 2026-01-01T00:03:00Z, as the CA asks",
+        ),
+        (
+            Wait::Human,
+            memo(0, 0),
+            hours(24),
+            ". Next attempt at 2026-01-02T00:00:00Z",
+        ),
+    ] {
+        let mut seen = pending(&["a.example.com"], &http01());
+        seen.memo = memo.clone();
+        let reason = "no".to_owned();
+        let plan = absorb(&seen, Outcome::Unavailable { reason, wait }, START);
+        assert_eq!(plan.wake, Some(expected), "{wait:?} {memo:?}");
+        let written = json!({ "reason": format!("no{note}") });
+        assert_eq!(status(&plan.actions[0]), &written);
+        // Whatever wakes it before, its own write among it, asks nobody.
+        seen.memo = memo.after(Heard::Wait(wait), plan.wake, START);
+        let mut early = seen.clone();
+        edit(&mut early, &json!({ "url": null }));
+        assert_eq!(super::plan(&early, START), Plan::wait(expected));
+        let then = START.checked_add(expected).unwrap();
+        assert!(super::plan(&early, then).effect.is_some());
+    }
+}
+
+#[test]
+fn a_ca_that_is_at_work_is_looked_at_ever_less_often_and_not_for_ever() {
+    let mut seen = pending(&["a.example.com"], &http01());
+    let (mut now, mut looks) = (START, 0);
+    let outcome = || Outcome::NotYet {
+        state: "processing".into(),
+        retry: None,
+    };
+    loop {
+        let plan = absorb(&seen, outcome(), now);
+        let Some(wake) = plan.wake else {
+            let written = status(&plan.actions[0]);
+            assert_eq!(written["state"], "errored");
+            let reason = written["reason"].as_str().unwrap();
+            assert!(
+                reason.contains("for an hour") && reason.contains("processing"),
+                "{reason}"
+            );
+            break;
+        };
+        assert!(wake <= Duration::from_secs(30));
+        seen.memo = seen.memo.after(Heard::AtWork, plan.wake, now);
+        now = now.checked_add(wake).unwrap();
+        looks += 1;
+    }
+    let passed = now.duration_since(START);
+    assert!(passed < SignedDuration::from_mins(61), "{passed}");
+    assert!(looks < 135, "{looks}");
+    assert_eq!(Memo::default().look(), Duration::from_millis(500));
+}
+
+#[test]
+fn an_order_that_the_ca_is_about_to_end_is_given_up() {
+    let mut seen = with_challenges(pending(&["a.example.com"], &http01()), &[Some("pending")]);
+    edit(&mut seen, &json!({ "expires": "2026-01-01T01:00:00Z" }));
+    assert_eq!(plan(&seen, START), Plan::wait(Duration::from_secs(3570)));
+    let late = START + SignedDuration::from_mins(60);
+    let plan = plan(&seen, late);
+    let written = status(&plan.actions[0]);
+    assert_eq!(written["state"], "expired");
+    let reason = "The CA's order has expired before all of its names were proven: challenge for \"a.example.com\": it is pending";
+    assert_eq!(written["reason"], reason);
+    deletes(&plan.actions[1..], &seen.challenges);
+    // What is proven is brought to its end.
+    edit(&mut seen, &json!({ "state": "ready" }));
+    assert_eq!(super::plan(&seen, late).effect, Some(Effect::Complete));
+}
+
+#[test]
+fn a_challenge_of_the_key_before_is_made_anew() {
+    let mut seen = with_challenges(pending(&["a.example.com"], &http01()), &[Some("pending")]);
+    seen.thumbprint = Some("another".into());
+    let plan = plan(&seen, START);
+    deletes(&plan.actions, &seen.challenges);
+    // One that was found valid proves the account, whatever its key is by now.
+    let mut proven = with_challenges(pending(&["a.example.com"], &http01()), &[Some("valid")]);
+    proven.thumbprint = Some("another".into());
+    let plan = super::plan(&proven, START);
+    assert_eq!(
+        (plan.actions, plan.effect),
+        (vec![], Some(Effect::Complete))
+    );
 }
 
 #[test]
@@ -591,8 +733,9 @@ proptest! {
         for outcome in [
             Outcome::Issued(vec![]),
             Outcome::Ended { state: "x".into(), reason: String::new() },
-            Outcome::NotYet { state: "x".into(), retry: Duration::MAX },
-            Outcome::Unavailable { reason: "x".into(), retry: None },
+            Outcome::NotYet { state: "x".into(), retry: Some(Duration::MAX) },
+            Outcome::Unavailable { reason: "x".into(), wait: Wait::Fault },
+            Outcome::AccountRefused,
         ] {
             prop_assert_eq!(absorb(&seen, outcome, START).effect, None);
         }

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use creation::Creation;
 pub use error::EffectError;
-use place::{Place, place_of, resource, status_manager, target_place};
+use place::{Place, account_secret_place, place_of, resource, status_manager, target_place};
 use reply::{Owner, Reply, owner};
 
 use super::clock::monotonic;
@@ -102,6 +102,12 @@ impl Effects {
                     labels::MANAGER_INGRESS_SHIM,
                 );
                 self.merge(&place, &id.name, &id.version, patch).await
+            }
+            Action::PatchAccountSecret(secret) => {
+                let id = &secret.id;
+                let place = account_secret_place(&id.namespace);
+                self.merge(&place, &id.name, &id.version, secret.patch)
+                    .await
             }
             Action::SetFinalizers {
                 key,

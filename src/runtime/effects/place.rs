@@ -64,6 +64,14 @@ pub(super) fn place_of(kind: Kind, namespace: &str, manager: &'static str) -> Pl
     }
 }
 
+pub(super) fn account_secret_place(namespace: &str) -> Place {
+    Place {
+        path: Secret::url_path(&(), Some(namespace)),
+        informer: Some(Informer::OtherSecrets),
+        manager: labels::MANAGER_ISSUERS,
+    }
+}
+
 pub(super) fn target_place(target: Target, namespace: &str) -> (String, Informer) {
     let namespace = Some(namespace);
     match target {

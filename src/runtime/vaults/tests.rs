@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{CertificateRequest, IssuerSpec, IssuerStatus};
-use crate::controllers::facts::{Identity, RequestFact};
+use crate::controllers::facts::{AccountKeyWish, Identity, RequestFact};
 use crate::controllers::store::Change;
 
 const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
@@ -27,6 +27,7 @@ fn issuer(store: &Store, generation: i64, ready: &Value) {
         id: identity("vault", "1"),
         generation,
         changed_at: None,
+        account_key: AccountKeyWish::default(),
         spec,
         status,
     };

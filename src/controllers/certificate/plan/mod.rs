@@ -16,7 +16,7 @@ use issue::FAILED;
 
 use super::budget;
 use super::policy::{self, Violation};
-use super::renewal::{failure_delay, fresh_delay};
+use super::renewal::{failure_delay, fresh_delay, refused_delay};
 use super::request::{Invalid, Wanted};
 use super::{Effect, Observation, Outcome, Settings};
 use crate::api::meta::Condition;
@@ -25,7 +25,7 @@ use crate::controllers::facts::{Identity, RequestFact};
 use crate::controllers::key::Kind;
 use crate::controllers::matching::spec_names;
 use crate::controllers::status::{condition, find, remove_condition, set_condition};
-use crate::explain::{Code, Verdict, quoted};
+use crate::explain::{Code, Verdict, acme_failure_may_pass, quoted};
 
 /// When to look again at what was only looked at.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -217,17 +217,30 @@ impl<'a> Step<'a> {
         }
         let attempts = status.failed_issuance_attempts.unwrap_or_default();
         let began = request.map_or(failed, |r| r.id.created);
-        let delay = failure_delay(
-            attempts,
-            self.settings.min_backoff,
-            self.settings.max_backoff,
-        );
+        let delay = if self.may_pass() {
+            let leaf = self.o.leaf().filter(|leaf| leaf.not_after > failed);
+            refused_delay(attempts, leaf.map(|leaf| between(failed, leaf.not_after)))
+        } else {
+            failure_delay(
+                attempts,
+                self.settings.min_backoff,
+                self.settings.max_backoff,
+            )
+        };
         let delay = if self.o.cause_ended(began) {
             delay.min(fresh_delay(attempts))
         } else {
             delay
         };
         failed.checked_add(delay).ok()
+    }
+
+    /// Whether the last attempt failed at an ACME CA for something that may pass by itself. Who has set the flags wants
+    /// what they say.
+    fn may_pass(&self) -> bool {
+        let failed = find(&self.conditions, "Issuing").filter(|c| !c.is_true());
+        let why = failed.and_then(|c| c.message.as_deref());
+        !self.settings.is_backoff_set && why.is_some_and(acme_failure_may_pass)
     }
 
     /// Whether this is a renewal whose time has come, or one because of another CA: the budget is not for them.

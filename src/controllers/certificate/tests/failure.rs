@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::authority::Answer;
 use super::world::World;
-use crate::controllers::certificate::renewal::{failure_delay, fresh_delay};
+use crate::controllers::certificate::renewal::{failure_delay, fresh_delay, refused_delay};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -98,6 +98,71 @@ fn each_failure_is_waited_out_and_retried_whatever_it_was() {
             (("True", "Ready"), None),
             "{answer:?}"
         );
+    }
+}
+
+#[test]
+fn a_refusal_of_an_acme_ca_is_waited_out_in_its_own_steps() {
+    let minutes = Duration::from_mins;
+    let days = |n: u64| Duration::from_hours(24 * n);
+    for (attempts, left, expected) in [
+        (1, None, minutes(1)),
+        (2, None, minutes(10)),
+        (3, None, minutes(100)),
+        (4, None, days(1)),
+        (i64::MAX, None, days(1)),
+        // A share of what is left of the certificate in use.
+        (4, Some(days(30)), days(1)),
+        (4, Some(days(5)), days(5) / 10),
+        (4, Some(Duration::ZERO), minutes(1)),
+        (-1, Some(minutes(5)), minutes(1)),
+    ] {
+        assert_eq!(
+            refused_delay(attempts, left),
+            expected,
+            "{attempts} {left:?}"
+        );
+    }
+}
+
+/// What was said of the last attempt, whether the flags were set, when the next one is.
+#[test]
+fn what_may_pass_at_an_acme_ca_is_tried_again_sooner() {
+    let order = "Failed to wait for order resource \"site-1-1\" to become ready: order is in \"invalid\" state: ";
+    let problem = |kind: &str| format!("{order}400 urn:ietf:params:acme:error:{kind}: because");
+    for (why, is_set, wait) in [
+        (problem("connection"), false, 1),
+        (problem("caa"), false, 1),
+        (format!("{order}The CA's order has expired"), false, 1),
+        (problem("connection"), true, 60),
+        (problem("rejectedIdentifier"), false, 60),
+        (problem("badCSR"), false, 60),
+        (
+            format!(
+                "{}; subproblems:\n\turn:ietf:params:acme:error:rejectedIdentifier: x",
+                problem("compound")
+            ),
+            false,
+            60,
+        ),
+        ("the CA of somebody".to_owned(), false, 60),
+    ] {
+        let mut world = failed(Answer::Fail);
+        world.settings.is_backoff_set = is_set;
+        let status = world.certificate.status.as_mut().unwrap();
+        let conditions = status.conditions.as_mut().unwrap();
+        let issuing = conditions
+            .iter_mut()
+            .find(|c| c.type_ == "Issuing")
+            .unwrap();
+        issuing.message = Some(format!("The certificate request has failed: {why}"));
+        let failed = world.status().last_failure_time.unwrap().0;
+        world.now = failed + SignedDuration::from_secs(1);
+        world.step();
+        let until = failed + SignedDuration::from_mins(wait);
+        let next = format!("Next attempt at {until}, or as soon as the cause has changed.");
+        let message = world.message("Ready");
+        assert!(message.ends_with(&next), "{why}: {message}");
     }
 }
 

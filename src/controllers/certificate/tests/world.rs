@@ -106,6 +106,7 @@ impl World {
             settings: Settings {
                 min_backoff: Duration::from_hours(1),
                 max_backoff: Duration::from_hours(32),
+                is_backoff_set: false,
                 budget: crate::controllers::certificate::Budget { hour: 6, day: 20 },
                 enable_certificate_owner_ref: false,
                 copied_annotation_prefixes: vec!["*".into()],

@@ -473,8 +473,7 @@ fn the_only_one_that_could_is_not_given_up() {
 
 #[test]
 fn a_limit_is_waited_for_as_long_as_the_certificate_allows() {
-    let limited =
-        "429 urn:ietf:params:acme:error:rateLimited: too many (not before 2026-01-03T00:00:00Z)";
+    let limited = "429 urn:ietf:params:acme:error:rateLimited: too many. Next attempt at 2026-01-03T00:00:00Z, as the CA asks";
     for (left, given_up) in [(Some(240), false), (Some(72), true), (None, true)] {
         let mut world = world();
         let end = left.map(|hours| NOW.checked_add(SignedDuration::from_hours(hours)).unwrap());
@@ -519,7 +518,7 @@ fn when_all_are_given_up_it_says_so_and_the_first_that_recovers_is_asked_again()
 fn a_limit_is_not_tried_again_before_its_end() {
     let mut world = world();
     for text in [
-        "429 urn:ietf:params:acme:error:rateLimited: too many (not before 2026-01-01T05:00:00Z)",
+        "429 urn:ietf:params:acme:error:rateLimited: too many. Next attempt at 2026-01-01T05:00:00Z, as the CA asks",
         "Given up, because it cannot sign: down (EL-1420).",
     ] {
         world.step();

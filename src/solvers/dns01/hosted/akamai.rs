@@ -89,8 +89,8 @@ impl Akamai {
             hosted,
             host: host.to_ascii_lowercase(),
             client: Client {
-                client_token: header_credential(given, "akamai.clientTokenSecretRef")?,
-                client_secret: header_credential(given, "akamai.clientSecretSecretRef")?,
+                token: header_credential(given, "akamai.clientTokenSecretRef")?,
+                secret: header_credential(given, "akamai.clientSecretSecretRef")?,
                 access_token: header_credential(given, "akamai.accessTokenSecretRef")?,
             },
         })
@@ -163,11 +163,7 @@ impl Zones for Akamai {
 
     fn account(&self) -> Identity {
         let client = &self.client;
-        let tokens = [
-            &client.client_token,
-            &client.client_secret,
-            &client.access_token,
-        ];
+        let tokens = [&client.token, &client.secret, &client.access_token];
         let [client, secret, access] = tokens.map(|token| token.as_str());
         Identity::of(&["akamai", &self.host, client, secret, access])
     }

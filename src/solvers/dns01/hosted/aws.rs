@@ -156,7 +156,7 @@ impl Login {
     }
 
     async fn own(&self, hosted: &Hosted, ambient: &Ambient) -> Result<Arc<Session>, Error> {
-        let log_in = self.from_process(hosted, ambient);
+        let log_in = self.log_in_as_process(hosted, ambient);
         hosted
             .sessions
             .lend(self.own_identity(), hosted.now(), log_in)

@@ -134,11 +134,11 @@ impl AzureDns {
         );
         API.refused(call, reply, words.trim(), self.hosted.now())
     }
+}
 
-    fn path(&self, zone: &str, record: &Record) -> String {
-        let name = relative(name(record), zone).unwrap_or("@");
-        format!("/{}/TXT/{}", escape(zone), escape(name))
-    }
+fn path(zone: &str, record: &Record) -> String {
+    let name = relative(name(record), zone).unwrap_or("@");
+    format!("/{}/TXT/{}", escape(zone), escape(name))
 }
 
 fn way(spec: &dns01::AzureDns, given: &Given) -> Result<Way, Error> {
@@ -200,7 +200,7 @@ impl Zones for AzureDns {
 
     async fn read(&self, zone: &str, record: &Record) -> Result<Set<State>, Error> {
         let call = "read the record set";
-        let path = self.path(zone, record);
+        let path = path(zone, record);
         let reply = self.send(call, Method::GET, &path, None, None).await?;
         match reply.status {
             404 => Ok(Set::default()),
@@ -244,7 +244,7 @@ impl Zones for AzureDns {
             let body = json!({ "properties": properties });
             ("write the record set", Method::PUT, Some(body))
         };
-        let path = self.path(zone, record);
+        let path = path(zone, record);
         let reply = self
             .send(call, method, &path, Some(condition), body.as_ref())
             .await?;

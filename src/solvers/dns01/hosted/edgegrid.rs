@@ -16,8 +16,8 @@ const MAX_SIGNED: usize = 131_072;
 
 /// The client's credentials.
 pub(super) struct Client {
-    pub(super) client_token: Zeroizing<String>,
-    pub(super) client_secret: Zeroizing<String>,
+    pub(super) token: Zeroizing<String>,
+    pub(super) secret: Zeroizing<String>,
     pub(super) access_token: Zeroizing<String>,
 }
 
@@ -32,7 +32,7 @@ impl Client {
         let time = now.strftime("%Y%m%dT%H:%M:%S+0000").to_string();
         let unsigned = Zeroizing::new(format!(
             "EG1-HMAC-SHA256 client_token={};access_token={};timestamp={time};nonce={nonce};",
-            self.client_token.as_str(),
+            self.token.as_str(),
             self.access_token.as_str()
         ));
         let (scheme, rest) = request
@@ -47,7 +47,7 @@ impl Client {
             hash(&request),
             unsigned.as_str()
         ));
-        let key = mac(self.client_secret.as_bytes(), time.as_bytes());
+        let key = mac(self.secret.as_bytes(), time.as_bytes());
         let signature = mac(key.as_bytes(), data.as_bytes());
         let value = Zeroizing::new(format!("{}signature={signature}", unsigned.as_str()));
         request.header(AUTHORIZATION, &value)
@@ -77,8 +77,8 @@ mod tests {
     #[test]
     fn signatures_are_those_of_akamais_vectors() {
         let client = Client {
-            client_token: Zeroizing::new("akab-client-token-xxx-xxxxxxxxxxxxxxxx".into()),
-            client_secret: Zeroizing::new("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx=".into()),
+            token: Zeroizing::new("akab-client-token-xxx-xxxxxxxxxxxxxxxx".into()),
+            secret: Zeroizing::new("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx=".into()),
             access_token: Zeroizing::new("akab-access-token-xxx-xxxxxxxxxxxxxxxx".into()),
         };
         let now = "2014-03-21T19:34:21Z".parse().unwrap();

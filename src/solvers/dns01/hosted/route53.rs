@@ -137,7 +137,7 @@ impl Zones for Route53 {
             let mut fields = vec![("maxitems", "100")];
             match &next {
                 Some((name, id)) => {
-                    fields.extend([("dnsname", name.as_str()), ("hostedzoneid", id)])
+                    fields.extend([("dnsname", name.as_str()), ("hostedzoneid", id)]);
                 }
                 None => fields.push(("dnsname", name)),
             }

@@ -94,7 +94,9 @@ fn canonical(request: &Request) -> Result<(Zeroizing<String>, String), Error> {
         canonical.push('\n');
     }
     let body = hex(digest(&SHA256, &request.body).as_ref());
-    canonical.push_str(&format!("\n{names}\n{body}"));
+    for part in ["\n", &names, "\n", &body] {
+        canonical.push_str(part);
+    }
     Ok((canonical, names))
 }
 

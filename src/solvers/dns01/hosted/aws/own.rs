@@ -42,7 +42,7 @@ struct Issued {
 
 impl Login {
     /// In the order of AWS's tools.
-    pub(super) async fn from_process(
+    pub(super) async fn log_in_as_process(
         &self,
         hosted: &Hosted,
         ambient: &Ambient,

@@ -1,11 +1,12 @@
 //! Akamai. Documents: "Edge DNS Zone Management API v2: Get a zone", "Get a record set", "Create a record set",
-//! "Update a record set", "Delete a record set", "Authenticate with EdgeGrid".
+//! "Update a record set", "Delete a record set", "Authenticate with `EdgeGrid`".
 
 use std::sync::Arc;
 
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::super::Hosted;
@@ -177,6 +178,22 @@ fn answer(world: &mut World, sent: &Sent) -> Result<Answer, String> {
 #[tokio::test]
 async fn it_does_what_every_provider_must() {
     all(&CASE).await;
+}
+
+/// Or a value that was read back already could go with the write of another that has read before it.
+#[tokio::test]
+async fn writes_to_one_name_wait_for_each_other() {
+    let running = Running::start(answer);
+    running.world().add_zone("example.com", false);
+    let provider = (CASE.provider)(&running.hosted);
+    let name = "_acme-challenge.example.com";
+    let values = ["a", "b", "c", "d"];
+    let records = values.map(|value| super::scenarios::record("example.com", name, value));
+    let done = join_all(records.iter().map(|record| provider.present(record))).await;
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+    assert_eq!(running.world().at(name).len(), 4);
+    assert_eq!(running.world().writes(), 4);
+    running.assert_documented();
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::Hosted;
 use super::scenarios::{all, record};
-use super::server::{Answer, Case, Running, Sent, Txt, World, ambient, given, local};
+use super::server::{Answer, Case, Running, Sent, Txt, World, Zone, ambient, given, local};
 use crate::api::dns01::{AzureDns, AzureManagedIdentity, Dns01Solver};
 use crate::net::hex;
 use crate::solvers::dns01::{Class, Error, Given, Provider};
@@ -168,7 +168,18 @@ fn manage(world: &mut World, sent: &Sent) -> Result<Answer, String> {
         ["TXT", name] if !name.ends_with(zone_name) => format!("{name}.{zone_name}"),
         _ => return Err("no such call".into()),
     };
-    let set = zone.set(&name);
+    record_set(zone, &name, sent, (ttl_name, records_name))
+}
+
+/// The record set of a name; how its fields are called is the zone's affair.
+fn record_set(
+    zone: &mut Zone,
+    name: &str,
+    sent: &Sent,
+    (ttl_name, records_name): (&str, &str),
+) -> Result<Answer, String> {
+    let method = sent.method.as_str();
+    let set = zone.set(name);
     let entry = |set: &[Txt]| {
         let records: Vec<_> = set
             .iter()
@@ -199,7 +210,6 @@ fn manage(world: &mut World, sent: &Sent) -> Result<Answer, String> {
         _ => return Err("no condition".into()),
     };
     if !met {
-        // So the service's own documents have it.
         return Ok(complaint(
             412,
             "PreconditionFailed",
@@ -208,7 +218,7 @@ fn manage(world: &mut World, sent: &Sent) -> Result<Answer, String> {
     }
     match method {
         "DELETE" => {
-            zone.replace(&name, 0, &[]);
+            zone.replace(name, 0, &[]);
             Ok(Answer::new(200, ""))
         }
         "PUT" => {
@@ -226,10 +236,10 @@ fn manage(world: &mut World, sent: &Sent) -> Result<Answer, String> {
                 .iter()
                 .filter_map(|record| Some(record["value"][0].as_str()?.to_owned()))
                 .collect();
-            zone.replace(&name, properties[ttl_name].as_u64().ok_or("no ttl")?, &raws);
+            zone.replace(name, properties[ttl_name].as_u64().ok_or("no ttl")?, &raws);
             Ok(Answer::json(
                 if set.is_empty() { 201 } else { 200 },
-                &entry(&zone.set(&name)),
+                &entry(&zone.set(name)),
             ))
         }
         _ => Err("no such call".into()),

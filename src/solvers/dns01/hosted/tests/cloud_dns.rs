@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 
 use super::super::Hosted;
 use super::scenarios::{all, record};
-use super::server::{Answer, Case, Running, Sent, World, ambient, given, local, now, pass, start};
+use super::server::{
+    Answer, Case, Running, Sent, World, Zone, ambient, given, local, now, pass, start,
+};
 use crate::api::dns01::{CloudDns, Dns01Solver};
 use crate::pki::{KeyAlgorithm, KeyEncoding, PrivateKey};
 use crate::solvers::dns01::{Class, Error, Given, Provider};
@@ -191,63 +193,66 @@ fn dns(world: &mut World, sent: &Sent) -> Result<Answer, String> {
                 .collect();
             Ok(page("rrsets", &sets))
         }
-        ("POST", "changes") => {
-            let body = sent.json()?;
-            let sets = |name: &str| body[name].as_array().cloned().ok_or(format!("no {name}"));
-            let mut after = zone.clone();
-            let read = |set: &Value| {
-                let raws = set["rrdatas"].as_array().unwrap().iter();
-                let raws: Vec<_> = raws.map(|raw| raw.as_str().unwrap().to_owned()).collect();
-                assert!(
-                    raws.iter()
-                        .all(|raw| raw.starts_with('"') && raw.ends_with('"'))
-                );
-                assert_eq!(set["type"], "TXT");
-                let name = set["name"]
-                    .as_str()
-                    .unwrap()
-                    .strip_suffix('.')
-                    .unwrap()
-                    .to_owned();
-                (name, set["ttl"].as_u64().unwrap(), raws)
-            };
-            for set in &sets("deletions")? {
-                let (name, ttl, raws) = read(set);
-                let there = after.set(&name);
-                let now: Vec<_> = there.iter().map(|txt| txt.raw.clone()).collect();
-                if there.is_empty() {
-                    let message = format!(
-                        "The 'entity.change.deletions[0]' resource named '{name}. (TXT)' does not exist."
-                    );
-                    return Ok(complaint(404, "notFound", &message));
-                }
-                if now != raws || there[0].ttl != ttl {
-                    return Ok(complaint(
-                        412,
-                        "conditionNotMet",
-                        "Precondition not met for 'entity.change.deletions[0]'",
-                    ));
-                }
-                after.replace(&name, ttl, &[]);
-            }
-            for set in &sets("additions")? {
-                let (name, ttl, raws) = read(set);
-                if !after.set(&name).is_empty() {
-                    let message = format!(
-                        "The resource 'entity.change.additions[0]' named '{name}. (TXT)' already exists"
-                    );
-                    return Ok(complaint(409, "alreadyExists", &message));
-                }
-                after.replace(&name, ttl, &raws);
-            }
-            *zone = after;
-            Ok(Answer::json(
-                200,
-                &json!({ "kind": "dns#change", "id": "1", "status": "pending" }),
-            ))
-        }
+        ("POST", "changes") => change(zone, sent),
         _ => Err("no such call".into()),
     }
+}
+
+/// Deletions first, then additions, all or none.
+fn change(zone: &mut Zone, sent: &Sent) -> Result<Answer, String> {
+    let body = sent.json()?;
+    let sets = |name: &str| body[name].as_array().cloned().ok_or(format!("no {name}"));
+    let mut after = zone.clone();
+    let read = |set: &Value| {
+        let raws = set["rrdatas"].as_array().unwrap().iter();
+        let raws: Vec<_> = raws.map(|raw| raw.as_str().unwrap().to_owned()).collect();
+        assert!(
+            raws.iter()
+                .all(|raw| raw.starts_with('"') && raw.ends_with('"'))
+        );
+        assert_eq!(set["type"], "TXT");
+        let name = set["name"]
+            .as_str()
+            .unwrap()
+            .strip_suffix('.')
+            .unwrap()
+            .to_owned();
+        (name, set["ttl"].as_u64().unwrap(), raws)
+    };
+    for set in &sets("deletions")? {
+        let (name, ttl, raws) = read(set);
+        let there = after.set(&name);
+        let now: Vec<_> = there.iter().map(|txt| txt.raw.clone()).collect();
+        if there.is_empty() {
+            let message = format!(
+                "The 'entity.change.deletions[0]' resource named '{name}. (TXT)' does not exist."
+            );
+            return Ok(complaint(404, "notFound", &message));
+        }
+        if now != raws || there[0].ttl != ttl {
+            return Ok(complaint(
+                412,
+                "conditionNotMet",
+                "Precondition not met for 'entity.change.deletions[0]'",
+            ));
+        }
+        after.replace(&name, ttl, &[]);
+    }
+    for set in &sets("additions")? {
+        let (name, ttl, raws) = read(set);
+        if !after.set(&name).is_empty() {
+            let message = format!(
+                "The resource 'entity.change.additions[0]' named '{name}. (TXT)' already exists"
+            );
+            return Ok(complaint(409, "alreadyExists", &message));
+        }
+        after.replace(&name, ttl, &raws);
+    }
+    *zone = after;
+    Ok(Answer::json(
+        200,
+        &json!({ "kind": "dns#change", "id": "1", "status": "pending" }),
+    ))
 }
 
 async fn there_and_back(provider: &dyn Provider) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! `DigitalOcean`. Documents: "DigitalOcean API: Retrieve an Existing Domain", "List All Domain Records" (name and type
+//! `DigitalOcean`. Documents: "`DigitalOcean` API: Retrieve an Existing Domain", "List All Domain Records" (name and type
 //! filter, `per_page` up to 200, `links.pages.next`), "Create a New Domain Record", "Delete a Domain Record".
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Route 53. Documents: "Amazon Route 53 API Reference: ListHostedZonesByName", "ListResourceRecordSets",
-//! "ChangeResourceRecordSets", "Common Errors"; "AWS STS API Reference: AssumeRole", "AssumeRoleWithWebIdentity"; "Create
-//! a signed AWS API request"; "Use IMDSv2", "Container credential provider", "How EKS Pod Identity works".
+//! Route 53. Documents: "Amazon Route 53 API Reference: `ListHostedZonesByName`", "`ListResourceRecordSets`",
+//! "`ChangeResourceRecordSets`", "Common Errors"; "AWS STS API Reference: `AssumeRole`", "`AssumeRoleWithWebIdentity`"; "Create
+//! a signed AWS API request"; "Use `IMDSv2`", "Container credential provider", "How EKS Pod Identity works".
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -84,21 +84,23 @@ fn verify(sent: &Sent, region: &str, service: &str) -> Result<String, String> {
         return Err(format!("another scope: {}", field("Credential")?));
     }
     let signed: BTreeSet<_> = field("SignedHeaders")?.split(';').collect();
-    for (name, _) in &sent.headers {
+    for name in sent.headers.keys() {
         let must = name == "host" || name == "content-type" || name.starts_with("x-amz-");
         if must && !signed.contains(name.as_str()) {
             return Err(format!("{name} is not signed"));
         }
     }
-    let mut canonical = format!("{}\n{}\n", sent.method, sent.path);
     let mut query: Vec<_> = sent.raw_query.split('&').collect();
     query.sort_unstable();
-    canonical += &format!("{}\n", query.join("&"));
-    for name in &signed {
-        canonical += &format!("{name}:{}\n", sent.header(name));
-    }
+    let mut lines = vec![sent.method.clone(), sent.path.clone(), query.join("&")];
+    lines.extend(
+        signed
+            .iter()
+            .map(|name| format!("{name}:{}", sent.header(name))),
+    );
     let names = signed.into_iter().collect::<Vec<_>>().join(";");
-    canonical += &format!("\n{names}\n{}", sha256(&sent.body));
+    lines.extend([String::new(), names, sha256(&sent.body)]);
+    let canonical = lines.join("\n");
     let scope = format!("{day}/{region}/{service}/aws4_request");
     let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", sha256(&canonical));
     let (secret, token) = match id.strip_prefix(TEMPORARY) {

@@ -204,6 +204,8 @@ async fn long_lists_are_read_to_their_end(case: &'static Case) {
     stage.provider.present(&one()).await.unwrap();
     stage.provider.present(&one()).await.unwrap();
     assert_eq!(stage.raws().len(), 6);
+    // And not in one of those that are like it.
+    assert!(stage.has("example.com", ONE));
     stage.provider.clean_up(&one()).await.unwrap();
     assert_eq!(stage.raws().len(), 5);
     assert_eq!(

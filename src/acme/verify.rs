@@ -1,0 +1,61 @@
+//! Whether a certificate is the one that was asked for: a CA's slip must not reach a Secret.
+
+use std::net::IpAddr;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::CertificateChain;
+use crate::pki::{CertificateSigningRequest, check_chain_order};
+
+/// How far the CA's clock may be ahead of ours.
+const SKEW: SignedDuration = SignedDuration::from_mins(10);
+
+impl CertificateChain {
+    /// What is wrong with the chain as an answer to `csr`, in words. More names than asked for are no fault: some CAs
+    /// add `www` by themselves.
+    pub fn fault(&self, csr: &CertificateSigningRequest, now: Timestamp) -> Option<String> {
+        let leaf = self.certificates.first()?;
+        if leaf.public_key_der() != csr.public_key_der() {
+            return Some(
+                "it is for another public key than the request, or does not come first".into(),
+            );
+        }
+        if let Some(name) = self.missing_name(csr) {
+            return Some(format!("it does not name \"{name}\""));
+        }
+        if leaf.is_ca() && csr.is_ca() != Some(true) {
+            return Some("it is one of a CA, which nobody asked for".into());
+        }
+        if leaf.not_after() <= now {
+            return Some(format!("it has expired at {}", leaf.not_after()));
+        }
+        if leaf.not_before() > now.saturating_add(SKEW).unwrap_or(now) {
+            return Some(format!(
+                "it is not valid before {}: the clock of the CA or of this node is wrong",
+                leaf.not_before()
+            ));
+        }
+        check_chain_order(&self.certificates)
+            .err()
+            .map(|error| error.to_string())
+    }
+
+    fn missing_name(&self, csr: &CertificateSigningRequest) -> Option<String> {
+        let has = self.certificates.first()?.sans();
+        let names: Vec<_> = has.dns_names.iter().map(|n| n.to_lowercase()).collect();
+        let addresses: Vec<_> = has.ip_addresses.iter().map(IpAddr::to_canonical).collect();
+        let asked = csr.sans();
+        let mut missing = asked
+            .dns_names
+            .iter()
+            .filter(|name| !names.contains(&name.to_lowercase()));
+        let mut unaddressed = asked
+            .ip_addresses
+            .iter()
+            .filter(|address| !addresses.contains(&address.to_canonical()));
+        missing
+            .next()
+            .cloned()
+            .or_else(|| unaddressed.next().map(ToString::to_string))
+    }
+}

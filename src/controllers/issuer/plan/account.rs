@@ -1,0 +1,183 @@
+//! The ACME account of an issuer: its key, its registration, and another key for it (contract §5.1, RFC 8555 §7.3).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, json};
+
+use super::{TRANSIENT, between, component, not_initialized, ready};
+use crate::api::acme_issuer::AcmeIssuer;
+use crate::controllers::action::{Action, Event, Object, Plan, SecretPatch};
+use crate::controllers::issuer::{Effect, Observation, Outcome, Retry};
+use crate::controllers::status::refusal_delay;
+
+const REGISTERED: &str = "The ACME account was registered with the ACME server";
+
+/// The least time that a CA is left alone that asks for patience.
+const LEAST: Duration = Duration::from_mins(1);
+/// The longest time that a CA may ask for: what it says is its word only.
+const MOST: Duration = Duration::from_hours(7 * 24);
+
+pub(super) fn plan(o: &Observation, acme: &AcmeIssuer, now: Timestamp) -> Plan<Effect> {
+    if acme.server.contains("acme-v01.api.letsencrypt.org")
+        || acme.server.contains("acme-staging.api.letsencrypt.org")
+    {
+        let message = "spec.acme.server: this is the ACME v1 endpoint, which is gone; use \
+                       https://acme-v02.api.letsencrypt.org/directory";
+        return ready(o, false, "InvalidConfig", message, Map::new(), now);
+    }
+    let Some(effect) = next(o, acme) else {
+        return Plan::idle();
+    };
+    let asks = !matches!(effect, Effect::LoadAccountKey | Effect::Block(_));
+    // Words of the CA that differ each time are written each time, and wake each time.
+    if let Some(until) = o.resting.filter(|until| asks && *until > now) {
+        return Plan::wait(between(now, until));
+    }
+    Plan {
+        effect: Some(effect),
+        ..Plan::idle()
+    }
+}
+
+fn next(o: &Observation, acme: &AcmeIssuer) -> Option<Effect> {
+    let Some(hash) = &o.loaded else {
+        return Some(Effect::LoadAccountKey);
+    };
+    // Which of the two keys the CA has must be known before it is asked anything with one of them.
+    if o.account.staged {
+        return Some(Effect::ChangeKey);
+    }
+    if let Some(why) = &o.account.blocked {
+        return Some(Effect::Block(why.clone()));
+    }
+    if o.account.unknown || !is_registered(o, acme, hash) {
+        return Some(Effect::Register);
+    }
+    let wish = o.issuer.account_key.rotate.as_ref();
+    (wish.is_some() && wish != o.account.rotation.as_ref()).then_some(Effect::StageKey)
+}
+
+/// What lets cert-manager, and us, leave the CA alone (contract §5.1).
+fn is_registered(o: &Observation, acme: &AcmeIssuer, hash: &str) -> bool {
+    let status = o.issuer.status.acme.clone().unwrap_or_default();
+    let uri = status.uri.unwrap_or_default();
+    o.issuer.is_ready()
+        && !uri.is_empty()
+        && host(&uri) == host(&acme.server)
+        && status.last_registered_email.unwrap_or_default() == email(acme)
+        && status.last_private_key_hash.as_deref() == Some(hash)
+        && o.issuer.ready().and_then(|c| c.observed_generation) == Some(o.issuer.generation)
+}
+
+fn email(acme: &AcmeIssuer) -> String {
+    acme.email.clone().unwrap_or_default()
+}
+
+fn host(url: &str) -> Option<String> {
+    url.parse::<http::Uri>()
+        .ok()?
+        .authority()
+        .map(ToString::to_string)
+}
+
+pub(super) fn absorb(
+    o: &Observation,
+    acme: &AcmeIssuer,
+    outcome: Outcome,
+    now: Timestamp,
+) -> Plan<Effect> {
+    match outcome {
+        Outcome::Authority(_) | Outcome::Vault(_) => Plan::idle(),
+        Outcome::KeyLoaded(hash) if is_at_rest(o, acme, &hash) => Plan::idle(),
+        // The next plan finds the key loaded.
+        Outcome::KeyLoaded(_) => Plan::wait(Duration::ZERO),
+        Outcome::KeyMade(secret) => Plan {
+            actions: vec![Action::Ensure(Box::new(Object::Secret(*secret)))],
+            wake: Some(Duration::ZERO),
+            ..Plan::idle()
+        },
+        // The Secret wakes its issuer, which reads it again.
+        Outcome::KeyStaged(patch) => patched(patch),
+        Outcome::KeyChanged(patch) => Plan {
+            events: vec![Event::normal(
+                component(o),
+                "AccountKeyChanged",
+                "The CA has taken another key for the ACME account",
+            )],
+            ..patched(patch)
+        },
+        Outcome::KeyKept { patch, message } => Plan {
+            actions: patch.into_iter().map(write_secret).collect(),
+            events: vec![Event::warning(component(o), "AccountKeyKept", message)],
+            wake: Some(refusal_delay(u32::MAX)),
+            ..Plan::idle()
+        },
+        Outcome::KeyMissing(message) => {
+            ready(o, false, "ErrVerifyACMEAccount", &message, Map::new(), now)
+        }
+        Outcome::Registered {
+            uri,
+            email,
+            key_hash,
+        } => {
+            let account = json!({
+                "uri": uri,
+                "lastRegisteredEmail": email,
+                "lastPrivateKeyHash": key_hash,
+            });
+            let status = Map::from_iter([("acme".to_owned(), account)]);
+            ready(o, true, "ACMEAccountRegistered", REGISTERED, status, now)
+        }
+        Outcome::Refused {
+            reason,
+            message,
+            retry,
+        } => refused(o, reason, &message, retry, now),
+    }
+}
+
+/// Whether a key that has just been loaded leaves nothing to do: what else is known of it was not known yet.
+fn is_at_rest(o: &Observation, acme: &AcmeIssuer, hash: &str) -> bool {
+    is_registered(o, acme, hash) && !o.account.staged && o.issuer.account_key.rotate.is_none()
+}
+
+fn write_secret(patch: SecretPatch) -> Action {
+    Action::PatchAccountSecret(Box::new(patch))
+}
+
+fn patched(patch: SecretPatch) -> Plan<Effect> {
+    Plan {
+        actions: vec![write_secret(patch)],
+        ..Plan::idle()
+    }
+}
+
+fn refused(
+    o: &Observation,
+    reason: &'static str,
+    message: &str,
+    retry: Retry,
+    now: Timestamp,
+) -> Plan<Effect> {
+    let wake = match retry {
+        Retry::OnChange => refusal_delay(o.account.refusals.saturating_add(1)),
+        Retry::Soon => TRANSIENT,
+        Retry::At(time) => between(now, time).clamp(LEAST, MOST),
+    };
+    let until = now.checked_add(wake).unwrap_or(Timestamp::MAX);
+    let note = match retry {
+        Retry::OnChange => format!(
+            ". Next attempt at {until:.0}, or as soon as the issuer or one of its Secrets has changed"
+        ),
+        Retry::Soon => String::new(),
+        Retry::At(_) => format!(". Next attempt at {until:.0}, as the CA asks"),
+    };
+    let message = format!("{message}{note}");
+    let mut plan = ready(o, false, reason, &message, Map::new(), now);
+    plan.wake = Some(wake);
+    if !plan.actions.is_empty() {
+        plan.events.push(not_initialized(o, &message));
+    }
+    plan
+}

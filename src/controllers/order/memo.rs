@@ -1,0 +1,130 @@
+//! What a process remembers of an Order between two looks at the CA. Lost in a crash, it costs a question too many.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Outcome;
+use crate::controllers::status::refusal_delay;
+use crate::explain::not_before;
+
+/// The first wait after a fault that may be gone in a moment; it doubles.
+const FAULT: Duration = Duration::from_secs(5);
+/// The longest.
+const FAULT_MOST: Duration = Duration::from_mins(5);
+/// The first wait for a CA that is at work; it doubles.
+const LOOK: Duration = Duration::from_millis(500);
+/// The longest.
+const LOOK_MOST: Duration = Duration::from_secs(30);
+
+/// What is remembered of an Order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memo {
+    /// The CA is left alone until then.
+    pub resting: Option<Timestamp>,
+    /// Since when the CA has been at work without an end.
+    pub working: Option<Timestamp>,
+    /// Looks at the CA since then.
+    pub looks: u32,
+    /// Faults in a row.
+    pub faults: u32,
+    /// Refusals in a row.
+    pub refusals: u32,
+}
+
+/// How long the CA is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The fault may be gone in a moment.
+    Fault,
+    /// The CA refuses for now and does not say until when.
+    Refused,
+    /// As long as the CA asks for.
+    Asked(Duration),
+    /// Until a human has done something at the CA.
+    Human,
+}
+
+impl Wait {
+    /// Until when, for somebody who remembers this.
+    pub fn delay(self, memo: &Memo) -> Duration {
+        match self {
+            Self::Fault => doubled(FAULT, memo.faults, FAULT_MOST),
+            Self::Refused => refusal_delay(memo.refusals.saturating_add(1)),
+            Self::Asked(asked) => asked,
+            Self::Human => refusal_delay(u32::MAX),
+        }
+    }
+
+    /// What a reader is told about a time that is long enough to be wondered about.
+    pub fn note(self, until: Timestamp) -> String {
+        match self {
+            Self::Fault => String::new(),
+            Self::Asked(_) => format!(". {}", not_before(until)),
+            Self::Refused | Self::Human => format!(". Next attempt at {until:.0}"),
+        }
+    }
+}
+
+/// An answer, as far as it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// The CA is at work.
+    AtWork,
+    /// The CA is to be left alone.
+    Wait(Wait),
+    /// News.
+    News,
+}
+
+impl Outcome {
+    /// What is to be remembered of it.
+    pub fn heard(&self) -> Heard {
+        match self {
+            Self::NotYet { .. } => Heard::AtWork,
+            Self::Unavailable { wait, .. } => Heard::Wait(*wait),
+            _ => Heard::News,
+        }
+    }
+}
+
+impl Memo {
+    /// Until when a CA that is at work is left alone, if it does not say.
+    pub fn look(&self) -> Duration {
+        doubled(LOOK, self.looks.saturating_sub(1), LOOK_MOST)
+    }
+
+    /// What is to be remembered after this answer, which leads to another look after `wake`.
+    #[must_use]
+    pub fn after(&self, heard: Heard, wake: Option<Duration>, now: Timestamp) -> Self {
+        let resting = wake.and_then(|wake| now.checked_add(wake).ok());
+        match heard {
+            Heard::AtWork => Self {
+                resting,
+                working: self.working.or(Some(now)),
+                looks: self.looks.saturating_add(1),
+                ..Self::default()
+            },
+            Heard::Wait(wait) => {
+                let is_fault = wait == Wait::Fault;
+                let next = |count: u32| count.saturating_add(1);
+                Self {
+                    resting,
+                    faults: if is_fault { next(self.faults) } else { 0 },
+                    refusals: if is_fault {
+                        self.refusals
+                    } else {
+                        next(self.refusals)
+                    },
+                    ..self.clone()
+                }
+            }
+            Heard::News => Self::default(),
+        }
+    }
+}
+
+fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
+    let factor = 1_u32.checked_shl(times.min(16)).unwrap_or(u32::MAX);
+    first.saturating_mul(factor).min(most)
+}

@@ -1,0 +1,245 @@
+//! The ACME accounts that this process has in use: load or make the key, register, and act for
+//! Orders. None of it is the only copy of anything.
+
+mod keys;
+mod register;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+
+use super::ca::Session;
+use super::clock::now;
+use super::signing::Signer;
+use crate::acme::{Hooks, Status};
+use crate::api::acme_issuer::AcmeIssuer;
+use crate::api::meta::IssuerReference;
+use crate::controllers::issuer::AccountState;
+use crate::controllers::key::Key;
+use crate::controllers::order::Wait;
+use crate::controllers::store::{Name, Store};
+use crate::controllers::{issuer, order};
+use crate::issuers::acme::{Account, Accounts, Trouble};
+use crate::pki::CertificateSigningRequest;
+
+/// The longest time that a look at a server may take.
+const LOOK: Duration = Duration::from_secs(10);
+/// Refusals that are further apart are no row.
+const ROW: SignedDuration = SignedDuration::from_hours(48);
+
+/// The accounts behind Issuers and ClusterIssuers.
+pub struct AccountsInUse {
+    accounts: Accounts,
+    refusals: Mutex<HashMap<Name, Refusal>>,
+    hooks: Hooks,
+    signer: Arc<Signer>,
+}
+
+/// The CA refused an account. What for, until when it is left alone, and for which time in a row.
+struct Refusal {
+    asked: Asked,
+    until: Timestamp,
+    row: u32,
+}
+
+/// What a CA's answer to a registration depends on, as far as it is in the cluster: generation of the
+/// issuer, versions of the Secrets of the account's key and of the external account binding.
+type Asked = (i64, Option<u64>, Option<u64>);
+
+impl AccountsInUse {
+    /// None is loaded yet.
+    pub fn new(hooks: Hooks, signer: Arc<Signer>) -> Self {
+        Self {
+            accounts: Accounts::default(),
+            refusals: Mutex::default(),
+            hooks,
+            signer,
+        }
+    }
+
+    /// The account behind an issuer reference, once it is registered.
+    pub fn account(
+        &self,
+        store: &Store,
+        namespace: &str,
+        reference: &IssuerReference,
+    ) -> Option<Arc<Account>> {
+        let issuer = store.issuer(namespace, reference)?;
+        let account = self
+            .accounts
+            .get(&(issuer.id.namespace.clone(), issuer.id.name.clone()))?;
+        account.is_usable().then_some(account)
+    }
+
+    /// Hash of the account key in use for this issuer as it is now.
+    pub fn loaded_hash(&self, store: &Store, key: &Key) -> Option<String> {
+        let issuer = store.issuer_named(&key.namespace, &key.name)?;
+        let account = self
+            .accounts
+            .get(&(key.namespace.clone(), key.name.clone()))?;
+        let current = (
+            issuer.generation,
+            secret_version(store, key, issuer.spec.acme.as_ref()?),
+        );
+        (account.loaded_for == current).then(|| account.hash.clone())
+    }
+
+    /// What this process knows of the account of an issuer.
+    pub fn state(&self, store: &Store, key: &Key) -> AccountState {
+        let name = (key.namespace.clone(), key.name.clone());
+        let account = self.accounts.get(&name);
+        let refusals = self.refusals.lock();
+        let refusal = refusals.get(&name);
+        let refusal = refusal.filter(|refusal| {
+            asked(store, key) == Some(refusal.asked) && now().duration_since(refusal.until) < ROW
+        });
+        let trouble = account.as_ref().and_then(|account| account.trouble());
+        let (unknown, blocked) = match trouble {
+            None => (false, None),
+            Some(Trouble::Unknown) => (true, None),
+            Some(Trouble::Blocked(why)) => (false, Some(why)),
+        };
+        AccountState {
+            unknown,
+            blocked,
+            staged: account
+                .as_ref()
+                .is_some_and(|account| account.next.is_some()),
+            rotation: account.and_then(|account| account.rotation.clone()),
+            resting: refusal.map(|refusal| refusal.until),
+            refusals: refusal.map_or(0, |refusal| refusal.row),
+        }
+    }
+
+    /// The CA refused: leave it alone until then.
+    pub fn rest(&self, store: &Store, key: &Key, until: Timestamp) {
+        if let Some(asked) = asked(store, key) {
+            let name = (key.namespace.clone(), key.name.clone());
+            let row = self.state(store, key).refusals.saturating_add(1);
+            let refusal = Refusal { asked, until, row };
+            self.refusals.lock().insert(name, refusal);
+        }
+    }
+
+    /// Whether Orders of this issuer can go on.
+    pub fn is_usable(&self, key: &Key) -> bool {
+        self.accounts
+            .get(&(key.namespace.clone(), key.name.clone()))
+            .is_some_and(|account| account.is_usable())
+    }
+
+    /// The issuer is gone.
+    pub fn forget(&self, key: &Key) {
+        let name = (key.namespace.clone(), key.name.clone());
+        self.accounts.remove(&name);
+        self.refusals.lock().remove(&name);
+    }
+
+    /// Whether the server of an issuer answers and knows the account; if not, why.
+    pub async fn probe(
+        &self,
+        store: &Store,
+        namespace: &str,
+        reference: &IssuerReference,
+    ) -> Result<(), String> {
+        let account = self.account(store, namespace, reference);
+        let account = account.ok_or("the ACME account is not registered yet")?;
+        let looked = async {
+            account.client.probe().await?;
+            account.client.find_account(&account.key).await
+        };
+        // Others wait for what is found out.
+        let found = tokio::time::timeout(LOOK, looked).await;
+        let found = found.map_err(|_| format!("no reply within {} s", LOOK.as_secs()))?;
+        let found = found.map_err(|e| e.to_string())?;
+        match found.status {
+            status @ (Status::Deactivated | Status::Revoked) => {
+                Err(format!("the ACME account is {}", status.as_str()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An Order's effect.
+    pub async fn order(
+        &self,
+        account: &Account,
+        seen: &order::Observation,
+        effect: order::Effect,
+    ) -> order::Outcome {
+        let Some(session) = Session::new(account, now()) else {
+            return order::Outcome::Unavailable {
+                reason: "the ACME account is not registered yet".into(),
+                wait: Wait::Fault,
+            };
+        };
+        let url = seen
+            .order
+            .status
+            .as_ref()
+            .and_then(|s| s.url.clone())
+            .unwrap_or_default();
+        match effect {
+            order::Effect::Create {
+                identifiers,
+                duration,
+                profile,
+                replaces,
+            } => {
+                let (profile, replaces) = (profile.as_deref(), replaces.as_deref());
+                session
+                    .create_order(&identifiers, duration, profile, replaces)
+                    .await
+            }
+            order::Effect::Read => session.read_order(&url).await,
+            order::Effect::Complete => {
+                let request = &seen.order.spec.request.0;
+                let der = CertificateSigningRequest::parse_pem(request)
+                    .or_else(|_| CertificateSigningRequest::parse_der(request));
+                match der {
+                    Ok(csr) => {
+                        let acme = seen.issuer.as_ref().and_then(|i| i.spec.acme.as_ref());
+                        let preferred = acme.and_then(|a| a.preferred_chain.as_deref());
+                        session.complete_order(&url, &csr, preferred).await
+                    }
+                    Err(error) => order::Outcome::Ended {
+                        state: "errored".into(),
+                        reason: format!("spec.request cannot be read: {error}"),
+                    },
+                }
+            }
+        }
+    }
+}
+
+/// The issuer was another one when its effect was planned.
+fn no_longer() -> issuer::Outcome {
+    issuer::Outcome::KeyMissing("spec.acme is gone".into())
+}
+
+fn name_of(seen: &issuer::Observation) -> Name {
+    let id = &seen.issuer.id;
+    (id.namespace.clone(), id.name.clone())
+}
+
+fn secret_version(store: &Store, key: &Key, spec: &AcmeIssuer) -> Option<u64> {
+    store.secret_version(
+        store.home(key.kind, &key.namespace),
+        &spec.private_key_secret_ref.name,
+    )
+}
+
+fn asked(store: &Store, key: &Key) -> Option<Asked> {
+    let issuer = store.issuer_named(&key.namespace, &key.name)?;
+    let spec = issuer.spec.acme.as_ref()?;
+    let binding = spec.external_account_binding.as_ref();
+    let binding = binding.and_then(|b| {
+        store.secret_version(store.home(key.kind, &key.namespace), &b.key_secret_ref.name)
+    });
+    Some((issuer.generation, secret_version(store, key, spec), binding))
+}

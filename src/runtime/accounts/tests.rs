@@ -1,0 +1,254 @@
+//! Accounts against a CA that can be made to fail at any point.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Value, json};
+
+use super::register::known_or_new;
+use super::*;
+use crate::acme::tests::fake::Response;
+use crate::acme::tests::scripted::{Call, ScriptedCa};
+use crate::api::{Issuer, IssuerSpec, IssuerStatus};
+use crate::controllers::action::SecretPatch;
+use crate::controllers::facts::{AccountKeyWish, Identity, IssuerFact};
+use crate::controllers::issuer::{Observation, Outcome, Retry};
+use crate::controllers::key::Kind;
+use crate::pki::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey};
+
+/// A cert-manager 1.21.1 cluster.
+const RECORDED: &str =
+    include_str!("../../../tests/fixtures/cert-manager-1.21.1/acme-in-flight.json");
+
+fn recorded(kind: &str, name: &str) -> Value {
+    let all: Value = serde_json::from_str(RECORDED).unwrap();
+    let items = all["items"].as_array().unwrap();
+    let found = items
+        .iter()
+        .find(|o| o["kind"] == kind && o["metadata"]["name"] == name);
+    found.unwrap().clone()
+}
+
+fn observation(ca: &ScriptedCa, spec: Value, status: IssuerStatus) -> Observation {
+    let mut spec: IssuerSpec = serde_json::from_value(spec).unwrap();
+    let config = ca.server.config();
+    let acme = spec.acme.as_mut().unwrap();
+    acme.server = config.directory_url;
+    acme.ca_bundle = config.ca_bundle.map(ByteString);
+    let fact = IssuerFact {
+        id: Identity {
+            namespace: "shop".into(),
+            name: "acme".into(),
+            ..Identity::default()
+        },
+        generation: 1,
+        changed_at: None,
+        account_key: AccountKeyWish {
+            rotate: Some("now".into()),
+            algorithm: Some("ES256".into()),
+        },
+        spec,
+        status,
+    };
+    Observation {
+        kind: Kind::Issuer,
+        issuer: fact.into(),
+        home: "shop".into(),
+        loaded: None,
+        account: AccountState::default(),
+        resting: None,
+        leaves: vec![],
+    }
+}
+
+fn loaded(seen: &Observation, secret: &Secret) -> Account {
+    let spec = seen.issuer.spec.acme.as_ref().unwrap();
+    let pem = &secret.data.as_ref().unwrap()["tls.key"].0;
+    Account::load(spec, pem, secret, Hooks::default(), (1, None)).unwrap()
+}
+
+#[tokio::test]
+async fn an_account_of_cert_manager_is_found_and_not_made() {
+    let ca = ScriptedCa::start();
+    let issuer: Issuer = serde_json::from_value(recorded("Issuer", "acme")).unwrap();
+    let secret: Secret = serde_json::from_value(recorded("Secret", "acme-account")).unwrap();
+    let status = issuer.status.unwrap();
+    let seen = observation(&ca, json!(issuer.spec), status.clone());
+    let account = loaded(&seen, &secret);
+    let hash = status.acme.unwrap().last_private_key_hash.unwrap();
+    assert_eq!(account.hash, hash, "as cert-manager has noted it");
+
+    // cert-manager has registered it.
+    let theirs = account.client.new_account(&account.key, None, None).await;
+    let theirs = theirs.unwrap();
+    let ours = known_or_new(&seen, &account, None, None).await.unwrap();
+    assert_eq!((ours.url, ours.created), (theirs.url, false));
+    let asked = ca.server.posts().pop().unwrap().payload();
+    assert_eq!(asked, r#"{"onlyReturnExisting":true}"#);
+    assert_eq!(ca.keys().len(), 1);
+
+    // The CA was rebuilt: the same key is registered again.
+    let key = ca.keys();
+    ca.forget();
+    let again = known_or_new(&seen, &account, None, None).await.unwrap();
+    assert!(again.created);
+    assert_eq!(ca.keys(), key);
+}
+
+/// An account at a CA, and another key staged for it.
+struct Staged {
+    ca: ScriptedCa,
+    accounts: AccountsInUse,
+    seen: Observation,
+    old: PrivateKey,
+    next: PrivateKey,
+}
+
+impl Staged {
+    async fn new() -> Self {
+        let ca = ScriptedCa::start();
+        let [old, next] =
+            [0; 2].map(|_| PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap());
+        let pem = |key: &PrivateKey| {
+            ByteString(key.to_pem(KeyEncoding::Pkcs8).unwrap().as_bytes().to_vec())
+        };
+        let entries = [("tls.key", &old), ("tls.key.next", &next)];
+        let secret = Secret {
+            data: Some(
+                entries
+                    .map(|(name, key)| (name.to_owned(), pem(key)))
+                    .into(),
+            ),
+            ..Secret::default()
+        };
+        let spec = json!({ "acme": { "server": "", "privateKeySecretRef": { "name": "a" } } });
+        let seen = observation(&ca, spec, IssuerStatus::default());
+        let account = loaded(&seen, &secret);
+        account
+            .client
+            .new_account(&account.key, None, None)
+            .await
+            .unwrap();
+        let accounts = AccountsInUse::new(Hooks::default(), Arc::new(Signer::default()));
+        accounts.accounts.put(name_of(&seen), Arc::new(account));
+        Self {
+            ca,
+            accounts,
+            seen,
+            old,
+            next,
+        }
+    }
+
+    async fn change(&self) -> Outcome {
+        self.accounts.change_key(&self.seen).await
+    }
+
+    /// The Secret is to have the next key alone.
+    fn promotes(&self, outcome: Outcome) {
+        let Outcome::KeyChanged(SecretPatch { patch, .. }) = outcome else {
+            panic!("{outcome:?}")
+        };
+        let pem: ByteString = serde_json::from_value(patch["data"]["tls.key"].clone()).unwrap();
+        let kept = PrivateKey::from_pem(&pem.0).unwrap();
+        assert_eq!(kept.public_key_der(), self.next.public_key_der());
+        let data = patch["data"].as_object().unwrap();
+        assert_eq!(data.get("tls.key.next"), Some(&Value::Null));
+    }
+
+    /// Whose key the CA has for its only account.
+    fn at_the_ca(&self, key: &PrivateKey) {
+        assert_eq!(self.ca.keys(), [key.jwk().unwrap()]);
+    }
+}
+
+#[tokio::test]
+async fn whatever_a_crash_has_left_both_sides_come_to_the_same_key() {
+    let staged = Staged::new().await;
+    assert!(
+        !staged
+            .accounts
+            .is_usable(&Key::new(Kind::Issuer, "shop", "acme"))
+    );
+    staged.promotes(staged.change().await);
+    staged.at_the_ca(&staged.next);
+    // The Secret was not written: the CA is asked, and told nothing.
+    staged.promotes(staged.change().await);
+    assert_eq!(staged.ca.count(Call::KeyChange), 1);
+
+    // The answer was lost.
+    let staged = Staged::new().await;
+    staged.ca.spoil(Call::KeyChange, None);
+    let outcome = staged.change().await;
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Refused {
+                retry: Retry::Soon,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    staged.promotes(staged.change().await);
+    staged.at_the_ca(&staged.next);
+    assert_eq!(staged.ca.count(Call::KeyChange), 1);
+
+    // The CA has carried it out, and says that the key is taken.
+    let staged = Staged::new().await;
+    let taken = Response::problem(409, "malformed");
+    staged.ca.spoil(Call::KeyChange, Some(taken));
+    staged.promotes(staged.change().await);
+
+    // The CA has neither key: the next one will be registered.
+    let staged = Staged::new().await;
+    staged.ca.forget();
+    staged.promotes(staged.change().await);
+    assert_eq!(staged.ca.count(Call::KeyChange), 0);
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_is_dropped_and_one_that_cannot_be_sent_is_kept() {
+    let staged = Staged::new().await;
+    let refusal = Response::problem(400, "badPublicKey");
+    staged.ca.fault(Call::KeyChange, 1, Some(refusal));
+    let Outcome::KeyKept { patch, message } = staged.change().await else {
+        panic!()
+    };
+    assert_eq!(
+        patch.unwrap().patch,
+        json!({ "data": { "tls.key.next": null } })
+    );
+    assert!(message.contains("badPublicKey"), "{message}");
+    staged.at_the_ca(&staged.old);
+
+    for call in [Call::NewAccount, Call::KeyChange] {
+        let staged = Staged::new().await;
+        staged.ca.fault(call, 1, Some(Response::new(502, "")));
+        let outcome = staged.change().await;
+        assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+        staged.promotes(staged.change().await);
+    }
+}
+
+#[tokio::test]
+async fn another_key_is_made_as_wished() {
+    let staged = Staged::new().await;
+    let Outcome::KeyStaged(SecretPatch { patch, .. }) =
+        staged.accounts.stage_key(&staged.seen).await
+    else {
+        panic!()
+    };
+    let annotations = json!({ "everleaf.io/account-key-rotation": "now" });
+    assert_eq!(patch["metadata"], json!({ "annotations": annotations }));
+    let pem: ByteString = serde_json::from_value(patch["data"]["tls.key.next"].clone()).unwrap();
+    let key = PrivateKey::from_pem(&pem.0).unwrap();
+    assert_eq!(key.algorithm(), KeyAlgorithm::Ecdsa(Curve::P256));
+    assert_eq!(staged.ca.count(Call::KeyChange), 0, "stored first");
+}

@@ -1,0 +1,224 @@
+//! The calls of an Order.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Session, after, rest, told};
+use crate::acme::{
+    self, Authorization, CertificateChain, Class, Identifier, Status, may_be_replaces,
+};
+use crate::api::order::{OrderAuthorization, OrderChallenge};
+use crate::controllers::order::{Outcome, Wait};
+use crate::explain::{Code, Verdict};
+use crate::pki::CertificateSigningRequest;
+
+impl Session<'_> {
+    /// Create an order and read its authorizations. One that is refused, perhaps because of the certificate that it is
+    /// to replace, is asked for once more without: that certificate is no condition of the new one.
+    pub async fn create_order(
+        &self,
+        identifiers: &[Identifier],
+        duration: Option<Duration>,
+        profile: Option<&str>,
+        replaces: Option<&str>,
+    ) -> Outcome {
+        let not_after = duration.and_then(|d| self.now.checked_add(d).ok());
+        let order = |replaces| {
+            let client = self.client;
+            client.new_order(&self.account, identifiers, not_after, profile, replaces)
+        };
+        let mut answer = order(replaces).await;
+        if let (Err(error), Some(replaces)) = (&answer, replaces)
+            && may_be_replaces(error)
+        {
+            tracing::info!(%error, replaces, "the order is asked for again without `replaces`");
+            answer = order(None).await;
+        }
+        match answer {
+            Ok(order) => self.authorizations(order).await,
+            Err(error) => self.refused(&error, "Failed to create Order").await,
+        }
+    }
+
+    /// Read an order and its authorizations.
+    pub async fn read_order(&self, url: &str) -> Outcome {
+        match self.client.order(&self.account, url).await {
+            Ok(order) => self.authorizations(order).await,
+            Err(error) => self.unread(&error).await,
+        }
+    }
+
+    async fn unread(&self, error: &acme::Error) -> Outcome {
+        self.refused(error, "Failed to retrieve Order resource")
+            .await
+    }
+
+    async fn authorizations(&self, order: acme::Order) -> Outcome {
+        let mut authorizations = Vec::new();
+        let mut expires = order.expires;
+        for url in &order.authorizations {
+            match self.client.authorization(&self.account, url).await {
+                Ok(authorization) => {
+                    expires = earlier(expires, authorization.expires);
+                    authorizations.push(stored(url, &authorization));
+                }
+                Err(error) => {
+                    return self
+                        .refused(&error, "Failed to retrieve authorization")
+                        .await;
+                }
+            }
+        }
+        Outcome::Read {
+            url: order.url,
+            finalize_url: order.finalize,
+            state: order.status.as_str().into(),
+            expires,
+            authorizations,
+        }
+    }
+
+    /// Finalize an order that is ready, and fetch the certificate of one that is valid.
+    pub async fn complete_order(
+        &self,
+        url: &str,
+        csr: &CertificateSigningRequest,
+        preferred: Option<&str>,
+    ) -> Outcome {
+        let mut order = match self.client.order(&self.account, url).await {
+            Ok(order) => order,
+            Err(error) => return self.unread(&error).await,
+        };
+        if order.status == Status::Ready {
+            let finalize = order.finalize.clone();
+            let finalized = self.client.finalize(&self.account, &finalize, csr.der());
+            order = match finalized.await {
+                Ok(order) => order,
+                Err(error) => match self.finalized_before(&error, url).await {
+                    Some(order) => order,
+                    None => return self.refused(&error, "Failed to finalize Order").await,
+                },
+            };
+        }
+        match order.status {
+            Status::Valid => self.fetch(&order, csr, preferred).await,
+            Status::Invalid => Outcome::Ended {
+                state: "invalid".into(),
+                reason: order.error.as_ref().map_or_else(
+                    || "the CA has marked the order as invalid".to_owned(),
+                    |problem| {
+                        let text = format!("Failed to finalize Order: {problem}");
+                        if problem.is("serverInternal") {
+                            return Verdict::new(Code::CA_UNABLE, text).to_string();
+                        }
+                        text
+                    },
+                ),
+            },
+            status => Outcome::NotYet {
+                state: status.as_str().into(),
+                retry: after(order.retry_after, self.now),
+            },
+        }
+    }
+
+    /// The order, if finalize was refused because somebody has finalized it: a process that did not live to see the
+    /// answer. The refusal is `orderNotReady` by RFC 8555 §7.4, and any other 403 in practice.
+    async fn finalized_before(&self, error: &acme::Error, url: &str) -> Option<acme::Order> {
+        let not_ready = error.problem().is_some_and(|p| p.is("orderNotReady"));
+        if !not_ready && error.status() != Some(403) {
+            return None;
+        }
+        let order = self.client.order(&self.account, url).await.ok()?;
+        let is_finalized = matches!(order.status, Status::Valid | Status::Processing);
+        (not_ready || is_finalized).then_some(order)
+    }
+
+    async fn fetch(
+        &self,
+        order: &acme::Order,
+        csr: &CertificateSigningRequest,
+        preferred: Option<&str>,
+    ) -> Outcome {
+        let Some(url) = &order.certificate else {
+            return Outcome::NotYet {
+                state: "processing".into(),
+                retry: after(order.retry_after, self.now),
+            };
+        };
+        let chain = self
+            .client
+            .preferred_certificate(&self.account, url, preferred);
+        match chain.await {
+            Ok(chain) => self.checked(chain, csr),
+            Err(error) => {
+                self.refused(&error, "Failed to retrieve signed certificate")
+                    .await
+            }
+        }
+    }
+
+    fn checked(&self, chain: CertificateChain, csr: &CertificateSigningRequest) -> Outcome {
+        match chain.fault(csr, self.now) {
+            None => Outcome::Issued(chain.pem.into_bytes()),
+            Some(fault) => {
+                let text =
+                    format!("The certificate that the CA has signed cannot be used: {fault}");
+                Outcome::Ended {
+                    state: "errored".into(),
+                    reason: Verdict::new(Code::CA_UNABLE, text).to_string(),
+                }
+            }
+        }
+    }
+
+    async fn refused(&self, error: &acme::Error, doing: &str) -> Outcome {
+        let reason = told(doing, error);
+        if self.blames_account(error).await {
+            return Outcome::AccountRefused;
+        }
+        match error.class() {
+            Class::Account | Class::Permanent => Outcome::Ended {
+                state: "errored".into(),
+                reason,
+            },
+            Class::Transient => Outcome::Unavailable {
+                reason,
+                wait: Wait::Fault,
+            },
+            Class::RateLimited { until } => {
+                if let Some(pause) = error.problem().and_then(acme::Problem::pause) {
+                    let reason =
+                        format!("{doing}: the CA has paused names that failed too often. {pause}");
+                    let wait = Wait::Human;
+                    return Outcome::Unavailable { reason, wait };
+                }
+                let wait = until.map_or(Wait::Refused, |until| {
+                    Wait::Asked(rest(error, until, self.now))
+                });
+                Outcome::Unavailable { reason, wait }
+            }
+        }
+    }
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
+/// An authorization as the status of an Order keeps it.
+fn stored(url: &str, authorization: &Authorization) -> OrderAuthorization {
+    let challenges = authorization.challenges.iter().map(|c| OrderChallenge {
+        token: c.token.clone(),
+        type_: c.kind.clone(),
+        url: c.url.clone(),
+    });
+    OrderAuthorization {
+        challenges: Some(challenges.collect()),
+        identifier: Some(authorization.identifier.value.clone()),
+        initial_state: Some(authorization.status.as_str().into()),
+        url: url.to_owned(),
+        wildcard: Some(authorization.wildcard),
+    }
+}
