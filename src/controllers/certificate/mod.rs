@@ -46,7 +46,6 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 pub const DEFAULT_DURATION: SignedDuration = SignedDuration::from_hours(2160);
 
 /// What the flags say about Certificates (contract §7.2).
-#[allow(clippy::struct_excessive_bools, reason = "flags are flags")]
 #[derive(Debug, Clone)]
 #[allow(clippy::struct_excessive_bools, reason = "flags are flags")]
 pub struct Settings {
