@@ -385,6 +385,7 @@ fn the_account_is_found_again_with_its_own_key() {
             loaded: Some(hash),
             account: issuer::AccountState::default(),
             resting: None,
+            solvers: issuer::Solvers::Sound,
             leaves: vec![],
         };
         // cert-manager had not stored the account's address: it is asked for once.

@@ -111,8 +111,9 @@ const ACME: [(&str, Code, &str); 9] = [
     (
         "unauthorized",
         Code::ACME_UNAUTHORIZED,
-        "Something else answers for the name: its DNS record must lead to this cluster's Ingress controller, \
-         and the Ingress class of the issuer's solver must be that controller's.",
+        "Something else answers for the name. HTTP-01: its DNS record must lead to this cluster's Ingress \
+         controller, and the Ingress class of the issuer's solver must be that controller's. DNS-01: all name \
+         servers of the zone must have the TXT record.",
     ),
     (
         "rateLimited",

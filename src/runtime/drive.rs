@@ -295,8 +295,11 @@ impl Driver {
         let vaults = &self.signer.vaults;
         let account = self.accounts.state(store, key);
         let resting = account.resting.or_else(|| vaults.resting(store, key));
-        let Some(seen) = issuer::observe(&self.reader, key, loaded, account, resting) else {
+        let solvers = self.validations.dns01.solvers(key);
+        let Some(seen) = issuer::observe(&self.reader, key, loaded, account, resting, solvers)
+        else {
             self.accounts.forget(key);
+            self.validations.dns01.forget_issuer(key);
             self.signer.authorities.forget(key);
             vaults.forget(key);
             return Ok(());
@@ -315,6 +318,7 @@ impl Driver {
                     let authorities = &self.signer.authorities;
                     authorities.issuer(&self.reader, key, &secret).await?
                 }
+                issuer::Effect::CheckSolvers => self.validations.dns01.check_solvers(&seen).await?,
                 issuer::Effect::LoadAccountKey => self.accounts.load(&self.reader, &seen).await?,
                 issuer::Effect::Register => self.accounts.register(&self.reader, &seen).await?,
                 issuer::Effect::Block(why) => self.accounts.block(&seen, why),

@@ -6,6 +6,7 @@ pub mod ca;
 pub mod clock;
 pub mod controller;
 pub mod crash;
+pub mod dns01;
 pub mod drive;
 pub mod effects;
 pub mod events;

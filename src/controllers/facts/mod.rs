@@ -21,6 +21,7 @@ pub use packed::Packed;
 pub use pod::PodView;
 
 use crate::acme::certificate_id;
+use crate::api::dns01::Dns01Solver;
 use crate::api::meta::{CLUSTER_ISSUER_KIND, Condition, ISSUER_KIND, IssuerReference};
 use crate::api::vault::VaultIssuer;
 use crate::api::{
@@ -31,6 +32,7 @@ use crate::controllers::ingress::ownership;
 use crate::controllers::matching::{Compared, request_fields};
 use crate::controllers::status::find;
 use crate::pki::{KeyAlgorithm, PrivateKey, TEMPORARY_ISSUER, parse_chain, sha256_hex};
+use crate::solvers::dns01::needs;
 
 /// Identity and version of an object.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -114,7 +116,27 @@ impl IssuerFact {
         });
         let ca = self.spec.ca.iter().map(|ca| ca.secret_name.as_str());
         let vault = self.spec.vault.iter().flat_map(VaultIssuer::secrets);
-        acme.chain(ca).chain(vault).any(|name| name == secret)
+        let dns01 = self.dns01_secrets();
+        acme.chain(ca)
+            .chain(vault)
+            .chain(dns01)
+            .any(|name| name == secret)
+    }
+
+    /// Its DNS-01 solvers.
+    pub fn dns01_solvers(&self) -> impl Iterator<Item = &Dns01Solver> {
+        let solvers = self
+            .spec
+            .acme
+            .iter()
+            .flat_map(|acme| acme.solvers.iter().flatten());
+        solvers.filter_map(|solver| solver.dns01.as_deref())
+    }
+
+    /// The Secrets that those refer to.
+    pub fn dns01_secrets(&self) -> impl Iterator<Item = &str> {
+        let needs = self.dns01_solvers().flat_map(needs);
+        needs.map(|need| need.selector.name.as_str())
     }
 }
 

@@ -348,7 +348,9 @@ impl Store {
             let home = self.home(kind, &name.0);
             let ca = fact.spec.ca.iter().map(|ca| ca.secret_name.as_str());
             let vault = fact.spec.vault.iter().flat_map(VaultIssuer::secrets);
+            let dns01 = fact.dns01_secrets();
             ca.chain(vault)
+                .chain(dns01)
                 .any(|secret| is_gone(&(home.clone(), secret.into())))
                 .then(|| key(kind, name))
         });
@@ -399,11 +401,14 @@ impl Store {
             let home = self.home(kind, &issuer_name.0);
             if home == namespace && fact.refers_to(secret) {
                 keys.push(key(kind, issuer_name));
-                if fact.spec.ca.is_some() {
-                    // The issuer may be as ready as it was.
-                    let users = inner.users_of(kind, issuer_name).into_iter();
-                    keys.extend(users.filter(|user| user.kind == Kind::CertificateRequest));
-                }
+                // The issuer may be as ready as it was.
+                let also = match &fact.spec {
+                    spec if spec.ca.is_some() => Kind::CertificateRequest,
+                    spec if spec.acme.is_some() => Kind::Challenge,
+                    _ => continue,
+                };
+                let users = inner.users_of(kind, issuer_name).into_iter();
+                keys.extend(users.filter(|user| user.kind == also));
             }
         }
         keys
