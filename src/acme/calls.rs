@@ -36,7 +36,7 @@ impl fmt::Debug for AccountRef {
 }
 
 impl AccountRef {
-    fn signer(&self) -> Signer<'_> {
+    pub(super) fn signer(&self) -> Signer<'_> {
         Signer::Account(&self.key, &self.kid)
     }
 }

@@ -132,18 +132,18 @@ impl Error {
             Self::Problem { problem, .. } => problem.blame(),
             Self::Status {
                 status: 400..=499, ..
-            } => Blame::Other,
+            }
+            | Self::Url { .. }
+            | Self::Unsupported(_)
+            | Self::UnknownProfile { .. }
+            | Self::Config { .. }
+            | Self::Key(_) => Blame::Other,
             Self::Status { .. }
             | Self::Network { .. }
             | Self::Timeout { .. }
             | Self::TooLarge { .. }
             | Self::Protocol(_)
             | Self::Certificate(_) => Blame::Ca,
-            Self::Url { .. }
-            | Self::Unsupported(_)
-            | Self::UnknownProfile { .. }
-            | Self::Config { .. }
-            | Self::Key(_) => Blame::Other,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::pki::PrivateKey;
 /// How the server shall know the key.
 #[derive(Clone, Copy)]
 pub(super) enum Signer<'a> {
-    /// By the key itself: newAccount only.
+    /// By the key itself: newAccount, and revokeCert with the certificate's key.
     Key(&'a PrivateKey),
     /// By the account's URL.
     Account(&'a PrivateKey, &'a str),

@@ -11,6 +11,7 @@ mod error;
 mod jws;
 mod renewal_info;
 mod reply;
+mod revocation;
 mod tls;
 mod transport;
 mod types;
@@ -26,6 +27,7 @@ pub use client::{Client, Hooks, ServerConfig};
 pub use error::{Blame, Class, Error, Problem, Subproblem};
 pub use jws::{Eab, dns01_value, key_authorization};
 pub use renewal_info::{RenewalInfo, certificate_id, explanation, may_be_replaces};
+pub use revocation::{Revoked, Revoker};
 pub use tls::roots;
 pub use transport::{Action, CallHook, CallStage, Observation, Observer, TRANSPORT_FAILURE};
 pub use types::{

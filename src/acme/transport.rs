@@ -43,6 +43,7 @@ pub enum Action {
     CreateOrderCert,
     FetchCert,
     ListCertAlternates,
+    RevokeCert,
     GetRenewalInfo,
 }
 
@@ -63,6 +64,7 @@ impl Action {
             Self::CreateOrderCert => "create_order_cert",
             Self::FetchCert => "fetch_cert",
             Self::ListCertAlternates => "list_cert_alternates",
+            Self::RevokeCert => "revoke_cert",
             Self::GetRenewalInfo => "get_renewal_info",
         }
     }

@@ -13,8 +13,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use super::{
-    Certificate, CertificateRequest, Challenge, ClusterIssuer, ClusterOrderedIssuer, Issuer, Order,
-    OrderedIssuer,
+    Certificate, CertificateRequest, CertificateRevocation, Challenge, ClusterIssuer,
+    ClusterOrderedIssuer, Issuer, Order, OrderedIssuer,
 };
 
 /// Why a definition could not be written as YAML.
@@ -83,6 +83,14 @@ const CHALLENGE_COLUMNS: &[Column] = &[
     AGE,
 ];
 
+const REVOCATION_COLUMNS: &[Column] = &[
+    READY,
+    ("Reason", ".spec.reason", "string", false),
+    ("Serial", ".status.certificates[0].serial", "string", true),
+    STATUS,
+    AGE,
+];
+
 /// All definitions, by name.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     // Contract §1.1: what is required at the top differs by kind.
@@ -93,6 +101,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         finish(ClusterIssuer::crd(), ISSUER_COLUMNS, &["spec"]),
         finish(Order::crd(), ORDER_COLUMNS, &["metadata", "spec"]),
         finish(Challenge::crd(), CHALLENGE_COLUMNS, &["metadata", "spec"]),
+        finish(CertificateRevocation::crd(), REVOCATION_COLUMNS, &["spec"]),
         finish(OrderedIssuer::crd(), ISSUER_COLUMNS, &["spec"]),
         finish(ClusterOrderedIssuer::crd(), ISSUER_COLUMNS, &["spec"]),
     ];

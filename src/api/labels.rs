@@ -127,6 +127,10 @@ pub const ACCOUNT_KEY_ALGORITHM_ANNOTATION: &str = "everleaf.io/account-key-algo
 pub const ACCOUNT_KEY_ROTATION_ANNOTATION: &str = "everleaf.io/account-key-rotation";
 /// On a request: when those were made that count against its Certificate's budget (ours).
 pub const REQUESTS_MADE_ANNOTATION: &str = "everleaf.io/requests-made";
+/// On a Certificate: revoke its certificate when it is deleted; the reason in the words of RFC 5280 (ours).
+pub const REVOKE_ON_DELETE_ANNOTATION: &str = "everleaf.io/revoke-on-delete";
+/// [`MANAGED_BY_LABEL`] of what this operator makes in kinds of its own.
+pub const MANAGED_BY_EVERLEAF: &str = "everleaf";
 /// Asks for a temporary certificate while the real one is awaited.
 pub const ISSUE_TEMPORARY_CERTIFICATE_ANNOTATION: &str =
     "cert-manager.io/issue-temporary-certificate";
@@ -239,6 +243,9 @@ pub const MANAGER_INGRESS_SHIM: &str = "cert-manager-ingress-shim";
 pub const MANAGER_GATEWAY_SHIM: &str = "cert-manager-gateway-shim";
 /// Makes Certificates of `ListenerSet`s.
 pub const MANAGER_LISTENERSET: &str = "cert-manager-listenerset";
+
+/// Has certificates revoked (ours).
+pub const MANAGER_CERTIFICATEREVOCATIONS: &str = "everleaf-certificaterevocations";
 
 /// The value of all labels and annotations that only say yes.
 pub const TRUE: &str = "true";

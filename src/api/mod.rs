@@ -25,6 +25,7 @@ pub mod meta;
 pub mod names;
 pub mod order;
 pub mod ordered_issuer;
+pub mod revocation;
 mod schema;
 pub mod solver;
 pub mod vault;
@@ -42,6 +43,10 @@ pub use meta::{Condition, IssuerReference, LocalObjectReference, SecretKeySelect
 pub use order::{Order, OrderSpec, OrderStatus};
 pub use ordered_issuer::{
     ClusterOrderedIssuer, OrderedIssuer, OrderedIssuerSpec, OrderedIssuerStatus,
+};
+pub use revocation::{
+    CertificateRevocation, CertificateRevocationSpec, CertificateRevocationStatus,
+    RevokedCertificate,
 };
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::facts::Identity;
 use super::key::{Key, Kind};
-use crate::api::{Certificate, CertificateRequest, Challenge, Order};
+use crate::api::{Certificate, CertificateRequest, CertificateRevocation, Challenge, Order};
 
 /// What to do with one object, now; and when to look again.
 #[derive(Debug, Default, PartialEq)]
@@ -115,6 +115,8 @@ pub enum Target {
     Service,
     /// A solver's Ingress.
     Ingress,
+    /// A revocation that nobody asks for any more.
+    Revocation,
 }
 
 /// The kinds that are created.
@@ -139,6 +141,8 @@ pub enum Object {
     EndpointSlice(EndpointSlice),
     /// A solver's Ingress.
     Ingress(Ingress),
+    /// By the certificate controller: what waits for a Certificate's deletion.
+    Revocation(CertificateRevocation),
 }
 
 /// A Secret whose data is never printed.

@@ -19,6 +19,8 @@ pub enum Kind {
     Challenge,
     /// `networking.k8s.io/v1` Ingress.
     Ingress,
+    /// `everleaf.io/v1alpha1` CertificateRevocation.
+    Revocation,
     /// `everleaf.io/v1alpha1` OrderedIssuer.
     OrderedIssuer,
     /// `everleaf.io/v1alpha1` ClusterOrderedIssuer; its namespace is empty.
@@ -27,7 +29,7 @@ pub enum Kind {
 
 impl Kind {
     /// How many there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 
     /// All of them, in the order of [`Kind::index`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -38,6 +40,7 @@ impl Kind {
         Self::Order,
         Self::Challenge,
         Self::Ingress,
+        Self::Revocation,
         Self::OrderedIssuer,
         Self::ClusterOrderedIssuer,
     ];
@@ -57,6 +60,7 @@ impl Kind {
             Self::Order => "Order",
             Self::Challenge => "Challenge",
             Self::Ingress => "Ingress",
+            Self::Revocation => "CertificateRevocation",
             Self::OrderedIssuer => "OrderedIssuer",
             Self::ClusterOrderedIssuer => "ClusterOrderedIssuer",
         }
@@ -72,6 +76,7 @@ impl Kind {
             Self::Order => "orders",
             Self::Challenge => "challenges",
             Self::Ingress => "ingress-shim",
+            Self::Revocation => "certificaterevocations",
             Self::OrderedIssuer => "orderedissuers",
             Self::ClusterOrderedIssuer => "clusterorderedissuers",
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 
-use super::facts::digest;
+use super::facts::{digest, public_digest};
 use crate::api::duration::parse_go_duration;
 use crate::api::meta::IssuerReference;
 use crate::api::{CertificateRequestSpec, CertificateSpec};
@@ -128,7 +128,7 @@ pub fn request_fields(spec: &CertificateRequestSpec) -> Result<Compared, String>
                 .map(|o| (o.oid.as_str(), o.utf8_value.as_str())),
         ),
         duration: duration(spec.duration.as_ref()),
-        public: digest(&csr.public_key_der()),
+        public: public_digest(csr.public_key_der()),
     })
 }
 

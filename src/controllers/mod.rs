@@ -19,6 +19,7 @@ pub mod ordered_issuer;
 pub mod polls;
 pub mod progress;
 pub mod reads;
+pub mod revocation;
 pub mod rotation;
 pub mod status;
 pub mod store;

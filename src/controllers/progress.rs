@@ -35,6 +35,8 @@ pub enum Informer {
     SolverPods,
     /// Services of HTTP-01 solvers.
     SolverServices,
+    /// CertificateRevocations.
+    Revocations,
     /// OrderedIssuers.
     OrderedIssuers,
     /// ClusterOrderedIssuers.
@@ -43,7 +45,7 @@ pub enum Informer {
 
 impl Informer {
     /// How many there are.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
 
     /// All of them, in the order of their index.
     pub const ALL: [Self; Self::COUNT] = [
@@ -59,6 +61,7 @@ impl Informer {
         Self::IngressClasses,
         Self::SolverPods,
         Self::SolverServices,
+        Self::Revocations,
         Self::OrderedIssuers,
         Self::ClusterOrderedIssuers,
     ];
@@ -78,6 +81,7 @@ impl Informer {
             Self::IngressClasses => "ingressclasses",
             Self::SolverPods => "solver-pods",
             Self::SolverServices => "solver-services",
+            Self::Revocations => "certificaterevocations",
             Self::OrderedIssuers => "orderedissuers",
             Self::ClusterOrderedIssuers => "clusterorderedissuers",
         }
@@ -86,7 +90,10 @@ impl Informer {
     /// Whether it is of a kind of ours, whose definition a cluster that came from cert-manager may not have yet: then
     /// there are none.
     pub fn is_optional(self) -> bool {
-        matches!(self, Self::OrderedIssuers | Self::ClusterOrderedIssuers)
+        matches!(
+            self,
+            Self::OrderedIssuers | Self::ClusterOrderedIssuers | Self::Revocations
+        )
     }
 }
 

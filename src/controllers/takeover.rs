@@ -87,6 +87,9 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         stores_version: 0,
         stores_checked: true,
         rotation: None,
+        withdrawal: None,
+        compromised: vec![],
+        is_stood_by: false,
         asking: certificate::Asking::Idle,
     }
 }
@@ -268,6 +271,7 @@ fn requests_that_have_ended_are_left_alone() {
                 orders: vec![],
                 resting: None,
                 waits: None,
+                compromised: None,
                 predecessor: None,
             };
             assert_eq!(
@@ -381,6 +385,7 @@ fn the_account_is_found_again_with_its_own_key() {
             loaded: Some(hash),
             account: issuer::AccountState::default(),
             resting: None,
+            solvers: issuer::Solvers::Sound,
             leaves: vec![],
         };
         // cert-manager had not stored the account's address: it is asked for once.

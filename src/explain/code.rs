@@ -62,6 +62,14 @@ codes! {
     1509 VAULT_REFUSED, "Vault refuses what the Certificate asks for";
     1510 VAULT_ANSWER, "Vault answers with something else than expected";
     1511 VAULT_SPEC, "What the issuer says of its Vault cannot be used";
+    1601 REVOCATION_SUBJECT, "What is to be revoked cannot be found";
+    1602 REVOCATION_ISSUER, "There is no CA that can be asked for the revocation";
+    1603 REVOCATION_REFUSED, "The CA refuses the revocation";
+    1604 REVOCATION_UNAVAILABLE, "The CA cannot be asked for the revocation now";
+    1605 REVOCATION_WAITS, "The revocation waits for another certificate";
+    1606 REVOCATION_KEY, "The private key that a revocation needs is not there";
+    1607 REVOKED, "The certificate in the Secret is revoked";
+    1608 KEY_COMPROMISED, "The private key is compromised, and is not used again";
 }
 
 impl fmt::Display for Code {
@@ -103,8 +111,9 @@ const ACME: [(&str, Code, &str); 9] = [
     (
         "unauthorized",
         Code::ACME_UNAUTHORIZED,
-        "Something else answers for the name: its DNS record must lead to this cluster's Ingress controller, \
-         and the Ingress class of the issuer's solver must be that controller's.",
+        "Something else answers for the name. HTTP-01: its DNS record must lead to this cluster's Ingress \
+         controller, and the Ingress class of the issuer's solver must be that controller's. DNS-01: all name \
+         servers of the zone must have the TXT record.",
     ),
     (
         "rateLimited",

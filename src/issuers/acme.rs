@@ -168,6 +168,11 @@ impl Account {
     }
 }
 
+/// The way to the server of an issuer, for what needs no account there.
+pub fn client(spec: &AcmeIssuer, hooks: Hooks) -> Result<Client, acme::Error> {
+    Client::with_hooks(&config(spec), hooks)
+}
+
 /// Where the Secret holds the key that is to replace the one under `entry`.
 pub fn next_entry(entry: &str) -> String {
     format!("{entry}.next")

@@ -200,6 +200,18 @@ impl Client {
         Ok(Self::with(connector, TIMEOUT))
     }
 
+    /// As [`Self::new`] with the system's way, and by plain http where a URL of the user's says so, which they may for a
+    /// service of the cluster.
+    pub fn plain(roots: RootCertStore) -> Result<Self, rustls::Error> {
+        let proxies = Some(Proxies::of_environment());
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls(roots)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Dialer::new(Resolver::System, proxies, CONNECT_TIMEOUT));
+        Ok(Self::with(connector, TIMEOUT))
+    }
+
     /// To services of the machine that the process runs on, which a cloud offers by plain http.
     pub fn local() -> Result<Self, rustls::Error> {
         let connector = HttpsConnectorBuilder::new()

@@ -172,7 +172,12 @@ impl ParsedCertificate {
 
     /// SHA-256 of the DER in lower case hex.
     pub fn fingerprint(&self) -> String {
-        hex(digest::digest(&digest::SHA256, &self.der).as_ref())
+        sha256_hex(&self.der)
+    }
+
+    /// SHA-256 of the DER `SubjectPublicKeyInfo` in lower case hex.
+    pub fn public_key_hash(&self) -> String {
+        sha256_hex(&self.public_key_der)
     }
 
     /// Checks that `issuer` is named as the issuer and made the signature. Validity, usages and constraints are not
@@ -253,6 +258,11 @@ fn timestamp(time: Time) -> Result<Timestamp, Error> {
             what: WHAT,
             detail: "time out of range".to_owned(),
         })
+}
+
+/// SHA-256 in lower case hex.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -17,6 +17,7 @@ mod limits;
 mod literal;
 mod pem;
 mod public_key;
+mod reason;
 mod san;
 mod signed;
 mod subject;
@@ -27,7 +28,8 @@ mod tests;
 
 pub use algorithm::{Curve, KeyAlgorithm, SignatureAlgorithm};
 pub use certificate::{
-    ParsedCertificate, check_chain_order, line_of, parse_bundle, parse_chain, verify_key_matches,
+    ParsedCertificate, check_chain_order, line_of, parse_bundle, parse_chain, sha256_hex,
+    verify_key_matches,
 };
 pub use chain::{Chain, MAX_CERTIFICATES, build_chain};
 pub use constraints::{IpRange, NameConstraints, Subtrees};
@@ -37,6 +39,7 @@ pub use issue::{CertificateTemplate, IssuerIdentity, Urls, self_sign, sign};
 pub use key::{KeyEncoding, PrivateKey};
 pub use limits::Limits;
 pub use pem::first_block;
+pub use reason::RevocationReason;
 pub use san::{OtherName, SubjectAltNames};
 pub use subject::{DistinguishedName, Subject};
 pub use usages::{KeyUsages, usage_names};

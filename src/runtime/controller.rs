@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::accounts::AccountsInUse;
 use super::clock::{monotonic, now};
 use super::crash::{Stage, point};
+use super::dns01::Dns01;
 use super::drive::Driver;
 use super::effects::Effects;
 use super::events::Events;
@@ -32,6 +33,8 @@ use crate::controllers::ordered_issuer::Looks;
 use crate::controllers::progress::Progress;
 use crate::controllers::reads::{Keys, Reader, Recoveries};
 use crate::controllers::store::Store;
+use crate::net;
+use crate::solvers::dns01::hosted::Hosted;
 use crate::solvers::http01::responder;
 use crate::solvers::http01::self_check::{SelfCheck, Settings as SelfCheckSettings};
 use crate::telemetry::admin::{Check, Probes, serve_metrics, serve_probes};
@@ -54,6 +57,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     options.limits().set();
     let settings = options.settings()?;
+    let dns01 = options.dns01()?;
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
 
@@ -67,9 +71,21 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let check = SelfCheck::new(SelfCheckSettings::default()).context("TLS for the self-check")?;
     let signer = Arc::new(Signer::default());
     let accounts = AccountsInUse::new(hooks(&metrics), signer.clone());
+    let reader = Reader {
+        store: store.clone(),
+        keys: Arc::new(Keys::default()),
+        recoveries: recoveries.clone(),
+        checked: Arc::default(),
+        trusting: Arc::default(),
+        polls: Arc::default(),
+        client: client.clone(),
+    };
+    let http = net::Client::plain(net::public_roots()).context("TLS for DNS services")?;
+    let dns01 = Dns01::new(reader.clone(), queue.clone(), dns01, http, hosted()?);
     let validations = Arc::new(Validations::new(
         check,
-        recoveries.clone(),
+        dns01,
+        recoveries,
         queue.clone(),
         options.max_concurrent_challenges,
     ));
@@ -103,15 +119,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
 
     let driver = Arc::new(Driver {
-        reader: Reader {
-            store,
-            keys: Arc::new(Keys::default()),
-            recoveries,
-            checked: Arc::default(),
-            trusting: Arc::default(),
-            polls: Arc::default(),
-            client,
-        },
+        reader,
         queue,
         effects,
         events,
@@ -266,6 +274,14 @@ async fn serve(
         ));
     }
     Ok(())
+}
+
+/// The hosted providers of DNS-01: by https alone, but for the metadata services of the machine.
+fn hosted() -> anyhow::Result<Arc<Hosted>> {
+    let http = net::Client::new(net::public_roots(), net::Resolver::System);
+    let local = net::Client::local();
+    let tls = "TLS for hosted DNS";
+    Ok(Hosted::new(http.context(tls)?, local.context(tls)?, now))
 }
 
 struct Health {

@@ -18,6 +18,7 @@ use super::effects::{EffectError, Effects};
 use super::events::Events;
 use super::orders::Orders;
 use super::queue::{Done, Queue};
+use super::revoking;
 use super::shared;
 use super::signing::Signer;
 use super::validations::Validations;
@@ -30,7 +31,7 @@ use crate::controllers::polls::{Heard, Subject};
 use crate::controllers::progress::Seen;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::{
-    certificate, certificate_request, challenge, ingress, issuer, order, ordered_issuer,
+    certificate, certificate_request, challenge, ingress, issuer, order, ordered_issuer, revocation,
 };
 use crate::issuers::acme::Account;
 use crate::telemetry::metrics::Metrics;
@@ -180,6 +181,7 @@ impl Driver {
             Kind::Order => self.order(key, &mut ended).boxed(),
             Kind::Challenge => self.challenge(key, &mut ended).boxed(),
             Kind::Ingress => self.ingress(key, &mut ended).boxed(),
+            Kind::Revocation => self.revocation(key, &mut ended).boxed(),
             Kind::OrderedIssuer | Kind::ClusterOrderedIssuer => {
                 self.ordered_issuer(key, &mut ended).boxed()
             }
@@ -293,8 +295,11 @@ impl Driver {
         let vaults = &self.signer.vaults;
         let account = self.accounts.state(store, key);
         let resting = account.resting.or_else(|| vaults.resting(store, key));
-        let Some(seen) = issuer::observe(&self.reader, key, loaded, account, resting) else {
+        let solvers = self.validations.dns01.solvers(key);
+        let Some(seen) = issuer::observe(&self.reader, key, loaded, account, resting, solvers)
+        else {
             self.accounts.forget(key);
+            self.validations.dns01.forget_issuer(key);
             self.signer.authorities.forget(key);
             vaults.forget(key);
             return Ok(());
@@ -313,6 +318,7 @@ impl Driver {
                     let authorities = &self.signer.authorities;
                     authorities.issuer(&self.reader, key, &secret).await?
                 }
+                issuer::Effect::CheckSolvers => self.validations.dns01.check_solvers(&seen).await?,
                 issuer::Effect::LoadAccountKey => self.accounts.load(&self.reader, &seen).await?,
                 issuer::Effect::Register => self.accounts.register(&self.reader, &seen).await?,
                 issuer::Effect::Block(why) => self.accounts.block(&seen, why),
@@ -482,6 +488,27 @@ impl Driver {
         let uid = seen.ingress.id.uid.clone();
         let plan = ingress::plan(&seen, settings, now());
         self.carry_out(key, &uid, plan, ended).await
+    }
+
+    async fn revocation(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
+        let store = &self.reader.store;
+        let usable = |issuer: &IssuerReference| {
+            let account = self.accounts.account(store, &key.namespace, issuer);
+            account.is_some()
+        };
+        let Some(seen) = revocation::observe(&self.reader, key, usable).await? else {
+            return Ok(());
+        };
+        let uid = seen.object.metadata.uid.clone().unwrap_or_default();
+        let mut plan = revocation::plan(&seen, now());
+        let effect = plan.effect.take();
+        self.carry_out(key, &uid, plan, ended).await?;
+        if let Some(effect) = effect {
+            let outcome = revoking::revoke(&self.accounts, &self.reader, &seen, &effect).await?;
+            let plan = revocation::absorb(&seen, &effect, outcome, now());
+            self.carry_out(key, &uid, plan, ended).await?;
+        }
+        Ok(())
     }
 
     async fn ordered_issuer(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {

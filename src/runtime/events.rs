@@ -89,7 +89,9 @@ impl Events {
         let group = match key.kind {
             Kind::Order | Kind::Challenge => labels::ACME_API_VERSION,
             Kind::Ingress => "networking.k8s.io/v1",
-            Kind::OrderedIssuer | Kind::ClusterOrderedIssuer => labels::OWN_API_VERSION,
+            Kind::Revocation | Kind::OrderedIssuer | Kind::ClusterOrderedIssuer => {
+                labels::OWN_API_VERSION
+            }
             _ => labels::API_VERSION,
         };
         CoreEvent {

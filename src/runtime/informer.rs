@@ -21,7 +21,8 @@ use super::clock::{monotonic, now};
 use super::queue::Queue;
 use crate::api::issuer::{ClusterIssuer, Issuer};
 use crate::api::{
-    Certificate, CertificateRequest, Challenge, ClusterOrderedIssuer, Order, OrderedIssuer, labels,
+    Certificate, CertificateRequest, CertificateRevocation, Challenge, ClusterOrderedIssuer, Order,
+    OrderedIssuer, labels,
 };
 use crate::controllers::facts::{
     AccountKeyWish, Identity, IngressFact, IssuerFact, OrderedFact, PodView, RequestFact,
@@ -91,6 +92,12 @@ impl Informers {
         });
         run!(Orders, Order, all(), Change::Order);
         run!(Challenges, Challenge, all(), Change::Challenge);
+        run!(
+            Revocations,
+            CertificateRevocation,
+            all(),
+            Change::Revocation
+        );
         run!(Issuers, Issuer, all(), |o: Issuer| {
             Change::Issuer(
                 Kind::Issuer,

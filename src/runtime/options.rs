@@ -12,7 +12,9 @@ use crate::api::duration::parse_go_duration;
 use crate::controllers::key::Kind;
 use crate::controllers::rotation::Pace;
 use crate::controllers::{certificate, certificate_request, challenge, ingress, issuer};
+use crate::dns::{self, Server};
 use crate::pki::Limits;
+use crate::runtime::dns01;
 use crate::runtime::drive::Settings;
 use crate::runtime::lease;
 use crate::solvers::http01::PORT;
@@ -114,6 +116,25 @@ pub struct Options {
     /// How long a failing self-check keeps the CA from being asked.
     #[arg(long, default_value = "60s", value_parser = go_duration)]
     pub http01_self_check_limit: Duration,
+    /// Name servers that are asked about DNS-01 records, as `ADDRESS:PORT` or `https://…`; without any, those of the
+    /// system. They find the zone, and its name servers, which are then asked.
+    #[arg(long, value_delimiter = ',')]
+    pub dns01_recursive_nameservers: Vec<String>,
+    /// Ask none but `--dns01-recursive-nameservers` whether a DNS-01 record is there.
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub dns01_recursive_nameservers_only: bool,
+    /// Longest time between two looks for a DNS-01 record that is not there yet.
+    #[arg(long, default_value = "10s", value_parser = go_duration)]
+    pub dns01_check_retry_period: Duration,
+    /// How long a name server that says there is no DNS-01 record keeps the CA from being asked.
+    #[arg(long, default_value = "10m", value_parser = go_duration)]
+    pub dns01_self_check_limit: Duration,
+    /// Let Issuers use the operator's own cloud credentials.
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub issuer_ambient_credentials: bool,
+    /// Let ClusterIssuers use the operator's own cloud credentials.
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub cluster_issuer_ambient_credentials: bool,
     /// Image of solver Pods; its entry point is this program.
     #[arg(long, default_value = concat!("everleaf:", env!("CARGO_PKG_VERSION")))]
     pub acme_http01_solver_image: String,
@@ -223,14 +244,12 @@ pub struct Options {
 
 /// Flags of cert-manager whose feature this version does not have, or that mean nothing here. They are
 /// accepted and named in one warning. Those of the second list are switches.
-const LATER: [&str; 19] = [
+const LATER: [&str; 17] = [
     "master",
     "config",
     "kube-api-qps",
     "kube-api-burst",
     "acme-http01-solver-nameservers",
-    "dns01-recursive-nameservers",
-    "dns01-check-retry-period",
     "gateway-api-extra-protocols",
     "metrics-tls-cert-file",
     "metrics-tls-private-key-file",
@@ -244,10 +263,7 @@ const LATER: [&str; 19] = [
     "internal-healthz-leader-election-timeout",
     "vmodule",
 ];
-const LATER_SWITCHES: [&str; 6] = [
-    "cluster-issuer-ambient-credentials",
-    "issuer-ambient-credentials",
-    "dns01-recursive-nameservers-only",
+const LATER_SWITCHES: [&str; 3] = [
     "enable-gateway-api",
     "enable-gateway-api-listenerset",
     "enable-profiling",
@@ -284,7 +300,7 @@ impl FromArgMatches for Later {
 }
 
 /// The controllers that can be named, and which of ours does the work of each.
-const CONTROLLERS: [(&str, Option<Kind>); 22] = [
+const CONTROLLERS: [(&str, Option<Kind>); 23] = [
     ("certificates-trigger", Some(Kind::Certificate)),
     ("certificates-key-manager", Some(Kind::Certificate)),
     ("certificates-request-manager", Some(Kind::Certificate)),
@@ -313,11 +329,15 @@ const CONTROLLERS: [(&str, Option<Kind>); 22] = [
     ("clusterorderedissuers", Some(Kind::ClusterOrderedIssuer)),
     ("gateway-shim", None),
     ("listenerset-shim", None),
+    ("certificaterevocations", Some(Kind::Revocation)),
 ];
 
 /// A flag whose value does not do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// No name server.
+    #[error("--dns01-recursive-nameservers: {0}")]
+    Nameserver(#[from] dns::Error),
     /// No such controller.
     #[error("--controllers: there is no controller \"{0}\"; there are: {names}", names = names())]
     Controller(String),
@@ -444,6 +464,10 @@ impl Options {
                     .http01_address
                     .map(|a| SocketAddr::new(a, self.http01_port)),
                 self_check_limit: self.http01_self_check_limit,
+                dns01: challenge::Dns01Settings {
+                    check_period: self.dns01_check_retry_period,
+                    check_limit: self.dns01_self_check_limit,
+                },
                 verbose_events: self.verbose_events,
             },
             ingress: ingress::Settings {
@@ -454,6 +478,19 @@ impl Options {
                 extra_annotations: self.extra_certificate_annotations.clone(),
             },
             disabled: self.disabled()?,
+        })
+    }
+
+    /// How DNS-01 works.
+    pub fn dns01(&self) -> Result<dns01::Settings, Error> {
+        let resolvers = self.dns01_recursive_nameservers.iter();
+        let resolvers = resolvers.filter(|text| !text.is_empty());
+        let resolvers: Result<Vec<_>, _> = resolvers.map(|text| Server::parse(text)).collect();
+        Ok(dns01::Settings {
+            resolvers: resolvers?,
+            resolvers_only: self.dns01_recursive_nameservers_only,
+            issuer_ambient: self.issuer_ambient_credentials,
+            cluster_issuer_ambient: self.cluster_issuer_ambient_credentials,
         })
     }
 

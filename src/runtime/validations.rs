@@ -8,10 +8,12 @@ use parking_lot::Mutex;
 
 use super::ca::Session;
 use super::clock::{monotonic, now};
+use super::dns01::Dns01;
 use super::places::Places;
 use super::queue::Queue;
 use super::shared::Shared;
 use crate::api::Challenge;
+use crate::api::challenge::DNS_01;
 use crate::controllers::challenge::{self, Check, Memo};
 use crate::controllers::key::Key;
 use crate::controllers::reads::Recoveries;
@@ -32,6 +34,8 @@ pub struct Validations {
     /// What the responder of this process answers for.
     pub tokens: Tokens,
     self_check: SelfCheck,
+    /// The records of DNS-01.
+    pub dns01: Arc<Dns01>,
     recoveries: Arc<Recoveries>,
     /// When this process began.
     started: Timestamp,
@@ -41,6 +45,7 @@ impl Validations {
     /// None is under way yet; at most `most` will be at once.
     pub fn new(
         self_check: SelfCheck,
+        dns01: Dns01,
         recoveries: Arc<Recoveries>,
         queue: Arc<Queue>,
         most: usize,
@@ -51,6 +56,7 @@ impl Validations {
             shared: Shared::default(),
             tokens: Tokens::default(),
             self_check,
+            dns01: Arc::new(dns01),
             recoveries,
             started: now(),
         }
@@ -65,6 +71,7 @@ impl Validations {
     pub fn forget(&self, key: &Key) {
         self.leave(key);
         self.places.lock().forget(key);
+        self.dns01.forget(key);
         self.shared.leave(key);
     }
 
@@ -82,6 +89,7 @@ impl Validations {
         seen: &mut challenge::Observation,
         settings: &challenge::Settings,
     ) {
+        seen.record = self.dns01.state(key, &seen.challenge);
         let object = &seen.challenge;
         let uid = object.metadata.uid.clone().unwrap_or_default();
         let ended = object.metadata.deletion_timestamp.is_some()
@@ -99,8 +107,8 @@ impl Validations {
             }
             return;
         }
-        let takes_place =
-            seen.account && !seen.earlier && !seen.memo.valid && mode(object, settings).is_some();
+        let is_solved = mode(object, settings).is_some() || is_dns01(object);
+        let takes_place = seen.account && !seen.earlier && !seen.memo.valid && is_solved;
         seen.admitted = !takes_place || self.places.lock().admit(key, monotonic());
         if mode(object, settings) == Some(Mode::Direct) {
             let spec = &object.spec;
@@ -156,6 +164,14 @@ impl Validations {
                 drop(places);
                 self.clone()
                     .check(key.clone(), seen.challenge.clone(), false);
+                challenge::Outcome::Started
+            }
+            (challenge::Effect::Present, _) => {
+                self.dns01.start(key, &seen.challenge, false);
+                challenge::Outcome::Started
+            }
+            (challenge::Effect::CleanUp, _) => {
+                self.dns01.start(key, &seen.challenge, true);
                 challenge::Outcome::Started
             }
             (challenge::Effect::Probe, _) => {
@@ -220,11 +236,23 @@ impl Validations {
             && mode(object, settings) == Some(Mode::Direct)
     }
 
-    /// Look at the well-known path aside, so that a slow host takes no worker; the answer wakes the
+    /// Look for what was presented aside, so that a slow host takes no worker; the answer wakes the
     /// Challenge. `probe`: after a failure, whether the name can be reached at all.
     fn check(self: Arc<Self>, key: Key, object: Arc<Challenge>, probe: bool) {
         tokio::spawn(async move {
             let spec = &object.spec;
+            if is_dns01(&object) {
+                let (check, sight) = self.dns01.check(&object).await;
+                let mut places = self.places.lock();
+                // Without an entry the Challenge has gone meanwhile.
+                if places.knows(&key) {
+                    let memo = places.memo_mut(&key);
+                    (memo.check, memo.sight) = (check, sight);
+                }
+                drop(places);
+                self.queue.add(key);
+                return;
+            }
             let found = self
                 .self_check
                 .check(&spec.dns_name, &spec.token, &spec.key)
@@ -265,6 +293,10 @@ impl Validations {
         }
         recovered
     }
+}
+
+fn is_dns01(object: &Challenge) -> bool {
+    object.spec.type_ == DNS_01 && object.spec.solver.dns01.is_some()
 }
 
 fn mode(object: &Challenge, settings: &challenge::Settings) -> Option<Mode> {

@@ -1,4 +1,4 @@
-//! ACME issuance over HTTP-01 against a real API server, Pebble, Traefik and DNS.
+//! ACME issuance against a real API server, Pebble, Traefik and DNS.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,11 +13,13 @@ mod support;
 mod accounts;
 mod causes;
 mod deletion;
+mod dns01;
 mod how_it_works;
 mod layout;
 mod ordered;
 mod renewal;
 mod renewal_info;
+mod revocation;
 mod robustness;
 mod secrecy;
 mod shim;

@@ -1,5 +1,6 @@
 //! The operator dies at every write to the API server and every call to the CA, in three ways each; started again,
-//! it brings the issuance to its end. `make crash` runs it whole; `EVERLEAF_CRASH_SAMPLE=N` takes about N of the plans.
+//! it brings the issuance to its end. `make crash` runs it whole; `EVERLEAF_CRASH_SAMPLE=N` takes about N of the plans,
+//! `EVERLEAF_CRASH_SCENARIO=NAME` those of one scenario.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -45,8 +46,15 @@ fn a_crash_at_any_write_or_call_loses_nothing() -> Result<()> {
         .context("EVERLEAF_CRASH_SAMPLE")?;
     let mut plans = 0;
     let mut failures = Vec::new();
-    for scenario in [Scenario::First, Scenario::Renewal] {
-        let swept = sweep(&cluster, scenario, sample.map(|n| n.div_ceil(2)))?;
+    let only = std::env::var("EVERLEAF_CRASH_SCENARIO").ok();
+    for scenario in [Scenario::First, Scenario::Renewal, Scenario::Revocation] {
+        if only
+            .as_ref()
+            .is_some_and(|only| *only != format!("{scenario:?}"))
+        {
+            continue;
+        }
+        let swept = sweep(&cluster, scenario, sample.map(|n| n.div_ceil(3)))?;
         plans += swept.0;
         failures.extend(swept.1);
     }
@@ -66,8 +74,11 @@ fn sweep(
 ) -> Result<(usize, Vec<String>)> {
     let began = Instant::now();
     let rehearsal = namespace_of(0);
-    if scenario == Scenario::First {
+    if !run::has_certificate(cluster, &rehearsal) {
         run::prepare(cluster, std::slice::from_ref(&rehearsal))?;
+        if scenario != Scenario::First {
+            run::rehearse(cluster, Scenario::First, &rehearsal)?;
+        }
     }
     let calls = run::rehearse(cluster, scenario, &rehearsal)?;
     let all = Crash::each(&calls);
@@ -85,7 +96,7 @@ fn sweep(
         .cloned()
         .collect();
     run::prepare(cluster, &missing)?;
-    if scenario == Scenario::Renewal {
+    if scenario != Scenario::First {
         for name in &missing {
             run::rehearse(cluster, Scenario::First, name)?;
         }

@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use lab::Process;
 use serde_json::Value;
 
-use crate::support::{Cluster, DEADLINE, Namespace, certificate, everleaf, is_ready};
+use crate::support::{
+    Cluster, DEADLINE, Namespace, certificate, everleaf, is_ready, ready_condition,
+};
 
 /// A crash costs its restart, not a back-off.
 pub const RECOVERY: Duration = Duration::from_secs(30);
@@ -27,6 +29,8 @@ const STAGES: [&str; 3] = ["before", "committed", "after"];
 pub enum Scenario {
     First,
     Renewal,
+    /// The certificate is revoked, and replaced.
+    Revocation,
 }
 
 /// Where the operator dies.
@@ -71,13 +75,40 @@ pub enum Ended {
     Unreached,
 }
 
-impl Scenario {
+/// Where a scenario leads from where its namespace is.
+struct Goal {
+    scenario: Scenario,
     /// The revision that the Certificate has at the end.
-    fn revision(self) -> u64 {
-        match self {
-            Self::First => 1,
-            Self::Renewal => 2,
+    revision: u64,
+    /// Versions of the objects of somebody else.
+    foreign: Foreign,
+}
+
+impl Goal {
+    fn of(namespace: &Namespace<'_>, scenario: Scenario) -> Result<Self> {
+        let certificate = namespace.get("certificate", "site")?;
+        Ok(Self {
+            scenario,
+            revision: certificate["status"]["revision"]
+                .as_u64()
+                .unwrap_or_default()
+                + 1,
+            foreign: Foreign::of(namespace)?,
+        })
+    }
+
+    fn is_reached(&self, namespace: &Namespace<'_>) -> Result<bool> {
+        let certificate = namespace.get("certificate", "site")?;
+        // The CA has also said when it wants the next one.
+        let window = &certificate["status"]["acme"]["ari"]["suggestedWindow"];
+        let issued = is_ready(&certificate)
+            && certificate["status"]["revision"] == self.revision
+            && window.is_object();
+        if !issued || self.scenario != Scenario::Revocation {
+            return Ok(issued);
         }
+        let revocation = namespace.get("certificaterevocation", "gone")?;
+        Ok(ready_condition(&revocation)["status"] == "True")
     }
 }
 
@@ -166,11 +197,11 @@ pub fn has_certificate(cluster: &Cluster, name: &str) -> bool {
 /// A run without a crash: the writes and calls that it makes.
 pub fn rehearse(cluster: &Cluster, scenario: Scenario, name: &str) -> Result<Vec<String>> {
     let namespace = cluster.existing(name);
-    let before = Foreign::of(&namespace)?;
+    let goal = Goal::of(&namespace, scenario)?;
     begin(&namespace, scenario)?;
     let log = log_path(cluster, name, scenario, "rehearsal");
     let operator = Operator::start(cluster, name, 0, None, Some(&log))?;
-    let end = finished(&namespace, scenario, &before, DEADLINE);
+    let end = finished(&namespace, &goal, DEADLINE);
     operator.stop()?;
     end?;
     calls(&log)
@@ -185,22 +216,22 @@ pub fn plan(
     crash: &Crash,
 ) -> Result<Ended> {
     let namespace = cluster.existing(name);
-    let before = Foreign::of(&namespace)?;
+    let goal = Goal::of(&namespace, scenario)?;
     begin(&namespace, scenario)?;
     let log = log_path(cluster, name, scenario, "crash");
     let doomed = Operator::start(cluster, name, slot, Some(crash), Some(&log))?;
-    let died = doomed.dies(&namespace, scenario)?;
+    let died = doomed.dies(&namespace, &goal)?;
     doomed.kill()?;
     let stored = order_urls(&namespace)?;
     let made = calls(&log)?;
 
     let log = log_path(cluster, name, scenario, "rest");
     let operator = Operator::start(cluster, name, slot, None, Some(&log))?;
-    let mut end = finished(&namespace, scenario, &before, RECOVERY);
+    let mut end = finished(&namespace, &goal, RECOVERY);
     if end.is_err() && scenario == Scenario::Renewal && unanswered(&namespace, &made)? {
         // What was asked for by hand and has failed is not tried again by itself.
         begin(&namespace, scenario)?;
-        end = finished(&namespace, scenario, &before, RECOVERY);
+        end = finished(&namespace, &goal, RECOVERY);
     }
     operator.stop()?;
     end.with_context(|| {
@@ -245,23 +276,34 @@ fn unanswered(namespace: &Namespace<'_>, made: &[String]) -> Result<bool> {
 
 /// Give cause for what the scenario is about.
 fn begin(namespace: &Namespace<'_>, scenario: Scenario) -> Result<()> {
-    if scenario == Scenario::First {
-        return Ok(());
+    match scenario {
+        Scenario::First => return Ok(()),
+        Scenario::Revocation => {
+            return namespace.apply(
+                "{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {name: gone}, spec: \
+                 {certificateRef: {name: site}, reason: superseded}}",
+            );
+        }
+        Scenario::Renewal => {}
     }
     namespace.renew("site")
 }
 
 /// Wait until the scenario has come to its end, and check what must hold then.
-fn finished(
-    namespace: &Namespace<'_>,
-    scenario: Scenario,
-    before: &Foreign,
-    deadline: Duration,
-) -> Result<()> {
-    namespace.until(deadline, "certificate", "site", "issued", |object| {
-        is_issued(object, scenario)
-    })?;
+fn finished(namespace: &Namespace<'_>, goal: &Goal, deadline: Duration) -> Result<()> {
+    let end = Instant::now() + deadline;
+    while !goal.is_reached(namespace)? {
+        let status = namespace.get("certificate", "site")?["status"].clone();
+        ensure!(
+            Instant::now() < end,
+            "not there after {deadline:?}: {status}"
+        );
+        std::thread::sleep(POLL);
+    }
     namespace.pair_matches("site")?;
+    if goal.scenario == Scenario::Revocation {
+        revoked_once(namespace)?;
+    }
     let end = Instant::now() + deadline;
     while let left = leftovers(namespace)?
         && !left.is_empty()
@@ -279,16 +321,34 @@ fn finished(
         "Orders by request: {orders:?}"
     );
     ensure!(
-        Foreign::of(namespace)? == *before,
+        Foreign::of(namespace)? == goal.foreign,
         "an object of somebody else was touched"
     );
     Ok(())
 }
 
-/// It is there, and the CA has said when it wants the next one.
-fn is_issued(object: &Value, scenario: Scenario) -> bool {
-    let window = &object["status"]["acme"]["ari"]["suggestedWindow"];
-    is_ready(object) && object["status"]["revision"] == scenario.revision() && window.is_object()
+/// The CA has the old certificate on record as revoked, with the reason that was given, and the new one as valid.
+fn revoked_once(namespace: &Namespace<'_>) -> Result<()> {
+    let record = |serial: &str| -> Result<Value> {
+        let server = format!("https://{}:15000", lab::ADDRESS);
+        let url = format!("{server}/cert-status-by-serial/{serial}");
+        Ok(serde_json::from_str(&namespace.cluster.lab.get(&url)?)?)
+    };
+    let revocation = namespace.get("certificaterevocation", "gone")?;
+    let entries = revocation["status"]["certificates"].as_array();
+    ensure!(entries.is_some_and(|all| all.len() == 1), "{revocation}");
+    let entry = &revocation["status"]["certificates"][0];
+    let old = record(entry["serial"].as_str().unwrap_or_default())?;
+    ensure!(old["Status"] == "Revoked" && old["Reason"] == 4, "{old}");
+    ensure!(
+        entry["attempts"] == 1,
+        "asked once, or the same question again: {entry}"
+    );
+    let said = namespace.x509("site", &["-serial"])?;
+    let new = said.trim().trim_start_matches("serial=").to_lowercase();
+    let new = record(new.trim_start_matches('0'))?;
+    ensure!(new["Status"] == "Valid", "{new}");
+    Ok(())
 }
 
 /// What is there and belongs neither to the end nor to somebody else.
@@ -393,7 +453,7 @@ impl Operator {
     }
 
     /// Wait until it has died, or has come to the end without; whether it died.
-    fn dies(&self, namespace: &Namespace<'_>, scenario: Scenario) -> Result<bool> {
+    fn dies(&self, namespace: &Namespace<'_>, goal: &Goal) -> Result<bool> {
         let end = Instant::now() + DEADLINE;
         let mut issued = None;
         loop {
@@ -402,8 +462,7 @@ impl Operator {
             }
             let now = Instant::now();
             if issued.is_none() {
-                let object = namespace.get("certificate", "site")?;
-                issued = is_issued(&object, scenario).then_some(now);
+                issued = goal.is_reached(namespace)?.then_some(now);
             } else if issued.is_some_and(|at| now - at > Duration::from_secs(2))
                 && leftovers(namespace)?.is_empty()
             {

@@ -58,6 +58,19 @@ fn a_value_that_does_not_fit_is_named() -> Result<()> {
 }
 
 #[test]
+fn a_name_server_that_is_none_is_named() -> Result<()> {
+    for value in ["dns.example", "192.0.2.53:53,http://dns.example/"] {
+        let said = complaint(&[&format!("--dns01-recursive-nameservers={value}")])?;
+        let words = "an address, an address with port, or an https URL is needed";
+        assert!(
+            said.contains("--dns01-recursive-nameservers") && said.contains(words),
+            "{said}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn a_size_that_lets_nothing_through_is_named() -> Result<()> {
     for flag in [
         "--max-certificate-size",
@@ -149,11 +162,16 @@ fn every_flag_of_the_contract_is_taken_and_the_idle_ones_are_named_once() -> Res
     for flag in [
         "--kube-api-qps",
         "--enable-gateway-api",
-        "--issuer-ambient-credentials",
+        "--enable-profiling",
     ] {
         assert!(warnings[0].contains(flag), "{flag} in {}", warnings[0]);
     }
-    for flag in ["--default-issuer-name", "--max-certificate-size"] {
+    for flag in [
+        "--default-issuer-name",
+        "--max-certificate-size",
+        "--issuer-ambient-credentials",
+        "--dns01-recursive-nameservers",
+    ] {
         assert!(!warnings[0].contains(flag), "{flag} in {}", warnings[0]);
     }
     Ok(())

@@ -7,12 +7,14 @@ const SERVER: &str = "https://10.244.0.1:6443";
 const CORE: &str = "/api/v1";
 const CERT_MANAGER: &str = "/apis/cert-manager.io/v1";
 const ACME: &str = "/apis/acme.cert-manager.io/v1";
+const EVERLEAF: &str = "/apis/everleaf.io/v1alpha1";
 const NETWORKING: &str = "/apis/networking.k8s.io/v1";
 
 /// Kind, group and version, plural.
-const KINDS: [(&str, &str, &str); 14] = [
+const KINDS: [(&str, &str, &str); 15] = [
     ("certificate", CERT_MANAGER, "certificates"),
     ("certificaterequest", CERT_MANAGER, "certificaterequests"),
+    ("certificaterevocation", EVERLEAF, "certificaterevocations"),
     ("challenge", ACME, "challenges"),
     (
         "endpointslice",

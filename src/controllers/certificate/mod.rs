@@ -33,6 +33,7 @@ use renewal::{Renewal, renewal};
 
 use super::facts::{KeyFact, LeafFact, Made, RequestFact, SecretFact};
 use super::polls::Heard;
+use super::revocation::Withdrawal;
 use super::rotation::Wish;
 use super::status::find;
 use crate::api::meta::{Condition, IssuerReference};
@@ -102,6 +103,12 @@ pub struct Observation {
     pub stores_checked: bool,
     /// The rotation of the issuer's CA, while one is under way.
     pub rotation: Option<Following>,
+    /// A revocation of the certificate in the Secret, or of its key.
+    pub withdrawal: Option<Withdrawal>,
+    /// The public keys, among those that are there, that are compromised: none of them is used again.
+    pub compromised: Vec<u64>,
+    /// The revocation that waits for its deletion is there.
+    pub is_stood_by: bool,
     /// Whether the CA is asked when to renew.
     pub asking: Asking,
 }

@@ -15,6 +15,7 @@ use crate::controllers::facts::{
 use crate::controllers::key::Key;
 use crate::controllers::polls::Subject;
 use crate::controllers::reads::{ReadError, Reader};
+use crate::controllers::revocation::standing_name;
 use crate::controllers::rotation::{Known, Leaf, Wish};
 use crate::explain;
 
@@ -59,6 +60,9 @@ pub async fn observe(
         stores_version: 0,
         stores_checked: true,
         rotation: None,
+        withdrawal: None,
+        compromised: vec![],
+        is_stood_by: false,
         asking: Asking::Off,
         certificate,
         secret,
@@ -80,6 +84,7 @@ pub async fn observe(
         )))
         .find_map(|name| reader.keys.get(&key.namespace, &name));
     observation.staged = staged.map(|k| KeyFact::of(&k));
+    look_at_revocations(reader, key, &mut observation);
     complete_answer(reader, &mut observation, next).await?;
     let message = match (&issuer, &ordered) {
         (Some(issuer), _) => issuer.ready().and_then(|c| c.message.clone()),
@@ -89,6 +94,21 @@ pub async fn observe(
     explain_it(reader, &mut observation, message, next, now);
     look_at_stores(reader, &mut observation, next).await?;
     Ok(Some(observation))
+}
+
+/// Whether the certificate in the Secret is revoked, and which of the keys that are there must not be used.
+fn look_at_revocations(reader: &Reader, key: &Key, o: &mut Observation) {
+    let (store, namespace) = (&reader.store, &key.namespace);
+    o.withdrawal = o.leaf().and_then(|leaf| store.withdrawal(namespace, leaf));
+    let secrets = o.secret.iter().chain(&o.next_keys);
+    let stored = secrets.filter_map(|s| s.key.as_ref()?.as_ref().ok());
+    let keys = stored.chain(o.staged.as_ref()).map(|key| key.public);
+    let requests = o.requests.iter().filter_map(|r| r.compared.as_ref().ok());
+    let all = keys.chain(requests.map(|compared| compared.public));
+    let compromised = all.filter(|public| store.compromised(namespace, *public).is_some());
+    o.compromised = compromised.collect();
+    let standing = standing_name(&o.certificate);
+    o.is_stood_by = store.revocation(namespace, &standing).is_some();
 }
 
 /// Whether the CA is asked when to renew. An issuer that is gone for a while does not change what its CA has said.

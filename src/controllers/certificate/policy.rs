@@ -9,6 +9,7 @@ use super::renewal::By;
 use super::request::desired_key;
 use crate::controllers::facts::{KeyFact, LeafFact, RequestFact, SecretFact};
 use crate::controllers::matching::{differences, spec_names};
+use crate::controllers::revocation::Withdrawal;
 use crate::controllers::rotation::Wish;
 use crate::explain::{Code, Verdict};
 use crate::pki::KeyAlgorithm;
@@ -38,6 +39,7 @@ pub fn trigger(o: &Observation, now: Timestamp) -> Option<Violation> {
     };
     consistent(o, secret, leaf)
         .or_else(|| temporary(secret))
+        .or_else(|| withdrawn(o))
         .or_else(|| renewal_due(o, leaf, now))
         .or_else(|| replaced(o))
 }
@@ -50,6 +52,7 @@ pub fn readiness(o: &Observation, now: Timestamp) -> Option<Violation> {
     };
     consistent(o, secret, leaf)
         .or_else(|| expired(leaf, now))
+        .or_else(|| withdrawn(o).filter(|_| !is_good_until_replaced(o)))
         .or_else(|| {
             let missed = missed_windows(o)?;
             let what = "It will be renewed at that time, outside of them: widen spec.renewal.windows, or renew \
@@ -284,6 +287,42 @@ fn replaced(o: &Observation) -> Option<Violation> {
         CA_ROTATED,
         "Issuing certificate as the CA of its issuer was replaced",
     )
+}
+
+/// Reason of a certificate that is issued anew because the one in the Secret is revoked, or is going to be.
+pub const REVOKED: &str = "Revoked";
+
+/// Reason of a certificate that is issued anew because the private key in the Secret is compromised.
+pub const KEY_COMPROMISED: &str = "KeyCompromised";
+
+fn withdrawn(o: &Observation) -> Option<Violation> {
+    let say = |reason, code, text: String| hit(reason, Verdict::new(code, text).to_string());
+    match o.withdrawal.as_ref()? {
+        Withdrawal::Replaced { by } => hit(
+            REVOKED,
+            format!(
+                "Issuing certificate as CertificateRevocation \"{by}\" revokes the one in the Secret once it has a \
+                 successor"
+            ),
+        ),
+        Withdrawal::Revoked { by } => {
+            let text = format!(
+                "Issuing certificate as the one in the Secret is revoked by CertificateRevocation \"{by}\""
+            );
+            say(REVOKED, Code::REVOKED, text)
+        }
+        Withdrawal::Compromised { by } => {
+            let text = format!(
+                "Issuing certificate as the private key in the Secret is compromised according to \
+                 CertificateRevocation \"{by}\""
+            );
+            say(KEY_COMPROMISED, Code::KEY_COMPROMISED, text)
+        }
+    }
+}
+
+fn is_good_until_replaced(o: &Observation) -> bool {
+    matches!(o.withdrawal, Some(Withdrawal::Replaced { .. }))
 }
 
 fn expired(leaf: &LeafFact, now: Timestamp) -> Option<Violation> {

@@ -22,6 +22,7 @@ mod recorded;
 mod renewal;
 mod renewal_info;
 mod request;
+mod revocation;
 mod rotation;
 mod schema;
 mod settled;

@@ -46,6 +46,8 @@ pub struct Observation {
     pub resting: Option<Timestamp>,
     /// Why a renewal that can wait should.
     pub waits: Option<String>,
+    /// The CertificateRevocation that calls its key compromised.
+    pub compromised: Option<String>,
     /// The certificate that the new one will follow, by its identifier (RFC 9773 §4.1): it came from the same issuer.
     pub predecessor: Option<Box<str>>,
 }
@@ -179,6 +181,7 @@ pub fn observe(
     let waits = waits.and_then(|known| known.waits());
     Some(Observation {
         waits: waits.filter(|_| can_wait(reader, &request, now)),
+        compromised: compromised(reader, &request),
         predecessor: issuer
             .as_ref()
             .filter(|issuer| issuer.spec.acme.is_some())
@@ -189,6 +192,11 @@ pub fn observe(
         request,
         resting,
     })
+}
+
+fn compromised(reader: &Reader, request: &RequestFact) -> Option<String> {
+    let public = request.compared.as_ref().ok()?.public;
+    reader.store.compromised(&request.id.namespace, public)
 }
 
 /// The certificate in the Secret that the request is for, if its issuer is the request's. That the issuer has

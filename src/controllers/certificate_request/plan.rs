@@ -20,6 +20,7 @@ use crate::controllers::certificate::DEFAULT_DURATION;
 use crate::controllers::facts::IssuerFact;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::status::{backoff, condition, find, seconds, set_condition};
+use crate::explain::{Code, Verdict};
 use crate::pki::{CertificateSigningRequest, KeyUsages, Subject};
 
 const APPROVER: &str = labels::MANAGER_CERTIFICATEREQUESTS_APPROVER;
@@ -208,6 +209,14 @@ impl<'a> Step<'a> {
             return self.pending(ACME, "IssuerNotFound", message);
         };
         let component = component(Some(&issuer));
+        if let Some(by) = &self.o.compromised {
+            let text = format!(
+                "The private key of the request is compromised according to CertificateRevocation \"{by}\": make the \
+                 request with another key"
+            );
+            let verdict = Verdict::new(Code::KEY_COMPROMISED, text);
+            return self.failed(component, "KeyCompromised", &verdict.to_string());
+        }
         if !issuer.is_ready() {
             let message = "Referenced issuer does not have a Ready status condition";
             return self.pending(component, "IssuerNotReady", message.into());

@@ -146,6 +146,7 @@ impl Scene {
             orders: self.orders.iter().cloned().map(Arc::new).collect(),
             resting: None,
             waits: None,
+            compromised: None,
             predecessor: None,
         }
     }
@@ -936,4 +937,26 @@ proptest! {
             let _ = scene.absorb(outcome);
         }
     }
+}
+
+#[test]
+fn a_request_with_a_compromised_key_fails() {
+    let scene = scene(ca(), &params());
+    let mut seen = scene.seen();
+    seen.compromised = Some("shop/stolen".into());
+    let plan = plan(&seen, &scene.settings, NOW);
+    assert_eq!(plan.effect, None);
+    let [Action::PatchStatus { status, .. }] = plan.actions.as_slice() else {
+        panic!("not one status: {:?}", plan.actions)
+    };
+    let ready = status["conditions"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&ready["status"], &ready["reason"]),
+        (&json!("False"), &json!("Failed"))
+    );
+    let message = ready["message"].as_str().unwrap();
+    assert!(
+        message.contains("\"shop/stolen\"") && message.contains("EL-1608"),
+        "{message}"
+    );
 }

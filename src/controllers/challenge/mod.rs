@@ -17,6 +17,7 @@ use super::facts::{Identity, controller_of};
 use super::key::Key;
 use super::reads::{ReadError, Reader};
 use crate::api::Challenge;
+use crate::api::challenge::DNS_01;
 use crate::solvers::http01::objects::{Mode, Presentation, SolverSettings};
 use crate::solvers::http01::service::DIRECT_NAME;
 
@@ -31,8 +32,19 @@ pub struct Settings {
     pub address: Option<SocketAddr>,
     /// How long a failing self-check delays the CA.
     pub self_check_limit: Duration,
+    /// The same, and more, of DNS-01.
+    pub dns01: Dns01Settings,
     /// Post an event for each step, not only for what a condition does not say.
     pub verbose_events: bool,
+}
+
+/// What the flags say about DNS-01.
+#[derive(Debug, Clone, Copy)]
+pub struct Dns01Settings {
+    /// `--dns01-check-retry-period`: the longest time between two self-checks that fail.
+    pub check_period: Duration,
+    /// `--dns01-self-check-limit`: how long a name server that says there is no record delays the CA.
+    pub check_limit: Duration,
 }
 
 /// What this process remembers of a Challenge. Nothing is lost with it: the solver objects and the CA
@@ -44,6 +56,8 @@ pub struct Memo {
     pub presented: Option<Timestamp>,
     /// The newest self-check.
     pub check: Check,
+    /// What it saw of a DNS-01 record.
+    pub sight: Sight,
     /// The operator itself answers for it.
     pub direct: bool,
     /// The CA was asked to validate, by this process.
@@ -73,6 +87,62 @@ pub enum Check {
     },
 }
 
+/// What a failed self-check saw of a record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sight {
+    /// Nobody could be asked.
+    #[default]
+    Nothing,
+    /// Some servers have it, the others have troubles of their own.
+    Partly,
+    /// Some server says that there is none.
+    Denied,
+}
+
+/// A DNS-01 record, as far as this process knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum RecordState {
+    /// Nothing was done by this process, or what it depends on has changed since.
+    #[default]
+    Unknown,
+    /// The provider is being asked.
+    Busy,
+    /// The provider has it.
+    Present,
+    /// The provider has it no longer.
+    Absent,
+    /// The provider did not do it.
+    Failed(Failure),
+}
+
+/// A provider that did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// It was to take the record away.
+    pub removing: bool,
+    /// The fault, and what to do.
+    pub reason: String,
+    /// When it may do it.
+    pub retry: Retry,
+    /// How many times in a row.
+    pub count: u32,
+    /// When it first did not.
+    pub since: Timestamp,
+    /// When it did not last.
+    pub at: Timestamp,
+}
+
+/// When a failed step is of use again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// When something has changed.
+    OnChange,
+    /// Soon.
+    Soon,
+    /// The provider said when.
+    At(Timestamp),
+}
+
 /// A Challenge and everything that its plan depends on.
 #[allow(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Debug, Clone)]
@@ -93,6 +163,10 @@ pub struct Observation {
     pub direct_users: usize,
     /// Its Order waits for nothing else.
     pub last: bool,
+    /// Its DNS-01 record.
+    pub record: RecordState,
+    /// Another live Challenge has the same DNS-01 record.
+    pub shared: bool,
     /// What this process remembers.
     pub memo: Memo,
 }
@@ -117,8 +191,12 @@ pub struct Objects {
 /// A step that asks the network or the CA.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Fetch the well-known path as the CA would; the answer comes into the memo.
+    /// Look for the answer to the challenge as the CA would; what is seen comes into the memo.
     SelfCheck,
+    /// Have the provider write the DNS-01 record; what becomes of it comes into the record.
+    Present,
+    /// Have the provider take the DNS-01 record away; what becomes of it comes into the record.
+    CleanUp,
     /// Ask the CA to validate, if it is not doing so already.
     Accept,
     /// Read the authorization.
@@ -248,13 +326,15 @@ pub async fn observe(
     let same = |c: &&Arc<Challenge>| {
         c.spec.dns_name == challenge.spec.dns_name && c.spec.type_ == challenge.spec.type_
     };
+    let earlier = others
+        .iter()
+        .filter(live)
+        .filter(same)
+        .filter(|c| born(c) < born(&challenge))
+        .count();
     Ok(Some(Observation {
         missing_class: class.filter(|c| !store.has_ingress_class(c)),
-        earlier: others
-            .iter()
-            .filter(live)
-            .filter(same)
-            .any(|c| born(c) < born(&challenge)),
+        earlier: earlier >= at_once(&challenge),
         direct_users: others
             .iter()
             .filter(live)
@@ -265,6 +345,31 @@ pub async fn observe(
         account,
         objects,
         admitted: false,
+        record: RecordState::Unknown,
+        shared: is_shared(reader, &challenge),
         memo,
     }))
+}
+
+/// How many Challenges of one name are solved at once. Of DNS-01 any number, since each has its own value (contract §5.5
+/// has one); but an acme-dns server keeps two values of a name.
+fn at_once(challenge: &Challenge) -> usize {
+    match &challenge.spec.solver.dns01 {
+        _ if challenge.spec.type_ != DNS_01 => 1,
+        Some(solver) if solver.acme_dns.is_some() => 2,
+        _ => usize::MAX,
+    }
+}
+
+/// Whether another live Challenge, of any namespace, has the same DNS-01 record: Orders of one account may have an
+/// authorization in common.
+fn is_shared(reader: &Reader, challenge: &Challenge) -> bool {
+    challenge.spec.type_ == DNS_01
+        && reader.store.challenges().iter().any(|other| {
+            other.metadata.uid != challenge.metadata.uid
+                && other.spec.dns_name == challenge.spec.dns_name
+                && other.spec.key == challenge.spec.key
+                && other.metadata.deletion_timestamp.is_none()
+                && !is_final(state(other))
+        })
 }

@@ -16,7 +16,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Check, Effect, Memo, Objects, Observation, Outcome, Settings, absorb, plan};
+use super::{
+    Check, Dns01Settings, Effect, Memo, Objects, Observation, Outcome, RecordState, Settings,
+    absorb, plan,
+};
 use crate::api::Challenge;
 use crate::controllers::action::{Action, Event, Object, Plan, Target};
 use crate::controllers::facts::Identity;
@@ -24,6 +27,8 @@ use crate::controllers::fixtures::{START, identity, map};
 use crate::controllers::key::{Key, Kind};
 use crate::solvers::http01::objects::{Mode, Presentation, SolverSettings};
 use crate::solvers::http01::service::DIRECT_NAME;
+
+mod dns01;
 
 const KEY: &str = "token.thumbprint";
 
@@ -33,6 +38,10 @@ fn settings() -> Settings {
         mode: Mode::Pod,
         address: Some("192.0.2.1:8089".parse().unwrap()),
         self_check_limit: Duration::from_secs(30),
+        dns01: Dns01Settings {
+            check_period: Duration::from_secs(10),
+            check_limit: Duration::from_mins(10),
+        },
         verbose_events: false,
     }
 }
@@ -69,6 +78,8 @@ fn seen(solver: &Value) -> Observation {
         admitted: true,
         direct_users: 0,
         last: false,
+        record: RecordState::Unknown,
+        shared: false,
         memo: Memo::default(),
     }
 }
@@ -634,7 +645,7 @@ fn a_deleted_challenge_cleans_up_and_lets_go() {
 
 #[test]
 fn what_this_version_cannot_solve_is_said_once() {
-    let mut dns = seen(&json!({ "dns01": { "webhook": { "groupName": "a", "solverName": "b" } } }));
+    let mut dns = seen(&json!({}));
     edit(&mut dns, |c| c.spec.type_ = "DNS-01".into());
     let gateway = seen(&json!({ "http01": { "gatewayHTTPRoute": {} } }));
     for (mut seen, says) in [(dns, "spec.solver.dns01"), (gateway, "gatewayHTTPRoute")] {
@@ -695,8 +706,13 @@ proptest! {
         check in prop::sample::select(vec![Check::None, Check::Running, Check::Passed, failed(0), failed(i64::from(u32::MAX))]),
         now in prop_oneof![Just(Timestamp::MIN), Just(Timestamp::MAX), (0..1000_i64).prop_map(after)],
         admitted in any::<bool>(),
+        record in prop::sample::select(dns01::states()),
     ) {
         let mut seen = seen(&solver);
+        if seen.challenge.spec.solver.dns01.is_some() {
+            edit(&mut seen, |c| c.spec.type_ = "DNS-01".into());
+        }
+        seen.record = record;
         if let Some(state) = state {
             seen = ended(seen, &state);
         }
@@ -709,7 +725,7 @@ proptest! {
             direct_service: some(bits[4], "direct"),
             edited: bits[5].then(|| Box::new(user_ingress())),
         };
-        seen.memo = Memo { presented: bits[6].then_some(START), check, direct: bits[11], accepted: bits[7], valid: bits[12], blocked: bits[8] };
+        seen.memo = Memo { presented: bits[6].then_some(START), check, direct: bits[11], accepted: bits[7], valid: bits[12], blocked: bits[8], ..Memo::default() };
         seen.last = bits[13];
         seen.missing_class = bits[9].then(|| "nginx".into());
         seen.admitted = admitted;

@@ -21,6 +21,7 @@ pub use packed::Packed;
 pub use pod::PodView;
 
 use crate::acme::certificate_id;
+use crate::api::dns01::Dns01Solver;
 use crate::api::meta::{CLUSTER_ISSUER_KIND, Condition, ISSUER_KIND, IssuerReference};
 use crate::api::vault::VaultIssuer;
 use crate::api::{
@@ -30,7 +31,8 @@ use crate::api::{
 use crate::controllers::ingress::ownership;
 use crate::controllers::matching::{Compared, request_fields};
 use crate::controllers::status::find;
-use crate::pki::{KeyAlgorithm, PrivateKey, TEMPORARY_ISSUER, parse_chain};
+use crate::pki::{KeyAlgorithm, PrivateKey, TEMPORARY_ISSUER, parse_chain, sha256_hex};
+use crate::solvers::dns01::needs;
 
 /// Identity and version of an object.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -90,6 +92,18 @@ pub fn digest(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
+/// What is kept of a SHA-256 in hex: unlike [`digest`], the same in every process, so that it can be compared with what
+/// an object says. 0 for what is no hex.
+pub fn short(hex: &str) -> u64 {
+    let front = hex.get(..16).unwrap_or_default();
+    u64::from_str_radix(front, 16).unwrap_or_default()
+}
+
+/// Of a public key, in DER.
+pub fn public_digest(der: &[u8]) -> u64 {
+    short(&sha256_hex(der))
+}
+
 impl IssuerFact {
     /// Whether the issuer reads a Secret of this name.
     pub fn refers_to(&self, secret: &str) -> bool {
@@ -102,7 +116,27 @@ impl IssuerFact {
         });
         let ca = self.spec.ca.iter().map(|ca| ca.secret_name.as_str());
         let vault = self.spec.vault.iter().flat_map(VaultIssuer::secrets);
-        acme.chain(ca).chain(vault).any(|name| name == secret)
+        let dns01 = self.dns01_secrets();
+        acme.chain(ca)
+            .chain(vault)
+            .chain(dns01)
+            .any(|name| name == secret)
+    }
+
+    /// Its DNS-01 solvers.
+    pub fn dns01_solvers(&self) -> impl Iterator<Item = &Dns01Solver> {
+        let solvers = self
+            .spec
+            .acme
+            .iter()
+            .flat_map(|acme| acme.solvers.iter().flatten());
+        solvers.filter_map(|solver| solver.dns01.as_deref())
+    }
+
+    /// The Secrets that those refer to.
+    pub fn dns01_secrets(&self) -> impl Iterator<Item = &str> {
+        let needs = self.dns01_solvers().flat_map(needs);
+        needs.map(|need| need.selector.name.as_str())
     }
 }
 
@@ -290,7 +324,7 @@ pub struct SecretFact {
 pub struct KeyFact {
     /// Algorithm and size.
     pub algorithm: KeyAlgorithm,
-    /// Digest of the public key.
+    /// Digest of the public key; see [`public_digest`].
     pub public: u64,
 }
 
@@ -299,7 +333,7 @@ impl KeyFact {
     pub fn of(key: &PrivateKey) -> Self {
         Self {
             algorithm: key.algorithm(),
-            public: digest(&key.public_key_der()),
+            public: public_digest(key.public_key_der()),
         }
     }
 }
@@ -313,6 +347,8 @@ pub struct LeafFact {
     pub not_after: Timestamp,
     /// Digest of its public key.
     pub public: u64,
+    /// Of its SHA-256; see [`short`].
+    pub fingerprint: u64,
     /// Union of common name and DNS names, addresses, URIs and e-mail addresses: what is compared when
     /// no request is left (contract §4.2, fuzzy).
     pub names: u64,
@@ -329,7 +365,8 @@ impl LeafFact {
         let fact = Self {
             not_before: leaf.not_before(),
             not_after: leaf.not_after(),
-            public: digest(&leaf.public_key_der()),
+            public: public_digest(leaf.public_key_der()),
+            fingerprint: short(&leaf.fingerprint()),
             names: crate::controllers::matching::leaf_names(leaf),
             id: certificate_id(leaf).map(Into::into),
         };

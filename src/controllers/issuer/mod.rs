@@ -34,8 +34,21 @@ pub struct Observation {
     /// The CA refused, or the Vault has answered, and is left alone until then; unless something changes that
     /// it depends on.
     pub resting: Option<Timestamp>,
+    /// What is known of the Secrets of its DNS-01 solvers.
+    pub solvers: Solvers,
     /// Its certificates, if it asks for rotations of its CA.
     pub leaves: Vec<Leaf>,
+}
+
+/// What is known of the Secrets that an issuer's DNS-01 solvers refer to, as they are now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Solvers {
+    /// They have not been looked at.
+    Unknown,
+    /// All are there, or none is needed.
+    Sound,
+    /// What is missing, and what to do.
+    Faulty(String),
 }
 
 /// What a process knows of an ACME account in use.
@@ -67,6 +80,8 @@ pub struct Settings {
 pub enum Effect {
     /// Load the account's private key; without one, make it.
     LoadAccountKey,
+    /// Look whether the Secrets of the DNS-01 solvers are there.
+    CheckSolvers,
     /// Register the account with the CA, or find it there; update its contact.
     Register,
     /// Let nobody use the account until it is registered again, and say why.
@@ -121,6 +136,8 @@ pub enum Outcome {
     },
     /// What is in the Secret of a CA of the user's own.
     Authority(Authority),
+    /// The Secrets of the DNS-01 solvers were looked at: [`Observation::solvers`] has it.
+    SolversChecked,
     /// What a Vault said.
     Vault(Result<Login, vault::Problem>),
 }
@@ -169,6 +186,7 @@ pub fn observe(
     loaded: Option<String>,
     account: AccountState,
     resting: Option<Timestamp>,
+    solvers: Solvers,
 ) -> Option<Observation> {
     let issuer = reader.store.issuer_named(&key.namespace, &key.name)?;
     let home = reader.store.home(key.kind, &key.namespace).clone();
@@ -180,6 +198,7 @@ pub fn observe(
         loaded,
         account,
         resting,
+        solvers,
         leaves,
     })
 }

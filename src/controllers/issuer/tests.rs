@@ -14,7 +14,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::{AccountState, Authority, Effect, Login, Observation, Outcome, Retry, Settings, plan};
+use super::{
+    AccountState, Authority, Effect, Login, Observation, Outcome, Retry, Settings, Solvers, plan,
+};
 use crate::api::IssuerStatus;
 use crate::api::acme_issuer::AcmeIssuerStatus;
 use crate::controllers::action::{Action, Object, Plan, SecretObject, SecretPatch};
@@ -48,6 +50,7 @@ fn seen(spec: Value, ready: Option<(bool, &str)>) -> Observation {
         loaded: None,
         account: AccountState::default(),
         resting: None,
+        solvers: Solvers::Sound,
         leaves: vec![],
     }
 }
@@ -840,4 +843,31 @@ fn who_asks_no_longer_is_cleared_of_them() {
     assert_eq!(rotation_of(&seen), None);
     assert!(seen.issuer.is_ready());
     assert_eq!(absorb(&seen, holds("two"), START).actions, []);
+}
+
+#[test]
+fn the_secrets_of_dns01_solvers_are_looked_at_before_an_account_is_registered() {
+    let problem =
+        "spec.acme.solvers[0].dns01.rfc2136.tsigSecretSecretRef: Secret \"tsig\" does not exist";
+    let mut seen = registered();
+    // A ready issuer stays what it is while they are looked at, and when all are there.
+    seen.solvers = Solvers::Unknown;
+    assert_eq!(plan(&seen, START).effect, Some(Effect::CheckSolvers));
+    let next = absorb(&seen, Outcome::SolversChecked, START);
+    assert_eq!(next, Plan::wait(Duration::ZERO));
+    seen.solvers = Solvers::Sound;
+    assert_eq!(plan(&seen, START), Plan::idle());
+
+    seen.solvers = Solvers::Faulty(problem.into());
+    let faulty = plan(&seen, START);
+    is_ready(&faulty, "False", "InvalidSolver", problem);
+    assert_eq!(
+        (faulty.effect, faulty.wake),
+        (None, None),
+        "its Secrets wake it"
+    );
+
+    // The key is there first: challenges of other solvers that are under way need the account.
+    seen.loaded = None;
+    assert_eq!(plan(&seen, START).effect, Some(Effect::LoadAccountKey));
 }

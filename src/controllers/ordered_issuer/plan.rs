@@ -30,7 +30,7 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
         return Plan::idle();
     }
     if let Some(problem) = unmet(o) {
-        return write(o, vec![], (false, "InvalidConfig", problem), now);
+        return write(o, &[], (false, "InvalidConfig", problem), now);
     }
     let entries = entries(o, now);
     let looks = o
@@ -46,7 +46,7 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
         .into_iter()
         .map(|(watched, _)| watched.listed.reference.clone());
     let due: Vec<_> = due.collect();
-    let mut plan = report(o, entries, now);
+    let mut plan = report(o, &entries, now);
     plan.wake = later.into_iter().map(|(_, at)| until(at, now)).min();
     plan.effect = (!due.is_empty()).then_some(Effect::Probe(due));
     plan
@@ -89,7 +89,7 @@ pub fn absorb(o: &Observation, outcome: &Outcome, now: Timestamp) -> Plan<Effect
         }
         wakes.extend(next_look(watched, entry, look.or(watched.look)));
     }
-    let mut plan = report(o, entries, now);
+    let mut plan = report(o, &entries, now);
     plan.wake = wakes.into_iter().map(|at| until(at, now)).min();
     plan
 }
@@ -217,7 +217,7 @@ fn is_acme(watched: &Watched) -> bool {
 }
 
 /// Who is fit, and who is not and why.
-fn report(o: &Observation, entries: Vec<ListedIssuerStatus>, now: Timestamp) -> Plan<Effect> {
+fn report(o: &Observation, entries: &[ListedIssuerStatus], now: Timestamp) -> Plan<Effect> {
     let is_fit = |entry: &ListedIssuerStatus| entry.state == FIT;
     let (is_ready, reason) = match entries.first() {
         Some(_) if entries.iter().all(is_fit) => (true, "InOrder"),
@@ -250,7 +250,7 @@ fn line(entry: &ListedIssuerStatus) -> String {
 
 fn write(
     o: &Observation,
-    entries: Vec<ListedIssuerStatus>,
+    entries: &[ListedIssuerStatus],
     (is_ready, reason, message): (bool, &str, String),
     now: Timestamp,
 ) -> Plan<Effect> {

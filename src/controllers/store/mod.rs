@@ -5,6 +5,7 @@ mod consumed;
 mod entries;
 mod ordered;
 mod reads;
+mod revocations;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use parking_lot::RwLock;
 
 use crate::api::meta::IssuerReference;
 use crate::api::vault::VaultIssuer;
-use crate::api::{Certificate, Challenge, Order};
+use crate::api::{Certificate, CertificateRevocation, Challenge, Order};
 use crate::controllers::facts::{
     Identity, IngressFact, IssuerFact, Made, OrderedFact, Owner, RequestFact, SecretFact,
     SolverFact, digest, owner_of,
@@ -27,6 +28,7 @@ use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::Informer;
 
 use entries::{CertificateEntry, OrderEntry};
+use revocations::Revocations;
 use routes::challenge_key;
 
 /// Namespace and name.
@@ -70,6 +72,7 @@ struct Inner {
     /// By uid of a Certificate, what counts against its budget and no request of it lists: somebody deleted
     /// the one that did, or no informer has shown it yet.
     unlisted: HashMap<Arc<str>, BTreeSet<Made>>,
+    revocations: Revocations,
 }
 
 /// Names by namespace and something, in order: mostly one, of which there are thousands.
@@ -137,6 +140,8 @@ pub enum Change {
     Pod(SolverFact),
     /// Added or modified.
     Service(SolverFact),
+    /// Added or modified.
+    Revocation(CertificateRevocation),
 }
 
 fn id_name(id: &Identity) -> Name {
@@ -239,6 +244,7 @@ impl Store {
                 inner.services.insert(name, Arc::new(fact));
                 keys
             }
+            Change::Revocation(object) => inner.revocation(object),
         }
     }
 
@@ -296,6 +302,7 @@ impl Store {
                 let fact = inner.services.remove(name);
                 challenge_key(&name.0, fact.and_then(|f| f.challenge.clone()).as_deref())
             }
+            Informer::Revocations => inner.forget_revocation(name),
         }
     }
 
@@ -322,6 +329,7 @@ impl Store {
                 .collect(),
             Informer::SolverPods => inner.pods.keys().cloned().collect(),
             Informer::SolverServices => inner.services.keys().cloned().collect(),
+            Informer::Revocations => inner.revocations.objects.keys().cloned().collect(),
         })
     }
 
@@ -340,7 +348,9 @@ impl Store {
             let home = self.home(kind, &name.0);
             let ca = fact.spec.ca.iter().map(|ca| ca.secret_name.as_str());
             let vault = fact.spec.vault.iter().flat_map(VaultIssuer::secrets);
+            let dns01 = fact.dns01_secrets();
             ca.chain(vault)
+                .chain(dns01)
                 .any(|secret| is_gone(&(home.clone(), secret.into())))
                 .then(|| key(kind, name))
         });
@@ -385,16 +395,20 @@ impl Store {
                 .map(|n| named(Kind::CertificateRequest, n)),
         );
         keys.extend(owner.map(|(_, certificate)| named(Kind::Certificate, certificate)));
+        keys.extend(inner.revocations_in(name));
         for (issuer_name, fact) in &inner.issuers {
             let kind = issuer_kind(issuer_name);
             let home = self.home(kind, &issuer_name.0);
             if home == namespace && fact.refers_to(secret) {
                 keys.push(key(kind, issuer_name));
-                if fact.spec.ca.is_some() {
-                    // The issuer may be as ready as it was.
-                    let users = inner.users_of(kind, issuer_name).into_iter();
-                    keys.extend(users.filter(|user| user.kind == Kind::CertificateRequest));
-                }
+                // The issuer may be as ready as it was.
+                let also = match &fact.spec {
+                    spec if spec.ca.is_some() => Kind::CertificateRequest,
+                    spec if spec.acme.is_some() => Kind::Challenge,
+                    _ => continue,
+                };
+                let users = inner.users_of(kind, issuer_name).into_iter();
+                keys.extend(users.filter(|user| user.kind == also));
             }
         }
         keys

@@ -36,6 +36,7 @@ impl Inner {
             self.children(Kind::Certificate)
                 .insert(&name.0, uid, &name.1);
         }
+        keys.extend(self.revocations_of(&name));
         self.certificates.insert(name, CertificateEntry::of(object));
         keys
     }
@@ -74,6 +75,7 @@ impl Inner {
             .iter()
             .filter(|(n, i)| n.0 == name.0 && names_it(i));
         keys.extend(ingresses.map(|(n, _)| key(Kind::Ingress, n)));
+        keys.extend(self.revocations_of(name));
         let rivals = self.by_secret.names(&name.0, &object.spec.secret_name);
         keys.extend(rivals.map(|n| key(Kind::Certificate, &(name.0.clone(), n.clone()))));
         keys
@@ -279,6 +281,7 @@ impl Inner {
             .chain(requests.map(|(n, _)| key(Kind::CertificateRequest, n)))
             .chain(orders.map(|(n, _)| key(Kind::Order, n)))
             .chain(challenges.map(|(n, _)| key(Kind::Challenge, n)))
+            .chain(self.revocations_by(refers))
             .collect()
     }
 
@@ -410,7 +413,7 @@ pub(super) fn digest_of(kind: Kind, issuer: &Name) -> u64 {
     issuer_digest(&issuer.0, &reference)
 }
 
-fn name_of(meta: &ObjectMeta) -> Name {
+pub(super) fn name_of(meta: &ObjectMeta) -> Name {
     (
         meta.namespace.as_deref().unwrap_or_default().into(),
         meta.name.as_deref().unwrap_or_default().into(),

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
 use super::{Change, Store};
-use crate::api::{Certificate, CertificateRequest};
+use crate::api::{Certificate, CertificateRequest, Challenge};
 use crate::controllers::facts::{Identity, IssuerFact, RequestFact, SecretFact, digest};
 use crate::controllers::fixtures::{START, identity, issuer, signing_request};
 use crate::controllers::key::{Key, Kind};
@@ -95,6 +95,31 @@ fn each_secret_of_a_vault_issuer_wakes_it() {
         assert_eq!(written, own, "{name}");
     }
     assert_eq!(store.replace_other_secrets(HashMap::new()), own, "unseen");
+}
+
+#[test]
+fn the_secret_of_a_dns01_solver_wakes_its_issuer_and_the_challenges_that_wait_for_it() {
+    let store = Store::new("system");
+    let spec = json!({ "acme": { "server": "https://ca", "privateKeySecretRef": { "name": "account" }, "solvers": [
+        { "http01": { "ingress": {} } },
+        { "dns01": { "cloudflare": { "apiTokenSecretRef": { "name": "token", "key": "token" } } } },
+    ] } });
+    store.apply(Change::Issuer(Kind::Issuer, issuer(spec, None)));
+    let mut challenge = Challenge::default();
+    challenge.metadata.namespace = Some("shop".into());
+    challenge.metadata.name = Some("waits".into());
+    challenge.spec.issuer_ref.name = "ca".into();
+    store.apply(Change::Challenge(challenge));
+    let both = [
+        Key::new(Kind::Issuer, "shop", "ca"),
+        Key::new(Kind::Challenge, "shop", "waits"),
+    ];
+    let written = store.apply(Change::OtherSecret(secret("shop", "token"), true));
+    assert_eq!(written, both);
+    let written = store.apply(Change::OtherSecret(secret("shop", "other"), true));
+    assert_eq!(written, []);
+    let unseen = store.replace_other_secrets(HashMap::new());
+    assert_eq!(unseen, [Key::new(Kind::Issuer, "shop", "ca")]);
 }
 
 /// A certificate that ends in 2026.

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::ca::Session;
 use super::clock::now;
 use super::signing::Signer;
-use crate::acme::{Hooks, Status};
+use crate::acme::{Client, Hooks, Status};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::meta::IssuerReference;
 use crate::controllers::issuer::AccountState;
@@ -24,7 +24,7 @@ use crate::controllers::key::Key;
 use crate::controllers::order::Wait;
 use crate::controllers::store::{Name, Store};
 use crate::controllers::{issuer, order};
-use crate::issuers::acme::{Account, Accounts, Trouble};
+use crate::issuers::acme::{Account, Accounts, Trouble, client};
 use crate::pki::CertificateSigningRequest;
 
 /// The longest time that a look at a server may take.
@@ -74,6 +74,11 @@ impl AccountsInUse {
             .accounts
             .get(&(issuer.id.namespace.clone(), issuer.id.name.clone()))?;
         account.is_usable().then_some(account)
+    }
+
+    /// The way to the server of an issuer, for what needs no account there.
+    pub fn client(&self, spec: &AcmeIssuer) -> Result<Client, crate::acme::Error> {
+        client(spec, self.hooks.clone())
     }
 
     /// Hash of the account key in use for this issuer as it is now.

@@ -18,7 +18,7 @@ use crate::acme::tests::scripted::{Call, ScriptedCa};
 use crate::api::{Issuer, IssuerSpec, IssuerStatus};
 use crate::controllers::action::SecretPatch;
 use crate::controllers::facts::{AccountKeyWish, Identity, IssuerFact};
-use crate::controllers::issuer::{Observation, Outcome, Retry};
+use crate::controllers::issuer::{Observation, Outcome, Retry, Solvers};
 use crate::controllers::key::Kind;
 use crate::pki::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey};
 
@@ -63,6 +63,7 @@ fn observation(ca: &ScriptedCa, spec: Value, status: IssuerStatus) -> Observatio
         loaded: None,
         account: AccountState::default(),
         resting: None,
+        solvers: Solvers::Sound,
         leaves: vec![],
     }
 }

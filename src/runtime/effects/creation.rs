@@ -53,6 +53,11 @@ impl Creation {
             }
             Object::EndpointSlice(o) => Self::new(o, None, labels::MANAGER_CHALLENGES),
             Object::Ingress(o) => Self::new(o, Informer::Ingresses, labels::MANAGER_CHALLENGES),
+            Object::Revocation(o) => Self::new(
+                o,
+                Informer::Revocations,
+                labels::MANAGER_CERTIFICATEREVOCATIONS,
+            ),
         }
     }
 

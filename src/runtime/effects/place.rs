@@ -6,7 +6,8 @@ use kube::Resource;
 
 use crate::api::issuer::{ClusterIssuer, Issuer};
 use crate::api::{
-    Certificate, CertificateRequest, Challenge, ClusterOrderedIssuer, Order, OrderedIssuer, labels,
+    Certificate, CertificateRequest, CertificateRevocation, Challenge, ClusterOrderedIssuer, Order,
+    OrderedIssuer, labels,
 };
 use crate::controllers::action::Target;
 use crate::controllers::key::Kind;
@@ -28,6 +29,7 @@ pub(super) fn status_manager(kind: Kind) -> &'static str {
         Kind::Order => labels::MANAGER_ORDERS,
         Kind::Challenge => labels::MANAGER_CHALLENGES,
         Kind::Ingress => labels::MANAGER_INGRESS_SHIM,
+        Kind::Revocation => labels::MANAGER_CERTIFICATEREVOCATIONS,
         Kind::OrderedIssuer | Kind::ClusterOrderedIssuer => labels::MANAGER_ORDERED_ISSUERS,
     }
 }
@@ -48,6 +50,10 @@ pub(super) fn place_of(kind: Kind, namespace: &str, manager: &'static str) -> Pl
         Kind::Order => (Order::url_path(&(), namespace), Informer::Orders),
         Kind::Challenge => (Challenge::url_path(&(), namespace), Informer::Challenges),
         Kind::Ingress => (Ingress::url_path(&(), namespace), Informer::Ingresses),
+        Kind::Revocation => (
+            CertificateRevocation::url_path(&(), namespace),
+            Informer::Revocations,
+        ),
         Kind::OrderedIssuer => (
             OrderedIssuer::url_path(&(), namespace),
             Informer::OrderedIssuers,
@@ -89,14 +95,19 @@ pub(super) fn target_place(target: Target, namespace: &str) -> (String, Informer
         Target::Pod => (Pod::url_path(&(), namespace), Informer::SolverPods),
         Target::Service => (Service::url_path(&(), namespace), Informer::SolverServices),
         Target::Ingress => (Ingress::url_path(&(), namespace), Informer::Ingresses),
+        Target::Revocation => (
+            CertificateRevocation::url_path(&(), namespace),
+            Informer::Revocations,
+        ),
     }
 }
 
 /// The resource in a path, among those that are written.
 pub(super) fn resource(path: &str) -> &'static str {
-    const KNOWN: [&str; 15] = [
+    const KNOWN: [&str; 16] = [
         "certificates",
         "certificaterequests",
+        "certificaterevocations",
         "issuers",
         "clusterissuers",
         "orders",

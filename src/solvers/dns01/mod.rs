@@ -4,9 +4,12 @@
 //! touched: several challenges present there at once (a name and its wildcard), and users have values of their own.
 //! Both calls may be made again at any time, also by a process that does not know of the first.
 
+pub mod acme_dns;
 mod error;
 pub mod hosted;
+pub mod rfc2136;
 mod secrets;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use crate::controllers::certificate::renewal::renewal;
 use crate::controllers::certificate::request::{Wanted, certificate_request};
 use crate::controllers::certificate::secret::{SecretData, next_key, target};
 use crate::controllers::certificate::{DEFAULT_DURATION, Effect, IssuerState, PATIENCE};
-use crate::controllers::facts::{KeyFact, Made, RequestFact, digest};
+use crate::controllers::facts::{KeyFact, Made, RequestFact, public_digest};
 use crate::controllers::rotation::merged;
 use crate::controllers::status::{condition, find, remove_condition, seconds};
 use crate::explain::{Code, Verdict};
@@ -190,7 +190,7 @@ impl Step<'_> {
                 "the issuer returned a certificate that cannot be read: {e}"
             )),
             Some(Ok(chain)) => chain.first().and_then(|leaf| {
-                let public = digest(&leaf.public_key_der());
+                let public = public_digest(leaf.public_key_der());
                 let asked = request.compared.as_ref().map(|c| c.public);
                 if asked != Ok(public) {
                     let asked = asked.unwrap_or_default();
@@ -370,7 +370,7 @@ impl Step<'_> {
 
 /// That the certificate for this public key is in the chain, and not at its beginning.
 fn misplaced(chain: &[ParsedCertificate], public: u64) -> Option<String> {
-    let is_it = |c: &ParsedCertificate| digest(&c.public_key_der()) == public;
+    let is_it = |c: &ParsedCertificate| public_digest(c.public_key_der()) == public;
     let place = chain.iter().position(is_it)?;
     Some(format!(
         "the issuer returned its chain in the wrong order: the certificate has to come first, and is number {}",

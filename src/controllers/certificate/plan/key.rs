@@ -19,7 +19,14 @@ impl Step<'_> {
         let stored = self
             .stored_key()
             .and_then(|s| s.key.as_ref()?.as_ref().ok());
-        stored.copied().or(self.o.staged)
+        stored
+            .copied()
+            .or(self.o.staged.filter(|key| self.may_use(key)))
+    }
+
+    /// A key that is known to be compromised is not used again, whatever the policy.
+    fn may_use(&self, key: &KeyFact) -> bool {
+        !self.o.compromised.contains(&key.public)
     }
 
     /// The next private key that counts: of those that fit, the one that the status names, else the
@@ -28,7 +35,7 @@ impl Step<'_> {
         let named = self.o.status().next_private_key_secret_name.as_deref();
         let fits = |s: &&Arc<SecretFact>| {
             let key = s.key.as_ref().and_then(|k| k.as_ref().ok());
-            key.is_some_and(|k| policy::key_differences(self.o, k).is_empty())
+            key.is_some_and(|k| self.may_use(k) && policy::key_differences(self.o, k).is_empty())
         };
         let fitting = || self.o.next_keys.iter().filter(fits);
         let is_named = |s: &&Arc<SecretFact>| Some(s.id.name.as_ref()) == named;
@@ -85,7 +92,8 @@ impl Step<'_> {
         let KeyAlgorithm::Rsa { bits } = wanted.key else {
             return Ok(());
         };
-        let fits = |key: &KeyFact| policy::key_differences(self.o, key).is_empty();
+        let fits =
+            |key: &KeyFact| self.may_use(key) && policy::key_differences(self.o, key).is_empty();
         let existing = self.o.secret.as_ref().and_then(|s| s.key.as_ref());
         let reusable = self.rotation_policy() == Some("Never")
             && existing.is_some_and(|key| key.as_ref().is_ok_and(fits));
@@ -122,6 +130,7 @@ impl Step<'_> {
             return Ok(KeySource::Next(name));
         }
         if let Some(key) = &self.o.staged
+            && self.may_use(key)
             && policy::key_differences(self.o, key).is_empty()
         {
             return Ok(KeySource::Staged);
@@ -129,7 +138,7 @@ impl Step<'_> {
         let policy = self.rotation_policy();
         let existing = self.o.secret.as_ref().and_then(|s| s.key.as_ref());
         match (policy, existing) {
-            (Some("Never"), Some(Ok(key))) => {
+            (Some("Never"), Some(Ok(key))) if self.may_use(key) => {
                 let fields = policy::key_differences(self.o, key);
                 if fields.is_empty() {
                     return Ok(KeySource::Target(

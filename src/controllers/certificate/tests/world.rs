@@ -26,6 +26,7 @@ use crate::controllers::certificate::{
 };
 use crate::controllers::facts::{KeyFact, Made, RequestFact, SecretFact, digest, stores_digest};
 use crate::controllers::polls::Heard;
+use crate::controllers::revocation::Withdrawal;
 use crate::controllers::status::{condition, find, set_condition};
 use crate::pki::{KeyEncoding, PrivateKey, build_request};
 
@@ -59,6 +60,10 @@ pub(super) struct World {
     pub(super) ca: Option<Vec<u8>>,
     /// The rotation of that CA.
     pub(super) rotation: Option<Following>,
+    /// A revocation of the certificate in the Secret, or of its key.
+    pub(super) withdrawal: Option<Withdrawal>,
+    /// Public keys that are compromised.
+    pub(super) compromised: Vec<u64>,
     /// Whether the issuer's CA is asked when to renew.
     pub(super) asking: Asking,
     /// What it says.
@@ -130,6 +135,8 @@ impl World {
             checked: None,
             ca: None,
             rotation: None,
+            withdrawal: None,
+            compromised: vec![],
             asking: Asking::Off,
             heard: None,
             asked: 0,
@@ -238,6 +245,9 @@ impl World {
             stores_version: 0,
             stores_checked: true,
             rotation: self.rotation.clone(),
+            withdrawal: self.withdrawal.clone(),
+            compromised: self.compromised.clone(),
+            is_stood_by: false,
             asking: Asking::Off,
         };
         seen.asking = self.asking(&seen);

@@ -6,7 +6,7 @@ use super::{ACME, ISSUED, Step};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::{Order, OrderSpec, names};
 use crate::controllers::action::{Action, Object, Target};
-use crate::controllers::facts::{Identity, digest};
+use crate::controllers::facts::{Identity, public_digest};
 use crate::pki::{CertificateSigningRequest, parse_chain};
 
 impl Step<'_> {
@@ -122,7 +122,7 @@ impl Step<'_> {
         let leaf = parse_chain(pem)
             .ok()
             .and_then(|chain| chain.into_iter().next());
-        leaf.is_some_and(|leaf| asked == Ok(digest(&leaf.public_key_der())))
+        leaf.is_some_and(|leaf| asked == Ok(public_digest(leaf.public_key_der())))
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 use super::{TRANSIENT, between, component, not_initialized, ready};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::controllers::action::{Action, Event, Object, Plan, SecretPatch};
-use crate::controllers::issuer::{Effect, Observation, Outcome, Retry};
+use crate::controllers::issuer::{Effect, Observation, Outcome, Retry, Solvers};
 use crate::controllers::status::refusal_delay;
 
 const REGISTERED: &str = "The ACME account was registered with the ACME server";
@@ -26,10 +26,20 @@ pub(super) fn plan(o: &Observation, acme: &AcmeIssuer, now: Timestamp) -> Plan<E
                        https://acme-v02.api.letsencrypt.org/directory";
         return ready(o, false, "InvalidConfig", message, Map::new(), now);
     }
+    let knows_the_key = o.loaded.is_some() && !o.account.staged && o.account.blocked.is_none();
+    if let Solvers::Faulty(problem) = &o.solvers
+        && knows_the_key
+    {
+        // Its Secrets wake it.
+        return ready(o, false, "InvalidSolver", problem, Map::new(), now);
+    }
     let Some(effect) = next(o, acme) else {
         return Plan::idle();
     };
-    let asks = !matches!(effect, Effect::LoadAccountKey | Effect::Block(_));
+    let asks = !matches!(
+        effect,
+        Effect::LoadAccountKey | Effect::Block(_) | Effect::CheckSolvers
+    );
     // Words of the CA that differ each time are written each time, and wake each time.
     if let Some(until) = o.resting.filter(|until| asks && *until > now) {
         return Plan::wait(between(now, until));
@@ -50,6 +60,9 @@ fn next(o: &Observation, acme: &AcmeIssuer) -> Option<Effect> {
     }
     if let Some(why) = &o.account.blocked {
         return Some(Effect::Block(why.clone()));
+    }
+    if o.solvers == Solvers::Unknown {
+        return Some(Effect::CheckSolvers);
     }
     if o.account.unknown || !is_registered(o, acme, hash) {
         return Some(Effect::Register);
@@ -89,9 +102,11 @@ pub(super) fn absorb(
 ) -> Plan<Effect> {
     match outcome {
         Outcome::Authority(_) | Outcome::Vault(_) => Plan::idle(),
-        Outcome::KeyLoaded(hash) if is_at_rest(o, acme, &hash) => Plan::idle(),
-        // The next plan finds the key loaded.
-        Outcome::KeyLoaded(_) => Plan::wait(Duration::ZERO),
+        Outcome::KeyLoaded(hash) if is_at_rest(o, acme, &hash) && o.solvers != Solvers::Unknown => {
+            Plan::idle()
+        }
+        // The next plan finds the key loaded, and what is known of the Secrets.
+        Outcome::KeyLoaded(_) | Outcome::SolversChecked => Plan::wait(Duration::ZERO),
         Outcome::KeyMade(secret) => Plan {
             actions: vec![Action::Ensure(Box::new(Object::Secret(*secret)))],
             wake: Some(Duration::ZERO),

@@ -1,0 +1,356 @@
+//! The life of a Challenge (contract §5.5 to §5.7): present, self-check, ask the CA, clean up. The
+//! self-check is advice. It shortens the wait; after a bounded time the CA is asked all the same.
+
+mod dns01;
+mod http01;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::{Check, Effect, Observation, Outcome, Settings, is_final, state};
+use crate::api::challenge::{DNS_01, HTTP_01};
+use crate::api::duration::parse_go_duration;
+use crate::api::labels;
+use crate::controllers::action::{Action, Event, Plan, patch_status};
+use crate::controllers::facts::Identity;
+use crate::controllers::key::{Key, Kind};
+use crate::controllers::status::seconds;
+use crate::solvers::http01::objects::Presentation;
+
+const CHALLENGES: &str = "cert-manager-challenges";
+
+/// Time between self-checks that fail: short at first.
+const FIRST_CHECK_AGAIN: Duration = Duration::from_millis(250);
+/// A self-check that fails for longer than this is worth a line in the status.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// The first look at the authorization after the CA was asked, and the next ones unless the CA says
+/// otherwise.
+const FIRST_POLL: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_secs(1);
+/// Time between looks at a name that could not be reached.
+const PROBE: Duration = Duration::from_secs(5);
+/// At the latest when a Challenge that has no place asks again for one.
+const TURN: Duration = Duration::from_secs(10);
+/// How soon a CA that could not be reached is asked again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Plan the next step of a Challenge.
+pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
+    let meta = &o.challenge.metadata;
+    if meta.deletion_timestamp.is_some() {
+        return end(o, settings, now);
+    }
+    if is_final(state(&o.challenge)) {
+        return rest(o, settings, now);
+    }
+    if !o.account {
+        // The issuer wakes its Challenges when its account is loaded.
+        return Plan::idle();
+    }
+    if o.earlier {
+        return Plan::wait(POLL);
+    }
+    if !o.admitted {
+        // It is woken when its turn comes.
+        return Plan::wait(TURN);
+    }
+    if o.memo.valid && order_is_told(o) {
+        return clean_up(o, settings, now).unwrap_or_else(Plan::idle);
+    }
+    if dns01::solver(o).is_some() {
+        return dns01::live(o, settings, now);
+    }
+    let spec = &o.challenge.spec;
+    let solver = spec.solver.http01.as_ref();
+    match (
+        Presentation::of(&o.challenge),
+        solver.and_then(|http01| http01.ingress.as_ref()),
+    ) {
+        (Some(presentation), Some(solver)) => http01::live(o, settings, &presentation, solver, now),
+        _ => unsupported(o),
+    }
+}
+
+fn unsupported(o: &Observation) -> Plan<Effect> {
+    let reason = match o.challenge.spec.type_.as_str() {
+        DNS_01 => {
+            "spec.solver.dns01 is absent: delete this Challenge, so that its Order makes another"
+        }
+        _ => {
+            "spec.solver.http01.gatewayHTTPRoute: this version of Everleaf keeps the field but cannot solve \
+             through a Gateway yet; give the issuer a solver with http01.ingress or dns01 for this name"
+        }
+    };
+    Plan {
+        actions: say(o, reason),
+        ..Plan::idle()
+    }
+}
+
+/// Look at the authorization, once the CA was asked.
+fn asked(o: &Observation) -> Option<Plan<Effect>> {
+    o.memo.accepted.then(|| effect(Effect::Poll))
+}
+
+/// How long self-checks may fail.
+struct Patience {
+    /// Before the CA is asked all the same.
+    limit: Duration,
+    /// The longest time between two.
+    longest: Duration,
+    /// The obstacle is known, whatever they say.
+    speaks_at_once: bool,
+}
+
+/// Everything is in place: wait until a self-check passes, the time is over, or the solver's own wait is.
+fn checked(
+    o: &Observation,
+    patience: &Patience,
+    obstacle: impl FnOnce(&str) -> String,
+    now: Timestamp,
+) -> Plan<Effect> {
+    let Some(since) = o.memo.presented else {
+        // The runtime notes the time when it sees nothing missing.
+        return effect(Effect::SelfCheck);
+    };
+    let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    let solver = &o.challenge.spec.solver;
+    if let Some(wait) = solver.wait_instead_of_self_check.as_deref()
+        && let Ok(wait) = parse_go_duration(wait)
+    {
+        let wait = Duration::try_from(wait).unwrap_or_default();
+        return if waited >= wait {
+            effect(Effect::Accept)
+        } else {
+            Plan::wait(wait.saturating_sub(waited))
+        };
+    }
+    match &o.memo.check {
+        Check::Passed => effect(Effect::Accept),
+        Check::None => effect(Effect::SelfCheck),
+        Check::Running => Plan::idle(),
+        Check::Failed { .. } if waited >= patience.limit => effect(Effect::Accept),
+        Check::Failed { reason, at } => {
+            let failing = Duration::try_from(at.duration_since(since)).unwrap_or_default();
+            let longest = patience.longest.max(FIRST_CHECK_AGAIN);
+            let pause = (failing / 2).clamp(FIRST_CHECK_AGAIN, longest);
+            let again = at.checked_add(pause).unwrap_or(now);
+            let mut plan = if again <= now {
+                effect(Effect::SelfCheck)
+            } else {
+                Plan::wait(between(now, again).min(pause))
+            };
+            if waited >= PATIENCE || patience.speaks_at_once {
+                plan.actions = say(o, &obstacle(reason));
+            }
+            plan
+        }
+    }
+}
+
+fn between(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
+}
+
+/// Whether success needs no word in the status: the Order hears of it from this process, asks the CA,
+/// and deletes the Challenge. After a crash in between the CA is asked again. A status that says
+/// something else already is brought up to date.
+fn order_is_told(o: &Observation) -> bool {
+    let status = o.challenge.status.as_ref();
+    let said = status.is_some_and(|s| s.state.is_some() || s.reason.is_some());
+    o.last && !said
+}
+
+fn effect(effect: Effect) -> Plan<Effect> {
+    Plan {
+        effect: Some(effect),
+        ..Plan::idle()
+    }
+}
+
+/// Write `reason`, if it is not there already.
+fn say(o: &Observation, reason: &str) -> Vec<Action> {
+    let old = o.challenge.status.as_ref();
+    if old.and_then(|s| s.reason.as_deref()) == Some(reason) {
+        return vec![];
+    }
+    let mut status = json!({ "reason": reason, "state": "pending" });
+    if let (Value::Object(status), Some(since)) = (&mut status, o.memo.presented) {
+        status.insert("presented".into(), json!(true));
+        status.insert("presentedAt".into(), json!(seconds(since)));
+        status.insert("processing".into(), json!(true));
+    }
+    vec![patch_status(
+        Kind::Challenge,
+        &Identity::of(&o.challenge.metadata),
+        status,
+    )]
+}
+
+/// The Challenge is to go: nothing of it stays behind.
+fn end(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
+    if dns01::solver(o).is_some() {
+        let mut plan = Plan::idle();
+        if let Some(left) = dns01::clean_up(o, now) {
+            // Whoever deletes a namespace, or an issuer with its Secrets, is not kept waiting for them.
+            let Some(event) = dns01::gives_up(o, now) else {
+                return left;
+            };
+            plan.events.push(event);
+        }
+        plan.actions.extend(release(o));
+        return plan;
+    }
+    let mut plan = http01::clean_up(o, settings);
+    plan.actions.extend(release(o));
+    plan
+}
+
+/// What is left to take away, if anything is.
+fn clean_up(o: &Observation, settings: &Settings, now: Timestamp) -> Option<Plan<Effect>> {
+    if dns01::solver(o).is_some() {
+        return dns01::clean_up(o, now);
+    }
+    let plan = http01::clean_up(o, settings);
+    (!plan.actions.is_empty()).then_some(plan)
+}
+
+/// A finished Challenge: nothing of it stays in the cluster or the DNS, and after a failure the name is watched.
+fn rest(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
+    let left = clean_up(o, settings, now);
+    let is_dns01 = dns01::solver(o).is_some();
+    let mut plan = match left {
+        // The status says that there is a record until there is none.
+        Some(plan) if is_dns01 => return plan,
+        Some(plan) => plan,
+        None => Plan::idle(),
+    };
+    let status = o.challenge.status.clone().unwrap_or_default();
+    if status.presented == Some(true) || status.processing == Some(true) {
+        let id = Identity::of(&o.challenge.metadata);
+        let idle = json!({ "presented": false, "processing": false });
+        plan.actions.push(patch_status(Kind::Challenge, &id, idle));
+    }
+    let failed = state(&o.challenge) != "valid";
+    if failed && o.challenge.spec.type_ == HTTP_01 && plan.actions.is_empty() {
+        plan.effect = Some(Effect::Probe);
+        plan.wake = Some(PROBE);
+    }
+    plan
+}
+
+/// Take our finalizers off, both the old and the new one.
+fn release(o: &Observation) -> Option<Action> {
+    let meta = &o.challenge.metadata;
+    let all = meta.finalizers.clone().unwrap_or_default();
+    let ours = [
+        labels::CHALLENGE_FINALIZER,
+        labels::LEGACY_CHALLENGE_FINALIZER,
+    ];
+    let finalizers: Vec<String> = all
+        .iter()
+        .filter(|f| !ours.contains(&f.as_str()))
+        .cloned()
+        .collect();
+    let id = Identity::of(meta);
+    (finalizers.len() != all.len()).then_some(Action::SetFinalizers {
+        key: Key {
+            kind: Kind::Challenge,
+            namespace: id.namespace,
+            name: id.name,
+        },
+        version: id.version,
+        finalizers,
+    })
+}
+
+/// Plan what follows from the CA's answer.
+pub fn absorb(
+    o: &Observation,
+    settings: &Settings,
+    outcome: Outcome,
+    _now: Timestamp,
+) -> Plan<Effect> {
+    match outcome {
+        Outcome::Started => Plan::idle(),
+        Outcome::State {
+            state: ended,
+            reason,
+            ..
+        } if is_final(&ended) => {
+            let is_valid = ended == "valid";
+            let reason = if is_valid {
+                Some("Successfully authorized domain".to_owned())
+            } else {
+                reason.map(|reason| suspect(o, reason))
+            };
+            let mut status = Map::from_iter([
+                ("state".to_owned(), json!(ended)),
+                ("reason".to_owned(), json!(reason)),
+            ]);
+            let id = Identity::of(&o.challenge.metadata);
+            let mut plan = Plan::idle();
+            if dns01::solver(o).is_some() {
+                // The record goes next; until then the status says that there is one.
+                plan.wake = Some(Duration::ZERO);
+            } else {
+                // Everything temporary goes at once; the status follows, so a crash in between cleans up
+                // again.
+                plan = http01::clean_up(o, settings);
+                status.insert("presented".into(), json!(false));
+                status.insert("processing".into(), json!(false));
+            }
+            if !is_valid || !order_is_told(o) {
+                plan.actions
+                    .push(patch_status(Kind::Challenge, &id, Value::Object(status)));
+            }
+            plan.events
+                .extend(verdict(o, settings, &ended, reason.as_deref()));
+            plan
+        }
+        Outcome::State { retry, .. } => {
+            let first = if o.memo.accepted { POLL } else { FIRST_POLL };
+            Plan::wait(retry.filter(|_| o.memo.accepted).unwrap_or(first))
+        }
+        Outcome::Unavailable { reason, retry } => Plan {
+            actions: say(o, &reason),
+            wake: Some(retry.unwrap_or(RETRY)),
+            ..Plan::idle()
+        },
+    }
+}
+
+/// The CA's words, and what did not look right before it was asked: most likely why.
+fn suspect(o: &Observation, reason: String) -> String {
+    match &o.memo.check {
+        Check::Failed { reason: seen, .. } if dns01::solver(o).is_some() => {
+            format!("{reason}; before the CA was asked, {seen}")
+        }
+        _ => reason,
+    }
+}
+
+fn verdict(
+    o: &Observation,
+    settings: &Settings,
+    state: &str,
+    reason: Option<&str>,
+) -> Option<Event> {
+    let domain = &o.challenge.spec.dns_name;
+    if state == "valid" {
+        let message = format!(
+            "Domain \"{domain}\" verified with \"{}\" validation",
+            o.challenge.spec.type_
+        );
+        return settings
+            .verbose_events
+            .then(|| Event::normal(CHALLENGES, "DomainVerified", message));
+    }
+    let message = format!(
+        "Accepting challenge authorization failed: {}",
+        reason.unwrap_or_default()
+    );
+    Some(Event::warning(CHALLENGES, "Failed", message))
+}

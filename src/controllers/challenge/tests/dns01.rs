@@ -1,0 +1,286 @@
+use super::*;
+use crate::controllers::challenge::{Failure, Retry, Sight};
+
+fn dns01() -> Observation {
+    let mut seen = seen(&json!({ "dns01": { "rfc2136": { "nameserver": "192.0.2.53" } } }));
+    edit(&mut seen, |c| c.spec.type_ = "DNS-01".into());
+    seen
+}
+
+/// The status says that there may be a record.
+fn processing() -> Observation {
+    let mut seen = dns01();
+    edit(&mut seen, |c| {
+        c.status.get_or_insert_default().processing = Some(true);
+    });
+    seen
+}
+
+fn written() -> Observation {
+    let mut seen = processing();
+    seen.record = RecordState::Present;
+    seen.memo.presented = Some(START);
+    seen
+}
+
+fn failure(removing: bool, retry: Retry, count: u32, at: i64) -> RecordState {
+    RecordState::Failed(Failure {
+        removing,
+        reason: "the server refuses".into(),
+        retry,
+        count,
+        since: START,
+        at: after(at),
+    })
+}
+
+/// Some of each.
+pub(super) fn states() -> Vec<RecordState> {
+    let retries = [Retry::OnChange, Retry::Soon, Retry::At(Timestamp::MAX)];
+    let failed = retries.map(|retry| {
+        [
+            failure(true, retry, 0, 0),
+            failure(false, retry, u32::MAX, 9),
+        ]
+    });
+    let others = [
+        RecordState::Unknown,
+        RecordState::Busy,
+        RecordState::Present,
+        RecordState::Absent,
+    ];
+    others
+        .into_iter()
+        .chain(failed.into_iter().flatten())
+        .collect()
+}
+
+fn statuses(plan: &Plan<Effect>) -> Vec<&Value> {
+    let statuses = plan.actions.iter().filter_map(|action| match action {
+        Action::PatchStatus { status, .. } => Some(status),
+        _ => None,
+    });
+    statuses.collect()
+}
+
+#[test]
+fn the_status_says_that_there_may_be_a_record_before_there_is() {
+    let first = plan(&dns01(), &settings(), START);
+    assert_eq!(first.effect, None);
+    assert_eq!(statuses(&first), [&json!({ "processing": true })]);
+    let second = plan(&processing(), &settings(), START);
+    assert_eq!(second, does(Some(Effect::Present), None));
+    let mut busy = processing();
+    busy.record = RecordState::Busy;
+    assert_eq!(plan(&busy, &settings(), START), Plan::idle());
+}
+
+#[test]
+fn a_record_that_is_there_is_looked_for_and_then_the_ca_asked_at_once() {
+    let mut seen = written();
+    seen.memo.presented = None;
+    assert_eq!(
+        plan(&seen, &settings(), START),
+        does(Some(Effect::SelfCheck), None)
+    );
+    seen.memo.presented = Some(START);
+    seen.memo.check = Check::Passed;
+    assert_eq!(
+        plan(&seen, &settings(), START),
+        does(Some(Effect::Accept), None)
+    );
+}
+
+#[test]
+fn a_record_that_is_not_seen_is_looked_for_ever_more_seldom() {
+    for (at, pause) in [(0, 250), (2, 1000), (10, 5000), (30, 10_000)] {
+        let mut seen = written();
+        seen.memo.check = failed(at);
+        seen.memo.sight = Sight::Denied;
+        let wake = plan(&seen, &settings(), after(at)).wake;
+        assert_eq!(wake, Some(Duration::from_millis(pause)), "after {at} s");
+    }
+}
+
+#[test]
+fn what_was_seen_says_how_long_the_ca_is_kept_from_its_turn() {
+    for (sight, limit) in [
+        (Sight::Partly, 10),
+        (Sight::Nothing, 30),
+        (Sight::Denied, 600),
+    ] {
+        let mut seen = written();
+        seen.memo.sight = sight;
+        seen.memo.check = failed(limit - 1);
+        let before = plan(&seen, &settings(), after(limit - 1));
+        assert_eq!(before.effect, None, "{sight:?}");
+        let reason = "Waiting for DNS-01 challenge propagation: connection refused";
+        assert_eq!(statuses(&before)[0]["reason"], reason, "{sight:?}");
+        // One that is slow to the end is named when the CA is asked.
+        let then = plan(&seen, &settings(), after(limit));
+        assert_eq!(then.effect, Some(Effect::Accept), "{sight:?}");
+        assert_eq!(statuses(&then)[0]["reason"], reason, "{sight:?}");
+        edit(&mut seen, |c| {
+            c.status.get_or_insert_default().reason = Some(reason.into());
+        });
+        let then = plan(&seen, &settings(), after(limit));
+        assert_eq!(then, does(Some(Effect::Accept), None), "{sight:?}");
+    }
+}
+
+#[test]
+fn the_solvers_own_wait_takes_the_place_of_the_look() {
+    let mut seen = written();
+    edit(&mut seen, |c| {
+        c.spec.solver.wait_instead_of_self_check = Some("90s".into())
+    });
+    let wait = Duration::from_mins(1);
+    assert_eq!(plan(&seen, &settings(), after(30)), Plan::wait(wait));
+    let then = plan(&seen, &settings(), after(90));
+    assert_eq!(then, does(Some(Effect::Accept), None));
+}
+
+#[test]
+fn a_provider_that_fails_is_asked_again_and_the_fault_is_said_once() {
+    let cases = [
+        (Retry::Soon, 1, 2),
+        (Retry::Soon, 3, 8),
+        (Retry::Soon, 40, 300),
+        (Retry::OnChange, 1, 600),
+        (Retry::At(after(90)), 1, 90),
+        (Retry::At(after(1_000_000)), 1, 3600),
+    ];
+    for (retry, count, pause) in cases {
+        let mut seen = processing();
+        seen.record = failure(false, retry, count, 0);
+        let first = plan(&seen, &settings(), START);
+        assert_eq!(first.wake, Some(Duration::from_secs(pause)), "{retry:?}");
+        let reason = "Error presenting challenge: the server refuses";
+        assert_eq!(statuses(&first)[0]["reason"], reason);
+        assert_eq!(
+            first.events,
+            [Event::warning(
+                "cert-manager-challenges",
+                "PresentError",
+                reason
+            )]
+        );
+        edit(&mut seen, |c| {
+            c.status.get_or_insert_default().reason = Some(reason.into());
+        });
+        let pause = i64::try_from(pause).unwrap();
+        let then = plan(&seen, &settings(), after(pause));
+        assert_eq!(then, does(Some(Effect::Present), None), "{retry:?}");
+    }
+}
+
+#[test]
+fn success_takes_the_record_away_before_the_status_says_so() {
+    let mut seen = written();
+    seen.memo.accepted = true;
+    let valid = || Outcome::State {
+        state: "valid".into(),
+        reason: None,
+        retry: None,
+    };
+    // The Order is told, and deletes it.
+    seen.last = true;
+    let told = absorb(&seen, &settings(), valid(), START);
+    assert_eq!(told, does(None, Some(Duration::ZERO)));
+    seen.memo.valid = true;
+    assert_eq!(
+        plan(&seen, &settings(), START),
+        does(Some(Effect::CleanUp), None)
+    );
+    seen.record = RecordState::Absent;
+    assert_eq!(plan(&seen, &settings(), START), Plan::idle());
+
+    // It is not.
+    let mut seen = written();
+    let untold = absorb(&seen, &settings(), valid(), START);
+    let reason = "Successfully authorized domain";
+    assert_eq!(
+        statuses(&untold),
+        [&json!({ "state": "valid", "reason": reason })]
+    );
+    edit(&mut seen, |c| {
+        c.status.get_or_insert_default().state = Some("valid".into())
+    });
+    assert_eq!(
+        plan(&seen, &settings(), START),
+        does(Some(Effect::CleanUp), None)
+    );
+    seen.record = RecordState::Absent;
+    let rest = plan(&seen, &settings(), START);
+    assert_eq!(
+        statuses(&rest),
+        [&json!({ "presented": false, "processing": false })]
+    );
+}
+
+#[test]
+fn a_refusal_says_what_did_not_look_right_before() {
+    let mut seen = written();
+    seen.memo.check = failed(5);
+    let invalid = Outcome::State {
+        state: "invalid".into(),
+        reason: Some("no TXT record found".into()),
+        retry: None,
+    };
+    let plan = absorb(&seen, &settings(), invalid, after(30));
+    let reason = "no TXT record found; before the CA was asked, connection refused";
+    assert_eq!(statuses(&plan)[0]["reason"], reason);
+}
+
+/// Being deleted, in this state of its record.
+fn deleted(mut seen: Observation, record: RecordState) -> Observation {
+    edit(&mut seen, |c| {
+        c.metadata.deletion_timestamp = Some(Time(START))
+    });
+    seen.record = record;
+    seen
+}
+
+fn is_released(plan: &Plan<Effect>) -> bool {
+    let released = |action: &Action| matches!(action, Action::SetFinalizers { finalizers, .. } if finalizers.is_empty());
+    plan.actions.iter().any(released)
+}
+
+#[test]
+fn a_deletion_waits_until_the_record_has_gone() {
+    let plan = |seen: &Observation| plan(seen, &settings(), after(1));
+    // Whoever wrote it: this process, or one before.
+    for record in [RecordState::Present, RecordState::Unknown] {
+        let seen = deleted(processing(), record);
+        assert_eq!(plan(&seen), does(Some(Effect::CleanUp), None));
+    }
+    assert_eq!(
+        plan(&deleted(processing(), RecordState::Busy)),
+        Plan::idle()
+    );
+    assert!(is_released(&plan(&deleted(
+        processing(),
+        RecordState::Absent
+    ))));
+    // Nothing was ever written.
+    assert!(is_released(&plan(&deleted(dns01(), RecordState::Unknown))));
+    // Another Challenge needs the record still.
+    let mut shared = deleted(processing(), RecordState::Present);
+    shared.shared = true;
+    assert!(is_released(&plan(&shared)));
+}
+
+#[test]
+fn a_deletion_does_not_wait_for_ever() {
+    for (retry, patience) in [(Retry::OnChange, 5), (Retry::Soon, 30)] {
+        let seen = deleted(processing(), failure(true, retry, 9, patience - 1));
+        let before = plan(&seen, &settings(), after(patience - 1));
+        assert!(!is_released(&before), "{retry:?}");
+        assert_eq!(before.wake, Some(Duration::from_secs(1)), "{retry:?}");
+        let then = plan(&seen, &settings(), after(patience));
+        assert!(is_released(&then), "{retry:?}");
+        assert_eq!(then.events.len(), 1);
+        assert_eq!(then.events[0].reason, "CleanUpError");
+        assert!(then.events[0].message.contains("may still be there"));
+    }
+}

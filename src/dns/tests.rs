@@ -1,0 +1,387 @@
+//! Against name servers that do what no good one does; the good one is BIND, in tests/acme/dns01.rs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::base::iana::{Class, Rcode};
+use domain::base::name::ToName as _;
+use domain::base::{Message, MessageBuilder, Record, Rtype, Serial, Ttl};
+use domain::rdata::{A, Cname, Ns, Soa, Txt};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UdpSocket};
+
+use super::message::Query;
+use super::*;
+use crate::net;
+
+const TTL: Ttl = Ttl::from_secs(1);
+
+/// What a scripted server answers.
+#[derive(Clone, Debug)]
+enum Rr {
+    A(&'static str),
+    Alias(&'static str),
+    Server(&'static str),
+    Top,
+    Text(&'static str),
+}
+
+/// How a scripted server behaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Manner {
+    Good,
+    /// The first datagrams answer another question, with another id.
+    Forged,
+    /// By UDP it says that there is more.
+    Short,
+    /// It says nothing.
+    Silent,
+    /// It does not say that it is responsible.
+    Lame,
+    Refusing,
+    /// Bytes of no meaning.
+    Garbled,
+}
+
+type Zone = HashMap<(&'static str, Rtype), Vec<Rr>>;
+
+fn zone(entries: &[(&'static str, Rtype, &[Rr])]) -> Zone {
+    let entries = entries.iter();
+    entries
+        .map(|(name, kind, records)| ((*name, *kind), records.to_vec()))
+        .collect()
+}
+
+fn answer(zone: &Zone, manner: Manner, query: &[u8], by_udp: bool) -> Vec<u8> {
+    if manner == Manner::Garbled {
+        return query[..2].iter().copied().chain([0x80; 9]).collect();
+    }
+    let query = Message::from_octets(query).unwrap();
+    let question = query.first_question().unwrap();
+    let name = absolute(&question.qname().to_vec());
+    let records = zone.get(&(name.as_str(), question.qtype()));
+    let code = match (manner, records) {
+        (Manner::Refusing, _) => Rcode::REFUSED,
+        (_, None) => Rcode::NXDOMAIN,
+        _ => Rcode::NOERROR,
+    };
+    let mut answer = MessageBuilder::new_vec()
+        .start_answer(&query, code)
+        .unwrap();
+    answer.header_mut().set_aa(manner != Manner::Lame);
+    if manner == Manner::Short && by_udp {
+        answer.header_mut().set_tc(true);
+        return answer.finish();
+    }
+    let owner = name.parse::<Name>().unwrap();
+    for record in records.into_iter().flatten() {
+        match record {
+            Rr::A(address) => {
+                let data = A::new(address.parse().unwrap());
+                answer
+                    .push(Record::new(&owner, Class::IN, TTL, data))
+                    .unwrap();
+            }
+            Rr::Alias(target) => {
+                let data = Cname::new(target.parse::<Name>().unwrap());
+                answer
+                    .push(Record::new(&owner, Class::IN, TTL, data))
+                    .unwrap();
+            }
+            Rr::Server(target) => {
+                let data = Ns::new(target.parse::<Name>().unwrap());
+                answer
+                    .push(Record::new(&owner, Class::IN, TTL, data))
+                    .unwrap();
+            }
+            Rr::Top => {
+                let root = Name::root_vec();
+                let data = Soa::new(root.clone(), root, Serial(1), TTL, TTL, TTL, TTL);
+                answer
+                    .push(Record::new(&owner, Class::IN, TTL, data))
+                    .unwrap();
+            }
+            Rr::Text(text) => {
+                let data = Txt::<Vec<u8>>::build_from_slice(text.as_bytes()).unwrap();
+                answer
+                    .push(Record::new(&owner, Class::IN, TTL, data))
+                    .unwrap();
+            }
+        }
+    }
+    answer.finish()
+}
+
+/// Serves at an address of this machine by UDP and TCP for as long as the test's runtime lives.
+async fn serve(ip: &str, port: u16, zone: Zone, manner: Manner) -> SocketAddr {
+    let address = SocketAddr::new(ip.parse::<IpAddr>().unwrap(), port);
+    let listener = TcpListener::bind(address).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let socket = UdpSocket::bind(address).await.unwrap();
+    let zone = Arc::new(zone);
+    let by_tcp = zone.clone();
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            if manner == Manner::Silent {
+                continue;
+            }
+            let query = &buffer[..length];
+            if manner == Manner::Forged {
+                let mut other = answer(&zone, Manner::Good, query, true);
+                other[0] ^= 1;
+                socket.send_to(&other, from).await.unwrap();
+                let id = u16::from_be_bytes([query[0], query[1]]);
+                let name = name("forged.example").unwrap();
+                let other = Query::new(id, &name, Rtype::TXT, true).unwrap();
+                let other = answer(&zone, Manner::Good, &other.bytes, true);
+                socket.send_to(&other, from).await.unwrap();
+                socket.send_to(&[], from).await.unwrap();
+            }
+            let answer = answer(&zone, manner, query, true);
+            socket.send_to(&answer, from).await.unwrap();
+        }
+    });
+    tokio::spawn(async move {
+        let mut open = vec![];
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if manner == Manner::Silent {
+                open.push(stream);
+                continue;
+            }
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).await.unwrap();
+            let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut query).await.unwrap();
+            let answer = answer(&by_tcp, manner, &query, false);
+            let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
+            stream
+                .write_all(&[&length[..], &answer].concat())
+                .await
+                .unwrap();
+        }
+    });
+    address
+}
+
+fn resolver(servers: &[SocketAddr]) -> Resolver {
+    let http = net::Client::new(net::public_roots(), net::Resolver::System).unwrap();
+    let servers = servers.iter().copied().map(Server::Dns).collect();
+    Resolver::new(servers, http)
+}
+
+fn sub() -> Zone {
+    zone(&[
+        (
+            "_acme-challenge.a.example.com.",
+            Rtype::CNAME,
+            &[Rr::Alias("b.example.net.")],
+        ),
+        (
+            "b.example.net.",
+            Rtype::CNAME,
+            &[Rr::Alias("C.example.net.")],
+        ),
+        ("c.example.net.", Rtype::CNAME, &[]),
+        ("example.net.", Rtype::SOA, &[Rr::Top]),
+    ])
+}
+
+#[tokio::test]
+async fn aliases_are_followed_to_their_end_whatever_the_transport() {
+    for manner in [Manner::Good, Manner::Forged, Manner::Short] {
+        let server = serve("127.0.0.1", 0, sub(), manner).await;
+        let resolver = resolver(&[server]);
+        let start = name("_acme-challenge.A.example.com").unwrap();
+        let end = resolver.follow(&start).await;
+        assert_eq!(end, name("c.example.net"), "{manner:?}");
+        let zone = resolver.zone(&end.unwrap()).await;
+        assert_eq!(zone.map(|zone| absolute(&zone)), Ok("example.net.".into()));
+    }
+}
+
+#[tokio::test]
+async fn circles_and_endless_chains_end() {
+    let chain: Vec<&'static str> = (0..14)
+        .map(|n| &*Box::leak(format!("n{n}.example.").into_boxed_str()))
+        .collect();
+    let mut endless = Zone::new();
+    for pair in chain.windows(2) {
+        endless.insert((pair[0], Rtype::CNAME), vec![Rr::Alias(pair[1])]);
+    }
+    let circle = zone(&[
+        ("n0.example.", Rtype::CNAME, &[Rr::Alias("n1.example.")]),
+        ("n1.example.", Rtype::CNAME, &[Rr::Alias("n0.example.")]),
+    ]);
+    for zone in [endless, circle] {
+        let server = serve("127.0.0.1", 0, zone, Manner::Good).await;
+        let start = name("n0.example").unwrap();
+        let end = resolver(&[server]).follow(&start).await;
+        assert_eq!(end, Err(Error::Circle("n0.example.".into())));
+    }
+}
+
+#[tokio::test]
+async fn a_resolver_that_fails_is_stood_in_for_and_otherwise_named() {
+    let refusing = serve("127.0.0.1", 0, sub(), Manner::Refusing).await;
+    let garbled = serve("127.0.0.1", 0, sub(), Manner::Garbled).await;
+    let good = serve("127.0.0.1", 0, sub(), Manner::Good).await;
+    let start = name("b.example.net").unwrap();
+    let end = resolver(&[refusing, garbled, good]).follow(&start).await;
+    assert_eq!(end, name("c.example.net"));
+    let error = resolver(&[refusing, garbled])
+        .follow(&start)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("name server {refusing} answers REFUSED to a question for b.example.net.")
+    );
+    let error = resolver(&[garbled]).follow(&start).await.unwrap_err();
+    assert_eq!(error, Error::Garbled(garbled.to_string()));
+    let closed = SocketAddr::from(([127, 0, 0, 1], 1));
+    let error = resolver(&[closed]).follow(&start).await.unwrap_err();
+    let reason = "connection refused";
+    let server = closed.to_string();
+    assert_eq!(error, Error::Unreachable { server, reason });
+}
+
+#[tokio::test]
+async fn a_name_without_a_zone_says_so() {
+    let server = serve("127.0.0.1", 0, Zone::new(), Manner::Good).await;
+    let start = name("a.b.example").unwrap();
+    let error = resolver(&[server]).zone(&start).await.unwrap_err();
+    assert_eq!(error, Error::NoZone("a.b.example.".into()));
+}
+
+/// A zone with these servers, each at its address and with its manner and TXT values.
+async fn authority(
+    servers: &[(&'static str, &'static str, Manner, &[&'static str])],
+) -> (Resolver, Vec<String>) {
+    let mut names = vec![];
+    let mut parent = zone(&[("example.com.", Rtype::SOA, &[Rr::Top])]);
+    let mut port = 0;
+    for (server, ip, manner, values) in servers {
+        names.push(Rr::Server(server));
+        if ip.is_empty() {
+            continue;
+        }
+        parent.insert((*server, Rtype::A), vec![Rr::A(ip)]);
+        let values: Vec<Rr> = values.iter().map(|value| Rr::Text(value)).collect();
+        let mut zone = Zone::new();
+        if !values.is_empty() {
+            zone.insert(("_acme-challenge.example.com.", Rtype::TXT), values);
+        }
+        port = serve(ip, port, zone, *manner).await.port();
+    }
+    parent.insert(("example.com.", Rtype::NS), names);
+    let parent = serve("127.0.0.1", 0, parent, Manner::Good).await;
+    let mut resolver = resolver(&[parent]);
+    resolver.port = port;
+    resolver.asker.deadline = Duration::from_secs(2);
+    let name = name("_acme-challenge.example.com").unwrap();
+    let seen = resolver.propagation(&name, "value", false).await.unwrap();
+    let faults = seen.faults.iter().map(ToString::to_string).collect();
+    (resolver, faults)
+}
+
+#[tokio::test]
+async fn all_servers_of_the_zone_have_the_value() {
+    let (resolver, faults) = authority(&[
+        ("a.ns.", "127.0.1.1", Manner::Good, &["other", "value"]),
+        ("b.ns.", "127.0.1.2", Manner::Short, &["value"]),
+    ])
+    .await;
+    assert_eq!(faults, Vec::<String>::new());
+    let name = name("_acme-challenge.example.com").unwrap();
+    let seen = resolver.propagation(&name, "value", false).await.unwrap();
+    assert!(seen.is_complete() && seen.having == 2, "{seen:?}");
+}
+
+#[tokio::test]
+async fn each_server_with_a_fault_is_named_with_its_fault() {
+    let (_, faults) = authority(&[
+        ("absent.ns.", "127.0.2.1", Manner::Good, &[]),
+        ("good.ns.", "127.0.2.2", Manner::Good, &["value"]),
+        ("lame.ns.", "127.0.2.3", Manner::Lame, &["value"]),
+        ("lying.ns.", "127.0.2.4", Manner::Good, &["old", "older"]),
+        ("nowhere.ns.", "", Manner::Good, &[]),
+        ("refusing.ns.", "127.0.2.5", Manner::Refusing, &[]),
+    ])
+    .await;
+    let lame = "is named as a server of the zone and does not serve it";
+    let correct = "correct the zone's NS records";
+    let expected = [
+        "absent.ns. (127.0.2.1) answers that there is none".to_owned(),
+        format!("lame.ns. (127.0.2.3) {lame} (not authoritative): {correct}"),
+        "lying.ns. (127.0.2.4) answers with other values only (2)".to_owned(),
+        format!("nowhere.ns. has no address: {correct}"),
+        format!("refusing.ns. (127.0.2.5) {lame} (answers REFUSED): {correct}"),
+    ];
+    assert_eq!(faults, expected);
+}
+
+#[tokio::test]
+async fn a_silent_server_is_named_in_the_end() {
+    let (_, faults) = authority(&[
+        ("good.ns.", "127.0.3.1", Manner::Good, &["value"]),
+        ("slow.ns.", "127.0.3.2", Manner::Silent, &["value"]),
+    ])
+    .await;
+    assert_eq!(faults, ["slow.ns. (127.0.3.2) does not answer within 10 s"]);
+}
+
+#[tokio::test]
+async fn resolvers_alone_are_asked_where_they_are_to_be() {
+    let has = zone(&[("a.example.", Rtype::TXT, &[Rr::Text("value")])]);
+    let with = serve("127.0.0.1", 0, has, Manner::Lame).await;
+    let without = serve("127.0.0.1", 0, Zone::new(), Manner::Lame).await;
+    let name = name("a.example").unwrap();
+    let resolver = resolver(&[with, without]);
+    let seen = resolver.propagation(&name, "value", true).await.unwrap();
+    assert_eq!(
+        seen.to_string(),
+        format!(
+            "1 of 2 name servers have the TXT record of a.example.; {without} answers that there is none"
+        )
+    );
+    assert!(seen.is_denied());
+}
+
+/// RFC 2202 §2 and RFC 4231 §4.3, over the message alone.
+#[test]
+fn macs_are_those_of_the_standards() {
+    let text = b"what do ya want for nothing?";
+    let expected = [
+        "750c783e6ab0b503eaa86e310a5db738",
+        "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79",
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
+    ];
+    for (algorithm, expected) in Algorithm::ALL.into_iter().zip(expected) {
+        let key = Key::new(name("k").unwrap(), algorithm, b"Jefe".to_vec());
+        assert_eq!(net::hex(&key.mac(&[text])), expected, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn arbitrary_answers_are_no_answers() {
+    use proptest::prelude::*;
+    let query = Query::new(7, &name("a.example").unwrap(), Rtype::TXT, true).unwrap();
+    let mut config = ProptestConfig::with_cases(2000);
+    config.failure_persistence = None;
+    proptest!(config, |(bytes in proptest::collection::vec(any::<u8>(), 0..200))| {
+        prop_assert!(!query.is_answered_by(&bytes));
+        // Neither panics nor runs on.
+        let _ = message::Answer::read(&bytes);
+        let key = Key::new(name("k").unwrap(), Algorithm::HmacSha256, vec![1]);
+        prop_assert!(key.verify(&bytes, &[], jiff::Timestamp::UNIX_EPOCH) != tsig::Verdict::Sound);
+    });
+}

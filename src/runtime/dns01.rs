@@ -1,0 +1,400 @@
+//! DNS-01 at work: credentials read, records written and taken away aside of the workers, and looked for as a CA would.
+//! None of it is the only copy of anything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use super::clock::now;
+use super::queue::Queue;
+use crate::api::Challenge;
+use crate::api::dns01::Dns01Solver;
+use crate::controllers::challenge::{Check, Failure, RecordState, Retry, Sight};
+use crate::controllers::facts::digest;
+use crate::controllers::issuer::{self, Solvers};
+use crate::controllers::key::{Key, Kind};
+use crate::controllers::reads::{ReadError, Reader};
+use crate::controllers::store::Store;
+use crate::dns::{self, Name, Resolver, Server};
+use crate::net::Client;
+use crate::solvers::dns01::hosted::Hosted;
+use crate::solvers::dns01::{
+    Ambient, Class, Error, Given, Provider, Record, acme_dns, needs, rfc2136, webhook,
+};
+
+mod credentials;
+
+/// What the flags say about it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `--dns01-recursive-nameservers`; empty for the system's.
+    pub resolvers: Vec<Server>,
+    /// `--dns01-recursive-nameservers-only`: ask these alone whether a record is there.
+    pub resolvers_only: bool,
+    /// `--issuer-ambient-credentials`.
+    pub issuer_ambient: bool,
+    /// `--cluster-issuer-ambient-credentials`.
+    pub cluster_issuer_ambient: bool,
+}
+
+/// The records of all Challenges.
+pub struct Dns01 {
+    reader: Reader,
+    queue: Arc<Queue>,
+    settings: Settings,
+    http: Client,
+    hosted: Arc<Hosted>,
+    resolver: Resolver,
+    ambient: Arc<Ambient>,
+    records: Mutex<HashMap<Key, Kept>>,
+    solvers: Mutex<HashMap<Key, (u64, Option<String>)>>,
+}
+
+/// What is remembered of one record.
+#[derive(Default)]
+struct Kept {
+    state: RecordState,
+    /// What a failure depended on, as far as it is in the cluster.
+    asked: u64,
+    /// Where the record is: the CNAME records that led there may have changed.
+    place: Option<Record>,
+}
+
+impl Dns01 {
+    /// Nothing is there yet.
+    pub fn new(
+        reader: Reader,
+        queue: Arc<Queue>,
+        settings: Settings,
+        http: Client,
+        hosted: Arc<Hosted>,
+    ) -> Self {
+        let servers = if settings.resolvers.is_empty() {
+            dns::system_servers()
+        } else {
+            settings.resolvers.clone()
+        };
+        Self {
+            reader,
+            queue,
+            settings,
+            resolver: Resolver::new(servers, http.clone()),
+            http,
+            hosted,
+            ambient: Arc::new(Ambient {
+                variables: std::env::vars().collect(),
+            }),
+            records: Mutex::default(),
+            solvers: Mutex::default(),
+        }
+    }
+
+    /// The record of a Challenge. A failure whose causes have changed since is none.
+    pub fn state(&self, key: &Key, object: &Challenge) -> RecordState {
+        let mut records = self.records.lock();
+        let Some(kept) = records.get_mut(key) else {
+            return RecordState::Unknown;
+        };
+        let is_failed = matches!(kept.state, RecordState::Failed(_));
+        if is_failed && kept.asked != self.asked(object) {
+            kept.state = RecordState::Unknown;
+        }
+        kept.state.clone()
+    }
+
+    /// The Challenge is gone.
+    pub fn forget(&self, key: &Key) {
+        self.records.lock().remove(key);
+    }
+
+    /// Have the record written, or taken away. The answer wakes the Challenge.
+    pub fn start(self: &Arc<Self>, key: &Key, object: &Arc<Challenge>, removing: bool) {
+        let before = {
+            let mut records = self.records.lock();
+            let kept = records.entry(key.clone()).or_default();
+            std::mem::replace(&mut kept.state, RecordState::Busy)
+        };
+        let (dns01, key, object) = (self.clone(), key.clone(), object.clone());
+        tokio::spawn(async move {
+            // From before the question: what changes meanwhile may not be in the answer.
+            let asked = dns01.asked(&object);
+            let outcome = dns01.change(&key, &object, removing).await;
+            if let Err(error) = &outcome {
+                tracing::warn!(object = %key, error = error.text, removing, "the DNS-01 provider failed");
+            }
+            let mut records = dns01.records.lock();
+            if let Some(kept) = records.get_mut(&key) {
+                kept.asked = asked;
+                kept.state = became(&before, removing, outcome);
+            }
+            drop(records);
+            dns01.queue.add(key);
+        });
+    }
+
+    async fn change(&self, key: &Key, object: &Challenge, removing: bool) -> Result<(), Error> {
+        let solver = object.spec.solver.dns01.as_ref();
+        let solver = solver.ok_or_else(|| Error::permanent("spec.solver.dns01 is absent"))?;
+        let provider = self.provider(object, solver).await?;
+        let known = self
+            .records
+            .lock()
+            .get(key)
+            .and_then(|kept| kept.place.clone());
+        let place = match known {
+            Some(place) => place,
+            None => self.place(object, solver).await?,
+        };
+        if removing {
+            return provider.clean_up(&place).await;
+        }
+        if let Some(kept) = self.records.lock().get_mut(key) {
+            kept.place = Some(place.clone());
+        }
+        provider.present(&place).await
+    }
+
+    /// Where the record of a Challenge belongs.
+    async fn place(&self, object: &Challenge, solver: &Dns01Solver) -> Result<Record, Error> {
+        let spec = &object.spec;
+        let looked_up = |error: dns::Error| match error {
+            dns::Error::Name(_) => Error::permanent(error.to_string()),
+            _ => Error::transient(error.to_string()),
+        };
+        let (resolver, _) = self.resolver(solver)?;
+        let mut name = challenge_name(&spec.dns_name).map_err(looked_up)?;
+        let mut zone = String::new();
+        // It has one name for each domain, and wants to know no other.
+        if solver.acme_dns.is_none() {
+            if solver.cname_strategy.as_deref() == Some("Follow") {
+                name = resolver.follow(&name).await.map_err(looked_up)?;
+            }
+            zone = match resolver.zone(&name).await {
+                Ok(found) => dns::absolute(&found),
+                // A hosted provider knows its zones, also those that no resolver sees.
+                Err(_) if solver.rfc2136.is_none() && solver.webhook.is_none() => {
+                    format!("{}.", spec.dns_name)
+                }
+                Err(error) => return Err(looked_up(error)),
+            };
+        }
+        Ok(Record {
+            domain: spec.dns_name.clone(),
+            zone,
+            name: dns::absolute(&name),
+            value: spec.key.clone(),
+        })
+    }
+
+    /// Whom a solver asks, and whether nobody else.
+    fn resolver(&self, solver: &Dns01Solver) -> Result<(Resolver, bool), Error> {
+        let own = solver.nameservers.as_deref().unwrap_or_default();
+        if own.is_empty() {
+            return Ok((self.resolver.clone(), self.settings.resolvers_only));
+        }
+        let servers: Result<Vec<_>, _> = own.iter().map(|text| Server::parse(text)).collect();
+        let servers =
+            servers.map_err(|error| Error::permanent(format!("dns01.nameservers: {error}")))?;
+        Ok((self.resolver.with(servers), true))
+    }
+
+    /// In the order of cert-manager, for solvers with more than one (contract §1.10).
+    async fn provider(
+        &self,
+        object: &Challenge,
+        solver: &Dns01Solver,
+    ) -> Result<Box<dyn Provider>, Error> {
+        let issuer = self.issuer(object, solver)?;
+        let home = self.reader.store.home(issuer.kind, &issuer.namespace);
+        let may = match issuer.kind {
+            Kind::ClusterIssuer => self.settings.cluster_issuer_ambient,
+            _ => self.settings.issuer_ambient,
+        };
+        let given = Given {
+            clock: now,
+            secrets: credentials::all(&self.reader, home, solver).await?,
+            ambient: may.then(|| self.ambient.clone()),
+        };
+        Ok(if let Some(spec) = &solver.webhook {
+            let client = self.reader.client.clone();
+            Box::new(webhook::provider(spec, home, may, client)?)
+        } else if let Some(spec) = &solver.rfc2136 {
+            Box::new(rfc2136::provider(spec, &given)?)
+        } else if let Some(made) = self.hosted.provider(solver, &given) {
+            made?
+        } else if let Some(spec) = &solver.acme_dns {
+            Box::new(acme_dns::provider(spec, &given, self.http.clone())?)
+        } else {
+            return Err(Error::permanent("dns01: no provider is named: name one"));
+        })
+    }
+
+    /// Whose solver it is. What a Challenge says is used with the credentials of a ClusterIssuer only if that says so
+    /// too: whoever may write Challenges is not whom those are entrusted to.
+    fn issuer(&self, object: &Challenge, solver: &Dns01Solver) -> Result<Key, Error> {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let reference = &object.spec.issuer_ref;
+        if reference.kind_or_default() != Kind::ClusterIssuer.name() {
+            return Ok(Key::new(Kind::Issuer, namespace, &reference.name));
+        }
+        let issuer = self.reader.store.issuer(namespace, reference);
+        let acme = issuer.as_ref().and_then(|issuer| issuer.spec.acme.as_ref());
+        let mut solvers = acme
+            .into_iter()
+            .flat_map(|acme| acme.solvers.iter().flatten());
+        if !solvers.any(|known| known.dns01.as_deref() == Some(solver)) {
+            return Err(Error::permanent(format!(
+                "ClusterIssuer \"{}\" has no such solver, or no longer: delete this Challenge, so that its Order makes another",
+                reference.name
+            )));
+        }
+        Ok(Key::new(Kind::ClusterIssuer, "", &reference.name))
+    }
+
+    /// What the answer of a provider depends on, as far as it is in the cluster.
+    fn asked(&self, object: &Challenge) -> u64 {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let reference = &object.spec.issuer_ref;
+        let store = &self.reader.store;
+        let generation = store.issuer(namespace, reference).map(|i| i.generation);
+        let kind = if reference.kind_or_default() == Kind::ClusterIssuer.name() {
+            Kind::ClusterIssuer
+        } else {
+            Kind::Issuer
+        };
+        let home = store.home(kind, &namespace.into()).clone();
+        let solver = object.spec.solver.dns01.as_deref();
+        digest(&(generation, versions(store, &home, solver)))
+    }
+
+    /// Look for the record of a Challenge as a CA will.
+    pub async fn check(&self, object: &Challenge) -> (Check, Sight) {
+        let failed = |reason: String, sight| (Check::Failed { reason, at: now() }, sight);
+        let spec = &object.spec;
+        let Some(solver) = &spec.solver.dns01 else {
+            return failed("spec.solver.dns01 is absent".into(), Sight::Nothing);
+        };
+        let (resolver, only) = match self.resolver(solver) {
+            Ok(resolver) => resolver,
+            Err(error) => return failed(error.text, Sight::Nothing),
+        };
+        let looked = match challenge_name(&spec.dns_name) {
+            Ok(name) => resolver.propagation(&name, &spec.key, only).await,
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(seen) if seen.is_complete() => (Check::Passed, Sight::Nothing),
+            Ok(seen) => {
+                let sight = match (seen.is_denied(), seen.having) {
+                    (true, _) => Sight::Denied,
+                    (false, 0) => Sight::Nothing,
+                    (false, _) => Sight::Partly,
+                };
+                failed(seen.to_string(), sight)
+            }
+            Err(error) => failed(error.to_string(), Sight::Nothing),
+        }
+    }
+
+    /// Whether the Secrets that the DNS-01 solvers of an issuer refer to are known to be there.
+    pub fn solvers(&self, key: &Key) -> Solvers {
+        let store = &self.reader.store;
+        let Some(issuer) = store.issuer_named(&key.namespace, &key.name) else {
+            return Solvers::Sound;
+        };
+        let mut solvers = issuer.dns01_solvers().peekable();
+        if solvers.peek().is_none() {
+            return Solvers::Sound;
+        }
+        let home = store.home(key.kind, &key.namespace);
+        let asked = digest(&(issuer.generation, versions(store, home, solvers)));
+        match self.solvers.lock().get(key) {
+            Some((of, problem)) if *of == asked => match problem {
+                None => Solvers::Sound,
+                Some(problem) => Solvers::Faulty(problem.clone()),
+            },
+            _ => Solvers::Unknown,
+        }
+    }
+
+    /// An issuer's effect: read them.
+    pub async fn check_solvers(
+        &self,
+        seen: &issuer::Observation,
+    ) -> Result<issuer::Outcome, ReadError> {
+        let id = &seen.issuer.id;
+        let key = Key::new(seen.kind, &id.namespace, &id.name);
+        let store = &self.reader.store;
+        let asked = digest(&(
+            seen.issuer.generation,
+            versions(store, &seen.home, seen.issuer.dns01_solvers()),
+        ));
+        let mut problem = None;
+        let solvers = seen
+            .issuer
+            .spec
+            .acme
+            .iter()
+            .flat_map(|acme| acme.solvers.iter().flatten());
+        for (index, solver) in solvers.enumerate() {
+            let Some(solver) = &solver.dns01 else {
+                continue;
+            };
+            if let Err(error) = credentials::read(&self.reader, &seen.home, solver).await? {
+                problem.get_or_insert(format!("spec.acme.solvers[{index}].{error}"));
+            }
+        }
+        self.solvers.lock().insert(key, (asked, problem));
+        Ok(issuer::Outcome::SolversChecked)
+    }
+
+    /// The issuer is gone.
+    pub fn forget_issuer(&self, key: &Key) {
+        self.solvers.lock().remove(key);
+    }
+}
+
+fn challenge_name(domain: &str) -> Result<Name, dns::Error> {
+    dns::name(&format!("_acme-challenge.{domain}"))
+}
+
+fn versions<'a>(
+    store: &Store,
+    home: &str,
+    solvers: impl IntoIterator<Item = &'a Dns01Solver>,
+) -> Vec<Option<u64>> {
+    let needs = solvers.into_iter().flat_map(needs);
+    needs
+        .map(|need| store.secret_version(home, &need.selector.name))
+        .collect()
+}
+
+/// What becomes of a record when a provider has been asked.
+fn became(before: &RecordState, removing: bool, outcome: Result<(), Error>) -> RecordState {
+    let error = match outcome {
+        Ok(()) if removing => return RecordState::Absent,
+        Ok(()) => return RecordState::Present,
+        Err(error) => error,
+    };
+    let at: Timestamp = now();
+    let (count, since) = match before {
+        RecordState::Failed(failure) if failure.removing == removing => {
+            (failure.count.saturating_add(1), failure.since)
+        }
+        _ => (1, at),
+    };
+    RecordState::Failed(Failure {
+        removing,
+        reason: error.text,
+        retry: match error.class {
+            Class::Permanent => Retry::OnChange,
+            Class::Transient => Retry::Soon,
+            Class::RateLimited { until } => Retry::At(until),
+        },
+        count,
+        since,
+        at,
+    })
+}
