@@ -118,16 +118,12 @@ fn judged(error: &acme::Error) -> Outcome {
     let message = error.to_string();
     let is = |kind: &str| error.problem().is_some_and(|problem| problem.is(kind));
     match error.class() {
-        // Its issuer looks after the account.
-        Class::Account => Outcome::Unavailable {
-            message,
-            until: None,
-        },
         Class::Permanent => Outcome::Refused {
             unauthorized: is("unauthorized"),
             message,
         },
-        Class::Transient => Outcome::Unavailable {
+        // Its issuer looks after the account.
+        Class::Account | Class::Transient => Outcome::Unavailable {
             message,
             until: None,
         },

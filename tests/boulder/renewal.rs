@@ -1,5 +1,7 @@
 //! Renewals when Boulder wants them.
 
+use std::fmt::Write as _;
+
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -44,10 +46,10 @@ fn a_certificate_that_the_ca_revoked_is_replaced() -> Result<()> {
     let orders = stage.orders("www.replaced.shop")?;
     assert_eq!(orders.len(), 2, "{orders:?}");
     let (_, serial) = orders[1].replaces.split_once('.').unwrap_or_default();
-    assert_eq!(hex(&URL_SAFE_NO_PAD.decode(serial)?), first);
+    let mut replaced = String::new();
+    for byte in URL_SAFE_NO_PAD.decode(serial)? {
+        write!(replaced, "{byte:02x}")?;
+    }
+    assert_eq!(replaced, first);
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
