@@ -9,6 +9,7 @@ mod chain;
 mod client;
 mod error;
 mod jws;
+pub mod limits;
 mod renewal_info;
 mod reply;
 mod revocation;

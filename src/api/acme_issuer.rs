@@ -3,6 +3,7 @@
 //! Source of names and rules: contract §1.6, RFC 8555.
 
 use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +98,42 @@ pub struct AcmeIssuerStatus {
     /// Address last registered. Example: `ops@example.com`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_registered_email: Option<String>,
+    /// What is known of the CA's limits and no other object shows. An extension of Everleaf. Example: `{"asOf":
+    /// "2026-11-24T14:36:26Z", "buckets": []}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<AcmeLimitsStatus>,
     /// The account's URL. Example: `https://acme-v02.api.letsencrypt.org/acme/acct/1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
+}
+
+/// Limits of the CA that are used up in part, by certificates that are not in the cluster any more or by the CA's word.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcmeLimitsStatus {
+    /// Up to when everything is counted in it. Example: `2026-11-24T14:36:26Z`.
+    pub as_of: Time,
+    /// The limits, each with what it counts. Example: `[{"limit": "CertificatesPerDomain", "of": "example.com",
+    /// "fullAt": "2026-11-26T08:00:00Z"}]`.
+    pub buckets: Vec<AcmeLimitStatus>,
+}
+
+/// A limit of the CA, as a bucket of tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcmeLimitStatus {
+    /// Until when the CA is not asked, as it has refused. Example: `2026-11-25T09:00:00Z`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen_until: Option<Time>,
+    /// When the limit is as good as unused, if nothing more is issued. Example: `2026-11-26T08:00:00Z`.
+    pub full_at: Time,
+    /// Which limit: `OrdersPerAccount`, `CertificatesPerDomain`, `CertificatesPerSet` or `FailuresPerName`. Example:
+    /// `CertificatesPerDomain`.
+    pub limit: String,
+    /// What it counts: the account, the registered domain, a digest of the exact names, or account and name. Example:
+    /// `example.com`.
+    pub of: String,
+    /// What the CA said when it refused. Example: `too many certificates (50) already issued for "example.com"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }

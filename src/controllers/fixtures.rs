@@ -34,6 +34,7 @@ pub(super) fn issuer(spec: Value, ready: Option<(bool, &str)>) -> IssuerFact {
         id: identity("ca"),
         generation: 2,
         changed_at: None,
+        limits: None,
         account_key: AccountKeyWish::default(),
         spec,
         status: IssuerStatus {

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 
-use super::facts::{digest, public_digest};
+use super::facts::{SecretFact, digest, public_digest};
 use crate::api::duration::parse_go_duration;
 use crate::api::meta::IssuerReference;
-use crate::api::{CertificateRequestSpec, CertificateSpec};
+use crate::api::{CertificateRequestSpec, CertificateSpec, OrderSpec};
 use crate::pki::{
     CertificateSigningRequest, DistinguishedName, KeyUsages, ParsedCertificate, Subject,
 };
@@ -217,6 +217,33 @@ pub fn leaf_names(leaf: &ParsedCertificate) -> u64 {
     digest(&names)
 }
 
+/// The same union of an Order.
+pub fn order_names(spec: &OrderSpec) -> u64 {
+    let mut names: BTreeSet<String> = list(spec.dns_names.as_ref()).iter().cloned().collect();
+    names.extend(spec.common_name.iter().filter(|c| !c.is_empty()).cloned());
+    names.extend(ip_names(spec.ip_addresses.as_ref()));
+    digest(&names)
+}
+
+fn ip_names(addresses: Option<&Vec<String>>) -> impl Iterator<Item = String> {
+    let ip = |text: &String| {
+        let address = text.parse().map(|a: std::net::IpAddr| a.to_string());
+        format!("ip {}", address.unwrap_or_else(|_| text.clone()))
+    };
+    list(addresses).iter().map(ip)
+}
+
+/// Whether the certificate in a Secret has these names, by [`leaf_names`], and came from this issuer.
+pub fn leaf_is_for(secret: &SecretFact, names: u64, issuer: &IssuerReference) -> bool {
+    let [name, kind, group] = secret.issuer.clone();
+    let found = name.map(|name| IssuerReference { group, kind, name });
+    let leaf = secret
+        .certificate
+        .as_ref()
+        .and_then(|leaf| leaf.as_ref().ok());
+    leaf.is_some_and(|leaf| leaf.names == names) && found.is_some_and(|found| found.is_same(issuer))
+}
+
 /// The same union of a spec. cert-manager leaves out the common name of a literal subject, and so issues
 /// such a certificate anew as soon as its request is gone.
 pub fn spec_names(spec: &CertificateSpec) -> u64 {
@@ -225,15 +252,7 @@ pub fn spec_names(spec: &CertificateSpec) -> u64 {
     let literal = spec.literal_subject.as_deref().unwrap_or_default();
     let literal = DistinguishedName::from_rfc4514(literal).ok();
     names.extend(literal.and_then(|name| name.common_name()));
-    let ip = |text: &String| {
-        text.parse()
-            .map_or_else(|_| text.clone(), |a: std::net::IpAddr| a.to_string())
-    };
-    names.extend(
-        list(spec.ip_addresses.as_ref())
-            .iter()
-            .map(|a| format!("ip {}", ip(a))),
-    );
+    names.extend(ip_names(spec.ip_addresses.as_ref()));
     names.extend(list(spec.uris.as_ref()).iter().map(|u| format!("uri {u}")));
     names.extend(
         list(spec.email_addresses.as_ref())

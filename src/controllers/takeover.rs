@@ -21,6 +21,7 @@ use super::facts::{
     self, AccountKeyWish, IngressFact, IssuerFact, KeyFact, RequestFact, SecretFact, controller_of,
 };
 use super::{certificate, certificate_request, ingress, issuer, order};
+use crate::acme::limits::Turn;
 use crate::api::{Certificate, CertificateRequest, Challenge, Issuer, Order};
 use crate::controllers::certificate::IssuerState;
 use crate::controllers::certificate::outputs::{Outputs, Passwords, password_of};
@@ -295,6 +296,7 @@ fn acme_issuer(file: &str) -> (IssuerFact, PrivateKey) {
         id: facts::Identity::of(&issuer.metadata),
         generation: issuer.metadata.generation.unwrap(),
         changed_at: None,
+        limits: None,
         account_key: AccountKeyWish::default(),
         spec: issuer.spec,
         status: issuer.status.unwrap_or_default(),
@@ -316,6 +318,7 @@ fn orders(file: &str) -> Vec<order::Observation> {
             thumbprint: Some(key.jwk_thumbprint().unwrap()),
             challenges: challenges.iter().filter(owned).cloned().collect(),
             order: order.into(),
+            turn: Turn::Go,
             memo: order::Memo::default(),
         }
     };
@@ -387,6 +390,7 @@ fn the_account_is_found_again_with_its_own_key() {
             resting: None,
             solvers: issuer::Solvers::Sound,
             leaves: vec![],
+            limits: None,
         };
         // cert-manager had not stored the account's address: it is asked for once.
         assert_eq!(

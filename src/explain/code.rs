@@ -51,6 +51,8 @@ codes! {
     1409 ACME_EXTERNAL_ACCOUNT, "The CA wants an external account";
     1420 CA_UNABLE, "The CA cannot be reached, or does not work";
     1421 CA_ACCOUNT, "The CA does not accept the account";
+    1430 LIMIT_AHEAD, "The next order waits for a limit of the CA";
+    1431 LIMITS_UNREADABLE, "What an issuer says of its CA's limits cannot be read";
     1501 VAULT_UNREACHABLE, "Vault cannot be reached";
     1502 VAULT_SEALED, "Vault is sealed";
     1503 VAULT_NOT_INITIALIZED, "Vault is not initialized";

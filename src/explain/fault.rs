@@ -36,6 +36,7 @@ impl Fault<'_> {
             Code::ISSUER_MISSING,
             Code::ISSUER_NOT_READY,
             Code::ACME_RATE_LIMITED,
+            Code::LIMIT_AHEAD,
         ];
         !others.contains(&self.code)
     }
@@ -55,10 +56,9 @@ pub fn not_before(until: Timestamp) -> String {
 /// The fault of a CA that a message of ours tells; `None` for all else, and for a limit without an end.
 pub fn ca_fault(text: &str) -> Option<Fault<'_>> {
     if let Some((code, text)) = quoted(text) {
-        let until = None;
-        return FAULTS
-            .contains(&code)
-            .then_some(Fault { code, text, until });
+        let until = slot(text).filter(|_| code == Code::LIMIT_AHEAD);
+        let is_one = until.is_some() || FAULTS.contains(&code);
+        return is_one.then_some(Fault { code, text, until });
     }
     let (code, _) = of_acme_problem(text)?;
     if code != Code::ACME_RATE_LIMITED {
@@ -68,4 +68,11 @@ pub fn ca_fault(text: &str) -> Option<Fault<'_>> {
     let (until, _) = rest.split_once(AS_ASKED)?;
     let until = until.parse().ok();
     until.is_some().then_some(Fault { code, text, until })
+}
+
+/// When an Order that waits for a limit is next (`acme::limits::Slot`).
+fn slot(text: &str) -> Option<Timestamp> {
+    let (_, rest) = text.split_once("next slot ")?;
+    let (time, _) = rest.split_once(" UTC")?;
+    format!("{}:00Z", time.replacen(' ', "T", 1)).parse().ok()
 }

@@ -22,6 +22,7 @@ use super::effects::Effects;
 use super::events::Events;
 use super::informer::Informers;
 use super::lease;
+use super::limits::LimitsInUse;
 use super::options::Options;
 use super::orders::Orders;
 use super::queue::Queue;
@@ -66,7 +67,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let queue = Arc::new(Queue::new(options.limit(), progress.clone()));
     let store = Arc::new(Store::new(&options.cluster_resource_namespace));
     let metrics = Arc::new(Metrics::new());
-    metrics.set_objects(Arc::new(Scrape::new(store.clone())));
+    let limits = Arc::new(LimitsInUse::new(options.orders_under_way(), queue.clone()));
+    metrics.set_objects(Arc::new(Scrape::new(store.clone(), limits.clone())));
     let recoveries = Arc::new(Recoveries::default());
     let check = SelfCheck::new(SelfCheckSettings::default()).context("TLS for the self-check")?;
     let signer = Arc::new(Signer::default());
@@ -127,6 +129,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         accounts,
         orders: Orders::default(),
         validations,
+        limits,
         metrics: metrics.clone(),
         looks: Looks::default(),
         settings,
@@ -164,6 +167,9 @@ async fn lead(
     }
     driver.metrics.set_leader(true);
     tracing::info!("this replica acts from now on");
+    driver.limits.rebuild(&driver.reader.store, now());
+    let (limits, store) = (driver.limits.clone(), driver.reader.store.clone());
+    tokio::spawn(limits.keep_time(store, stop.clone()));
     let work = tokio::spawn(driver.clone().run(stop.clone()));
     let lost = tokio::select! {
         _ = led.wait_for(|leads| !*leads) => true,

@@ -16,6 +16,7 @@ use super::clock::{monotonic, now};
 use super::crash::{self, Stage, point};
 use super::effects::{EffectError, Effects};
 use super::events::Events;
+use super::limits::LimitsInUse;
 use super::orders::Orders;
 use super::queue::{Done, Queue};
 use super::revoking;
@@ -71,6 +72,8 @@ pub struct Driver {
     pub orders: Orders,
     /// Validations under way.
     pub validations: Arc<Validations>,
+    /// What CAs allow.
+    pub limits: Arc<LimitsInUse>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What was seen of the servers of ordered issuers.
@@ -296,7 +299,7 @@ impl Driver {
         let account = self.accounts.state(store, key);
         let resting = account.resting.or_else(|| vaults.resting(store, key));
         let solvers = self.validations.dns01.solvers(key);
-        let Some(seen) = issuer::observe(&self.reader, key, loaded, account, resting, solvers)
+        let Some(mut seen) = issuer::observe(&self.reader, key, loaded, account, resting, solvers)
         else {
             self.accounts.forget(key);
             self.validations.dns01.forget_issuer(key);
@@ -307,10 +310,20 @@ impl Driver {
         if seen.issuer.spec.ca.is_none() {
             self.signer.authorities.forget(key);
         }
+        match self.limits.to_store(&seen.issuer, now()) {
+            Ok(limits) => seen.limits = limits,
+            Err(wait) => ended.wake = Some(wait),
+        }
         let uid = seen.issuer.id.uid.clone();
         let mut plan = issuer::plan(&seen, now());
         let effect = plan.effect.take();
+        // One that only waits, or says what is wrong with its solvers, has not written them.
+        let waits = plan.wake.is_some() || matches!(seen.solvers, issuer::Solvers::Faulty(_));
+        let stores = effect.is_none() && !waits && seen.limits.is_some();
         self.carry_out(key, &uid, plan, ended).await?;
+        if stores {
+            self.limits.is_stored(key, now());
+        }
         if let Some(effect) = effect {
             let asked = vaults::asked(store, key);
             let outcome = match effect {
@@ -362,8 +375,10 @@ impl Driver {
                     .account(&self.reader.store, &key.namespace, &o.spec.issuer_ref)
             });
         let thumbprint = account.as_ref().map(|a| a.thumbprint.clone());
+        let asks = thumbprint.is_some();
+        let turn = self.limits.order(&self.reader.store, key, asks, now());
         let memo = self.orders.memo(&self.reader.store, key);
-        let Some(mut seen) = order::observe(&self.reader, key, thumbprint, memo) else {
+        let Some(mut seen) = order::observe(&self.reader, key, thumbprint, turn, memo) else {
             self.orders.forget(key);
             return Ok(());
         };
@@ -373,11 +388,20 @@ impl Driver {
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if let (Some(effect), Some(account)) = (effect, account) {
+            let creates = matches!(effect, order::Effect::Create { .. });
             let outcome = self.accounts.order(&account, &seen, effect).await;
-            let heard = outcome.heard();
-            let plan = order::absorb(&seen, outcome, now());
-            let memo = seen.memo.after(heard, plan.wake, now());
-            self.orders.note(&self.reader.store, key, memo);
+            let store = &self.reader.store;
+            let plan = if let Some((words, retry)) = outcome.refusal().filter(|_| creates) {
+                // How long it waits is the ledger's to say, which may let it go sooner: nothing is remembered.
+                seen.turn = self.limits.refused(store, key, words, retry, now());
+                order::plan(&seen, now())
+            } else {
+                let heard = outcome.heard();
+                let plan = order::absorb(&seen, outcome, now());
+                let memo = seen.memo.after(heard, plan.wake, now());
+                self.orders.note(store, key, memo);
+                plan
+            };
             self.suspect(&account, &seen.order.spec.issuer_ref, &key.namespace);
             self.carry_out(key, &uid, plan, ended).await?;
         }

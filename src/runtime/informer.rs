@@ -26,7 +26,7 @@ use crate::api::{
 };
 use crate::controllers::facts::{
     AccountKeyWish, Identity, IngressFact, IssuerFact, OrderedFact, PodView, RequestFact,
-    SecretFact, SolverFact, certificate, changed_at, digest,
+    SecretFact, SolverFact, certificate, changed_at, digest, limits_of,
 };
 use crate::controllers::key::Kind;
 use crate::controllers::progress::{Informer, Progress};
@@ -105,6 +105,7 @@ impl Informers {
                     id: Identity::of(&o.metadata),
                     generation: o.metadata.generation.unwrap_or_default(),
                     changed_at: changed_at(&o.metadata),
+                    limits: limits_of(&o.metadata),
                     account_key: AccountKeyWish::of(&o.metadata),
                     spec: o.spec,
                     status: o.status.unwrap_or_default(),
@@ -178,6 +179,7 @@ impl Informers {
                         id: Identity::of(&o.metadata),
                         generation: o.metadata.generation.unwrap_or_default(),
                         changed_at: changed_at(&o.metadata),
+                        limits: limits_of(&o.metadata),
                         account_key: AccountKeyWish::of(&o.metadata),
                         spec: o.spec.0,
                         status: o.status.unwrap_or_default(),

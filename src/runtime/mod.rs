@@ -12,6 +12,7 @@ pub mod effects;
 pub mod events;
 pub mod informer;
 pub mod lease;
+pub mod limits;
 pub mod options;
 pub mod orders;
 pub mod places;

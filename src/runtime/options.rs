@@ -358,6 +358,12 @@ impl Options {
         self.concurrent_workers.unwrap_or(16).max(1)
     }
 
+    /// Orders of an ACME account at once, where its issuer does not say: one for each challenge that may be validated and
+    /// for each worker. With more, some would only wait for those.
+    pub fn orders_under_way(&self) -> usize {
+        self.max_concurrent_challenges.max(1) + self.limit()
+    }
+
     fn gate(&self, name: &str, default: bool) -> bool {
         self.feature_gates
             .iter()

@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::clock::now;
+use super::limits::LimitsInUse;
 use crate::controllers::progress::Informer;
 use crate::controllers::status::find;
 use crate::controllers::store::Store;
-use crate::telemetry::metrics::{CertificateRow, ChallengeRow, IssuerRow, Objects};
+use crate::telemetry::metrics::{CertificateRow, ChallengeRow, IssuerRow, LimitRow, Objects};
 
-/// Reads the store at each scrape; keeps nothing.
-pub struct Scrape(Arc<Store>);
+/// Reads the store and the ledger at each scrape; keeps nothing.
+pub struct Scrape(Arc<Store>, Arc<LimitsInUse>);
 
 impl Scrape {
-    /// Of this store.
-    pub fn new(store: Arc<Store>) -> Self {
-        Self(store)
+    /// Of this store and this ledger.
+    pub fn new(store: Arc<Store>, limits: Arc<LimitsInUse>) -> Self {
+        Self(store, limits)
     }
 }
 
@@ -63,6 +65,10 @@ impl Objects for Scrape {
                 processing: status.and_then(|s| s.processing).unwrap_or_default(),
             });
         }
+    }
+
+    fn limits(&self) -> Vec<LimitRow> {
+        self.1.rows(now())
     }
 
     fn issuers(&self, each: &mut dyn FnMut(&IssuerRow<'_>)) {

@@ -16,6 +16,7 @@ mod deletion;
 mod dns01;
 mod how_it_works;
 mod layout;
+mod ledger;
 mod ordered;
 mod renewal;
 mod renewal_info;

@@ -151,6 +151,22 @@ pub fn changed_at(meta: &ObjectMeta) -> Option<Timestamp> {
         .max()
 }
 
+/// When the status was last changed, by the same.
+pub fn status_changed_at(meta: &ObjectMeta) -> Option<Timestamp> {
+    let fields = meta.managed_fields.as_deref()?.iter();
+    let of_status = fields.filter(|f| f.subresource.as_deref() == Some("status"));
+    of_status.filter_map(|f| f.time.as_ref().map(|t| t.0)).max()
+}
+
+/// The annotation of an issuer that says what its CA allows.
+pub fn limits_of(meta: &ObjectMeta) -> Option<Box<str>> {
+    let text = meta
+        .annotations
+        .as_ref()?
+        .get(labels::ACME_LIMITS_ANNOTATION)?;
+    Some(text.as_str().into())
+}
+
 /// A request that counts against the budget of its Certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Made {
@@ -465,6 +481,8 @@ pub struct IssuerFact {
     pub generation: i64,
     /// When its spec was last written.
     pub changed_at: Option<Timestamp>,
+    /// The annotation `everleaf.io/acme-limits`.
+    pub limits: Option<Box<str>>,
     /// What it wants of its ACME account's key.
     pub account_key: AccountKeyWish,
     /// `spec`.

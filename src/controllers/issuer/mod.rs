@@ -16,6 +16,7 @@ use super::key::{Key, Kind};
 use super::reads::Reader;
 use super::rotation::{Known, Leaf, Pace, Signing};
 use super::vault;
+use crate::api::acme_issuer::AcmeLimitsStatus;
 
 /// An issuer and everything that its plan depends on.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Observation {
     pub solvers: Solvers,
     /// Its certificates, if it asks for rotations of its CA.
     pub leaves: Vec<Leaf>,
+    /// What is to be stored of the limits of its ACME server.
+    pub limits: Option<AcmeLimitsStatus>,
 }
 
 /// What is known of the Secrets that an issuer's DNS-01 solvers refer to, as they are now.
@@ -200,6 +203,7 @@ pub fn observe(
         resting,
         solvers,
         leaves,
+        limits: None,
     })
 }
 

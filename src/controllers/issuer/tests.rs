@@ -18,7 +18,7 @@ use super::{
     AccountState, Authority, Effect, Login, Observation, Outcome, Retry, Settings, Solvers, plan,
 };
 use crate::api::IssuerStatus;
-use crate::api::acme_issuer::AcmeIssuerStatus;
+use crate::api::acme_issuer::{AcmeIssuerStatus, AcmeLimitsStatus};
 use crate::controllers::action::{Action, Object, Plan, SecretObject, SecretPatch};
 use crate::controllers::facts::{IssuerFact, ca_digest};
 use crate::controllers::fixtures::{START, issuer};
@@ -52,6 +52,7 @@ fn seen(spec: Value, ready: Option<(bool, &str)>) -> Observation {
         resting: None,
         solvers: Solvers::Sound,
         leaves: vec![],
+        limits: None,
     }
 }
 
@@ -73,9 +74,59 @@ fn registered() -> Observation {
         uri: Some("https://ca.example/account/1".into()),
         last_registered_email: Some("Ops@example.com".into()),
         last_private_key_hash: Some(HASH.into()),
+        limits: None,
     });
     (seen.issuer, seen.loaded) = (fact.into(), Some(HASH.into()));
     seen
+}
+
+#[test]
+fn what_no_order_shows_of_the_cas_limits_is_stored_once() {
+    let limits: AcmeLimitsStatus = serde_json::from_value(json!({ "asOf": START, "buckets": [
+        { "limit": "CertificatesPerDomain", "of": "example.com", "fullAt": START },
+    ] }))
+    .unwrap();
+    let mut seen = registered();
+    seen.limits = Some(limits.clone());
+    let first = plan(&seen, START);
+    let (status, _) = written(&first);
+    assert_eq!(
+        status,
+        &json!({ "acme": { "limits": limits } }),
+        "the account stays"
+    );
+    change(&mut seen, |fact| {
+        fact.status.acme.as_mut().unwrap().limits = Some(limits);
+    });
+    assert_eq!(plan(&seen, START), Plan::idle());
+    seen.limits = None;
+    assert_eq!(plan(&seen, START), Plan::idle(), "and is left alone");
+}
+
+#[test]
+fn limits_that_cannot_be_read_are_named_until_they_can() {
+    let mut seen = registered();
+    change(&mut seen, |fact| fact.limits = Some("domain=50".into()));
+    let first = plan(&seen, START);
+    let ready = written(&first).1.clone();
+    let message = ready["message"].as_str().unwrap();
+    assert_eq!(ready["status"], "True");
+    assert!(message.starts_with(
+        "The ACME account was registered with the ACME server. metadata.annotations["
+    ));
+    assert!(message.ends_with("(EL-1431)."), "{message}");
+    change(&mut seen, |fact| {
+        let conditions = fact.status.conditions.as_mut().unwrap();
+        conditions[0] = serde_json::from_value(ready.clone()).unwrap();
+    });
+    assert_eq!(plan(&seen, START), Plan::idle(), "said once");
+    change(&mut seen, |fact| fact.limits = Some("domain=50/7d".into()));
+    let mended = plan(&seen, START);
+    let message = &written(&mended).1["message"];
+    assert_eq!(
+        message,
+        "The ACME account was registered with the ACME server"
+    );
 }
 
 fn change(seen: &mut Observation, change: impl FnOnce(&mut IssuerFact)) {

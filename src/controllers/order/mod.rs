@@ -1,5 +1,6 @@
 //! Orders: one ACME order each, from the CA's answer to the certificate.
 
+mod ask;
 mod memo;
 mod plan;
 mod required;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use ask::{ask, ca, exemption, policy, progress};
 pub use memo::{Heard, Memo, Wait};
 pub use plan::{absorb, plan};
 
@@ -18,8 +20,10 @@ use super::facts::IssuerFact;
 use super::key::Key;
 use super::reads::Reader;
 use crate::acme::Identifier;
+use crate::acme::limits::Turn;
 use crate::api::order::OrderAuthorization;
 use crate::api::{Challenge, Order};
+use crate::explain::ca_fault;
 
 /// An Order and everything that its plan depends on.
 #[derive(Debug, Clone)]
@@ -33,6 +37,8 @@ pub struct Observation {
     pub thumbprint: Option<String>,
     /// The Challenges that it controls.
     pub challenges: Vec<Arc<Challenge>>,
+    /// Whether the CA would take it, by its limits.
+    pub turn: Turn,
     /// What this process remembers of it.
     pub memo: Memo,
 }
@@ -100,6 +106,29 @@ pub enum Outcome {
     AccountRefused,
 }
 
+impl Outcome {
+    /// The words of a CA that refused for a limit, and how long it wants to be left alone.
+    pub fn refusal(&self) -> Option<(&str, Option<Duration>)> {
+        match self {
+            // A CA that is at fault has no limit to tell of, whenever it wants to be asked again.
+            Self::Unavailable { reason, .. }
+                if ca_fault(reason).is_some_and(|f| f.is_general()) =>
+            {
+                None
+            }
+            Self::Unavailable { reason, wait } => {
+                let (_, words) = reason.split_once(": ").unwrap_or(("", reason));
+                match wait {
+                    Wait::Asked(rest) => Some((words, Some(*rest))),
+                    Wait::Refused => Some((words, None)),
+                    Wait::Fault | Wait::Human => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Whether nothing more will come of an Order.
 pub fn has_ended(order: &Order) -> bool {
     let Some(status) = &order.status else {
@@ -117,6 +146,7 @@ pub fn observe(
     reader: &Reader,
     key: &Key,
     thumbprint: Option<String>,
+    turn: Turn,
     memo: Memo,
 ) -> Option<Observation> {
     let store = &reader.store;
@@ -127,6 +157,7 @@ pub fn observe(
         challenges: store.challenges_of(&key.namespace, uid),
         thumbprint,
         order,
+        turn,
         memo,
     })
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::required::{NoSolver, required};
 use super::{Effect, Observation, Outcome};
 use crate::acme::Identifier;
+use crate::acme::limits::{Slot, Turn};
 use crate::api::duration::parse_go_duration;
 use crate::api::order::{OrderStatus, state};
 use crate::api::{Challenge, Order};
@@ -22,6 +23,12 @@ const ORDERS: &str = "cert-manager-orders";
 
 /// The age up to which an Order's passing states are not written down.
 const MOMENT: SignedDuration = SignedDuration::from_secs(30);
+
+/// A wait that is shorter is not written down.
+const WORTH_SAYING: Duration = Duration::from_secs(5);
+
+/// So that the time has come when it is asked for.
+const TICK: Duration = Duration::from_millis(10);
 
 /// How long a CA may be at work once all is proven.
 const WORK: SignedDuration = SignedDuration::from_hours(1);
@@ -73,7 +80,15 @@ fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
         return Plan::idle();
     };
     if status.url.is_none() {
-        return effect(create(&o.order));
+        return match &o.turn {
+            Turn::Go => effect(create(&o.order)),
+            // Whoever comes to an end wakes it, or else time does.
+            Turn::Behind(until) => Plan {
+                wake: until.map(|until| between(now, until) + TICK),
+                ..Plan::idle()
+            },
+            Turn::Wait(slot) => wait_for(o, slot, now),
+        };
     }
     let known = status
         .authorizations
@@ -122,6 +137,24 @@ fn expire(o: &Observation, now: Timestamp) -> Plan<Effect> {
 
 fn between(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default()
+}
+
+/// The CA would refuse it: say until when, and for which limit.
+fn wait_for(o: &Observation, slot: &Slot, now: Timestamp) -> Plan<Effect> {
+    let mut plan = Plan::wait(between(now, slot.until) + TICK);
+    let text = Verdict::new(
+        Code::LIMIT_AHEAD,
+        format!("waits for a limit of the CA, {slot}"),
+    );
+    let text = text.to_string();
+    let said = o.order.status.as_ref().and_then(|s| s.reason.as_deref());
+    // What passes in a moment is not worth a write.
+    if between(now, slot.told) >= WORTH_SAYING && said != Some(&text) {
+        let id = Identity::of(&o.order.metadata);
+        let reason = json!({ "reason": text });
+        plan.actions.push(patch_status(Kind::Order, &id, reason));
+    }
+    plan
 }
 
 fn effect(effect: Effect) -> Plan<Effect> {

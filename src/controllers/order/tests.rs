@@ -14,12 +14,15 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Effect, Heard, Memo, Observation, Outcome, Wait, absorb, plan};
+use crate::acme::limits::Turn;
 use crate::acme::{Identifier, dns01_value};
 use crate::api::{Challenge, Order, OrderSpec, names};
 use crate::controllers::action::{Action, Event, Object, Plan, Target};
 use crate::controllers::facts::Identity;
 use crate::controllers::fixtures::{START, issuer, map};
 use crate::controllers::key::{Key, Kind};
+
+mod limits;
 
 const URL: &str = "https://ca.example/order/1";
 const THUMBPRINT: &str = "thumbprint";
@@ -73,6 +76,7 @@ fn seen(status: &Value, solvers: &Value) -> Observation {
         ),
         thumbprint: Some(THUMBPRINT.into()),
         challenges: vec![],
+        turn: Turn::Go,
         memo: Memo::default(),
     }
 }

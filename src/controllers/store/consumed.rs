@@ -61,6 +61,6 @@ impl Inner {
             status.finalize_url = None;
             status.url = None;
         }
-        *entry = OrderEntry::of(&order);
+        *entry = OrderEntry::of(&order, entry.written());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::{Name, Store};
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, Challenge, Order};
@@ -173,6 +175,24 @@ impl Store {
     pub fn order(&self, namespace: &str, name: &str) -> Option<Arc<Order>> {
         let name = (namespace.into(), name.into());
         self.inner.read().opened_order(&name)
+    }
+
+    /// When the status of an Order was written last, if somebody says.
+    pub fn order_written(&self, namespace: &str, name: &str) -> Option<Timestamp> {
+        let name = (namespace.into(), name.into());
+        self.inner.read().orders.get(&name)?.written()
+    }
+
+    /// The Orders whose status was written since then, the oldest first.
+    pub fn orders_since(&self, since: Timestamp) -> Vec<(Timestamp, Name)> {
+        let inner = self.inner.read();
+        let written = inner
+            .orders
+            .iter()
+            .filter_map(|(n, o)| Some((o.written()?, n.clone())));
+        let mut recent: Vec<_> = written.filter(|(at, _)| *at >= since).collect();
+        recent.sort();
+        recent
     }
 
     /// A Challenge.

@@ -11,7 +11,7 @@ use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, Challenge, Order, labels};
 use crate::controllers::certificate::password_secrets;
 use crate::controllers::facts::{
-    IngressFact, IssuerFact, Made, Owner, RequestFact, controller_of, prune,
+    IngressFact, IssuerFact, Made, Owner, RequestFact, controller_of, prune, status_changed_at,
 };
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::rotation::{Known, Leaf, Wish};
@@ -202,6 +202,7 @@ impl Inner {
                 old.generation == new.generation
                     && old.ready() == new.ready()
                     && old.status.ca == new.status.ca
+                    && old.limits == new.limits
                     && old.id.uid == new.id.uid
             })
         });
@@ -286,6 +287,7 @@ impl Inner {
     }
 
     pub(super) fn order(&mut self, mut object: Order) -> Vec<Key> {
+        let written = status_changed_at(&object.metadata);
         prune(&mut object.metadata);
         let name = name_of(&object.metadata);
         let owner = controller_of(&object.metadata, "CertificateRequest").cloned();
@@ -298,7 +300,7 @@ impl Inner {
             keys.extend(self.parent_of_request(&request));
             keys.extend(self.root_of_request(&request));
         }
-        self.orders.insert(name, OrderEntry::of(&object));
+        self.orders.insert(name, OrderEntry::of(&object, written));
         keys
     }
 

@@ -49,6 +49,7 @@ fn observation(ca: &ScriptedCa, spec: Value, status: IssuerStatus) -> Observatio
         },
         generation: 1,
         changed_at: None,
+        limits: None,
         account_key: AccountKeyWish {
             rotate: Some("now".into()),
             algorithm: Some("ES256".into()),
@@ -65,6 +66,7 @@ fn observation(ca: &ScriptedCa, spec: Value, status: IssuerStatus) -> Observatio
         resting: None,
         solvers: Solvers::Sound,
         leaves: vec![],
+        limits: None,
     }
 }
 

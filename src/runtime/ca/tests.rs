@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use crate::acme::Hooks;
+use crate::acme::limits::Turn;
 use crate::acme::tests::fake::Response;
 use crate::acme::tests::scripted::{Call, Issue, ScriptedCa};
 use crate::api::{Challenge, Order};
@@ -70,6 +71,7 @@ impl World {
             id: Identity::default(),
             generation: 1,
             changed_at: None,
+            limits: None,
             account_key: AccountKeyWish::default(),
             spec: serde_json::from_value(spec).unwrap(),
             status: crate::api::IssuerStatus {
@@ -90,6 +92,7 @@ impl World {
                 issuer: Some(issuer.into()),
                 thumbprint: Some(account.thumbprint.clone()),
                 challenges: vec![],
+                turn: Turn::Go,
                 memo: Memo::default(),
             },
             accounts: AccountsInUse::new(Hooks::default(), Arc::new(Signer::default())),

@@ -27,6 +27,7 @@ fn issuer(store: &Store, generation: i64, ready: &Value) {
         id: identity("vault", "1"),
         generation,
         changed_at: None,
+        limits: None,
         account_key: AccountKeyWish::default(),
         spec,
         status,

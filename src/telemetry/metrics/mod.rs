@@ -21,7 +21,7 @@ mod objects;
 mod process;
 mod summary;
 
-pub use objects::{CertificateRow, ChallengeRow, IssuerRow, Objects};
+pub use objects::{CertificateRow, ChallengeRow, IssuerRow, LimitRow, Objects};
 use summary::Summary;
 
 /// The type of the text that [`Metrics::text`] gives.

@@ -12,6 +12,8 @@ pub trait Objects: Send + Sync {
     /// Asked for once a page: there may be thousands, and each has to be unpacked.
     fn certificates(&self) -> Vec<CertificateRow>;
     fn challenges(&self, each: &mut dyn FnMut(&ChallengeRow<'_>));
+    /// Limits of CAs that are used up in part, or waited for.
+    fn limits(&self) -> Vec<LimitRow>;
     /// Issuers and `ClusterIssuer`s.
     fn issuers(&self, each: &mut dyn FnMut(&IssuerRow<'_>));
 }
@@ -56,6 +58,21 @@ pub struct IssuerRow<'a> {
     pub ready: &'a str,
     /// Of a rotation of its CA: how many certificates are done, and how many are not.
     pub rotation: Option<[i64; 2]>,
+}
+
+/// A limit of a CA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitRow {
+    /// Host of the CA.
+    pub server: String,
+    /// Which limit.
+    pub limit: &'static str,
+    /// What it counts.
+    pub scope: Arc<str>,
+    /// How often it can be used now, if that is known.
+    pub left: Option<i64>,
+    /// Orders that wait for it.
+    pub waiting: i64,
 }
 
 const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
@@ -200,7 +217,39 @@ fn issuers(objects: &dyn Objects, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
         }
     });
     gauge.end()?;
-    rotations(objects, encoder)
+    rotations(objects, encoder)?;
+    limits(objects, encoder)
+}
+
+/// Nothing at all while there is none.
+fn limits(objects: &dyn Objects, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let rows = objects.limits();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let labels = |row: &LimitRow| {
+        [
+            ("server", row.server.clone()),
+            ("limit", row.limit.to_owned()),
+            ("scope", row.scope.to_string()),
+        ]
+    };
+    let name = "everleaf_acme_limit_tokens";
+    let help = "How often a limit of an ACME server can be used now; only of those that are used up in part";
+    let mut gauge = Gauge::begin(encoder, name, help)?;
+    for row in &rows {
+        if let Some(left) = row.left {
+            gauge.line(&labels(row), left);
+        }
+    }
+    gauge.end()?;
+    let name = "everleaf_acme_limit_waiting";
+    let help = "Orders that wait for a limit of an ACME server";
+    let mut gauge = Gauge::begin(encoder, name, help)?;
+    for row in &rows {
+        gauge.line(&labels(row), row.waiting);
+    }
+    gauge.end()
 }
 
 /// Nothing at all while there is none.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    AcmeRequest, Arc, CertificateRow, ChallengeRow, Duration, IssuerRow, Metrics, Objects,
-    Timestamp,
+    AcmeRequest, Arc, CertificateRow, ChallengeRow, Duration, IssuerRow, LimitRow, Metrics,
+    Objects, Timestamp,
 };
 
 struct Cluster;
@@ -34,6 +34,20 @@ impl Objects for Cluster {
             reason: "answered \"404\"",
             processing: true,
         });
+    }
+
+    fn limits(&self) -> Vec<LimitRow> {
+        let row = |limit, scope: &str, left, waiting| LimitRow {
+            server: "acme-v02.api.letsencrypt.org".to_owned(),
+            limit,
+            scope: scope.into(),
+            left,
+            waiting,
+        };
+        vec![
+            row("CertificatesPerDomain", "example.com", Some(0), 3),
+            row("CertificatesPerSet", "0f", None, 1),
+        ]
     }
 
     fn issuers(&self, each: &mut dyn FnMut(&IssuerRow<'_>)) {
@@ -168,6 +182,8 @@ fn names_and_types_are_these() {
         "certmanager_issuer_ready_status gauge",
         "certmanager_clusterissuer_ready_status gauge",
         "everleaf_ca_rotation_certificates gauge",
+        "everleaf_acme_limit_tokens gauge",
+        "everleaf_acme_limit_waiting gauge",
         "certmanager_clock_time_seconds counter",
         "certmanager_clock_time_seconds_gauge gauge",
         "process_cpu_seconds_total counter",

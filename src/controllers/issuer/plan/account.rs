@@ -5,11 +5,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, json};
 
-use super::{TRANSIENT, between, component, not_initialized, ready};
+use super::{TRANSIENT, between, component, conditions, not_initialized, ready, write};
 use crate::api::acme_issuer::AcmeIssuer;
+use crate::api::labels;
 use crate::controllers::action::{Action, Event, Object, Plan, SecretPatch};
 use crate::controllers::issuer::{Effect, Observation, Outcome, Retry, Solvers};
+use crate::controllers::order;
 use crate::controllers::status::refusal_delay;
+use crate::explain::{Code, Verdict};
 
 const REGISTERED: &str = "The ACME account was registered with the ACME server";
 
@@ -34,7 +37,7 @@ pub(super) fn plan(o: &Observation, acme: &AcmeIssuer, now: Timestamp) -> Plan<E
         return ready(o, false, "InvalidSolver", problem, Map::new(), now);
     }
     let Some(effect) = next(o, acme) else {
-        return Plan::idle();
+        return registered(o, now);
     };
     let asks = !matches!(
         effect,
@@ -71,6 +74,38 @@ fn next(o: &Observation, acme: &AcmeIssuer) -> Option<Effect> {
     (wish.is_some() && wish != o.account.rotation.as_ref()).then_some(Effect::StageKey)
 }
 
+/// Nothing is to be asked of the CA: store what is known of its limits, and say what is wrong with what the issuer says of
+/// them.
+fn registered(o: &Observation, now: Timestamp) -> Plan<Effect> {
+    let mut status = Map::new();
+    let stored = o
+        .issuer
+        .status
+        .acme
+        .as_ref()
+        .and_then(|acme| acme.limits.as_ref());
+    if o.limits.is_some() && o.limits.as_ref() != stored {
+        status.insert("acme".into(), json!({ "limits": o.limits }));
+    }
+    let wrong = order::policy(&o.issuer, 1)
+        .and_then(Result::err)
+        .map(|wrong| {
+            let text = format!(
+                "metadata.annotations[{}]: {wrong}",
+                labels::ACME_LIMITS_ANNOTATION
+            );
+            Verdict::new(Code::LIMITS_UNREADABLE, text).to_string()
+        });
+    let said = o.issuer.ready().and_then(|ready| ready.message.as_deref());
+    let is_said = said.is_some_and(|said| said.contains(&Code::LIMITS_UNREADABLE.to_string()));
+    if wrong.is_none() && !is_said {
+        return write(o, &conditions(o), status);
+    }
+    let wrong = wrong.map(|wrong| format!("{REGISTERED}. {wrong}"));
+    let message = wrong.as_deref().unwrap_or(REGISTERED);
+    ready(o, true, "ACMEAccountRegistered", message, status, now)
+}
+
 /// What lets cert-manager, and us, leave the CA alone (contract §5.1).
 fn is_registered(o: &Observation, acme: &AcmeIssuer, hash: &str) -> bool {
     let status = o.issuer.status.acme.clone().unwrap_or_default();
@@ -103,7 +138,7 @@ pub(super) fn absorb(
     match outcome {
         Outcome::Authority(_) | Outcome::Vault(_) => Plan::idle(),
         Outcome::KeyLoaded(hash) if is_at_rest(o, acme, &hash) && o.solvers != Solvers::Unknown => {
-            Plan::idle()
+            registered(o, now)
         }
         // The next plan finds the key loaded, and what is known of the Secrets.
         Outcome::KeyLoaded(_) | Outcome::SolversChecked => Plan::wait(Duration::ZERO),
