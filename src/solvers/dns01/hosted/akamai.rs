@@ -1,12 +1,10 @@
 //! Akamai Edge DNS, API v2. The values of a name are one record set, which is replaced as a whole and without a
 //! condition: writes of this process wait for each other, and each is read back.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::rand;
 use http::Method;
-use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -30,18 +28,6 @@ pub(super) struct Akamai {
     hosted: Arc<Hosted>,
     host: String,
     client: Client,
-}
-
-/// The names that are being written, so that two values of one name do not overwrite each other.
-#[derive(Default)]
-pub(super) struct Names(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
-
-impl Names {
-    fn of(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut names = self.0.lock();
-        names.retain(|_, writers| Arc::strong_count(writers) > 1);
-        Arc::clone(names.entry(name.to_owned()).or_default())
-    }
 }
 
 #[derive(Deserialize)]
@@ -211,17 +197,11 @@ impl Zones for Akamai {
         &self,
         zone: &str,
         record: &Record,
-        _: &Set<Option<u32>>,
+        before: &Set<Option<u32>>,
         change: Change,
     ) -> Result<Written, Error> {
-        let writers = self.hosted.names.of(name(record));
-        let _alone = writers.lock().await;
-        // Read again: what was read before may be from before another's turn.
-        let before = self.read(zone, record).await?;
-        let values = after(&before, record, change);
-        if values.len() != before.values.len() {
-            self.put(zone, record, &before, &values).await?;
-        }
+        let values = after(before, record, change);
+        self.put(zone, record, before, &values).await?;
         Ok(Written::LookAgain)
     }
 }

@@ -1,6 +1,7 @@
 //! One value added to what is at a name, or taken away from it, whatever the provider's way to say so.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -103,6 +104,19 @@ impl Known {
     }
 }
 
+/// The names that are being written, one value after the other: not every provider refuses a write over another's, and a
+/// list that is read page by page moves while others delete from it.
+#[derive(Default)]
+pub(super) struct Names(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Names {
+    fn of(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut names = self.0.lock();
+        names.retain(|_, turns| Arc::strong_count(turns) > 1);
+        Arc::clone(names.entry(name.to_owned()).or_default())
+    }
+}
+
 pub(super) async fn present<Z: Zones>(zones: &Z, record: &Record) -> Result<(), Error> {
     let Some(zone) = find(zones, record).await? else {
         return Err(Error::permanent(format!(
@@ -187,8 +201,10 @@ async fn edit<Z: Zones>(
     record: &Record,
     change: Change,
 ) -> Result<(), Error> {
+    let turns = zones.hosted().names.of(name(record));
     for pause in PAUSES {
         tokio::time::sleep(pause).await;
+        let _turn = turns.lock().await;
         let set = zones.read(zone, record).await?;
         let there = set.values.iter().any(|raw| is(raw, &record.value));
         if there == (change == Change::Add) {

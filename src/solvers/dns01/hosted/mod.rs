@@ -34,8 +34,7 @@ use zeroize::Zeroizing;
 use super::{Error, Given, Provider, Record, said};
 use crate::api::dns01::Dns01Solver;
 use crate::net::{self, Client, Reply, Request, escape, hex};
-use akamai::Names;
-use edit::Known;
+use edit::{Known, Names};
 use sigv4::Session;
 use tokens::Tokens;
 
