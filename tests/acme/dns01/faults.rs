@@ -115,7 +115,7 @@ fn an_unknown_key_and_a_zone_that_is_not_to_be_updated() -> Result<()> {
         namespace.says("site", &words, SAID)?;
         // Nothing was written, so nothing keeps it.
         namespace.kubectl(&["delete", "certificate", "site", "--wait=false"])?;
-        namespace.none_left(&["challenge"], SAID)?;
+        namespace.none_left(&["challenge"], DEADLINE)?;
     }
     Ok(())
 }
@@ -288,5 +288,5 @@ fn what_a_namespace_says_is_not_signed_with_a_cluster_issuers_credentials() -> R
         [""; 0]
     );
     namespace.kubectl(&["delete", "challenge", "forged", "--wait=false"])?;
-    namespace.none_left(&["challenge"], SAID)
+    namespace.none_left(&["challenge"], DEADLINE)
 }

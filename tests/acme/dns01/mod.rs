@@ -219,7 +219,7 @@ fn a_deletion_in_the_middle_leaves_nothing() -> Result<()> {
         Ok(Some(cluster.texts(name)?).filter(|texts| texts.len() == 1))
     })?;
     namespace.kubectl(&["delete", "certificate", "site", "--wait=false"])?;
-    namespace.none_left(&["challenge", "order"], SAID)?;
+    namespace.none_left(&["challenge", "order"], DEADLINE)?;
     assert_eq!(cluster.texts(name)?, [""; 0]);
     Ok(())
 }

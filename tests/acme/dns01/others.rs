@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::server::Server;
 use super::{cluster, issues};
 use crate::SAID;
-use crate::support::certificate;
+use crate::support::{DEADLINE, certificate};
 
 const GROUP: &str = "acme.everleaf.test";
 
@@ -54,7 +54,7 @@ fn a_webhook_solver_behind_the_api_server() -> Result<()> {
     namespace.says("site", &words, SAID)?;
     server.unlock()?;
     namespace.ready("site", SAID)?;
-    namespace.none_left(&["challenge"], SAID)?;
+    namespace.none_left(&["challenge"], DEADLINE)?;
     let calls = server.calls()?;
     let done: Vec<&Value> = calls
         .iter()
