@@ -330,9 +330,14 @@ pub fn query(fields: &[(&str, &str)]) -> String {
 
 /// All but unreserved characters (RFC 3986 §2.3) escaped.
 pub fn escape(text: &str) -> String {
+    escape_all_but(b"-._~", text)
+}
+
+/// All but ASCII letters, digits and these characters escaped.
+pub fn escape_all_but(kept: &[u8], text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
             escaped.push(char::from(byte));
         } else {
             escaped.push('%');

@@ -11,7 +11,7 @@ use std::error::Error as StdError;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use client::{Client, Error, Reply, Request, escape, hex, public_roots, query};
+pub use client::{Client, Error, Reply, Request, escape, escape_all_but, hex, public_roots, query};
 pub use dial::{Dialer, Proxies, Resolver};
 pub use text::{MAX_MESSAGE, MAX_PIECE, clean, clean_link, cut};
 

@@ -19,7 +19,7 @@ use super::{
     Call, Class, Credential, Error, KeyPair, Login, Signed, judge_health, read_expiry, read_signed,
     read_token, tls,
 };
-use crate::net::{MAX_PIECE, clean, innermost};
+use crate::net::{MAX_PIECE, clean, escape_all_but, innermost};
 
 /// For one call, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -243,21 +243,9 @@ fn encoded(path: &str) -> String {
     let mut url = String::with_capacity(path.len());
     for part in path.split('/').filter(|part| !part.is_empty()) {
         url.push('/');
-        for byte in part.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte) {
-                url.push(char::from(byte));
-            } else {
-                url.extend(['%', hex(byte >> 4), hex(byte & 15)]);
-            }
-        }
+        url.push_str(&escape_all_but(b"-._~!$&'()*+,;=:@", part));
     }
     url
-}
-
-fn hex(digit: u8) -> char {
-    char::from_digit(u32::from(digit), 16)
-        .unwrap_or_default()
-        .to_ascii_uppercase()
 }
 
 /// What an answer complains about, after a colon; an answer that is not Vault's says nothing.

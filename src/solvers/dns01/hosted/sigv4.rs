@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use http::HeaderName;
 use http::header::AUTHORIZATION;
@@ -10,6 +9,7 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::net::{Error, Request, hex};
+use crate::pki::sha256_hex;
 
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
@@ -45,7 +45,7 @@ pub(super) fn sign(
     let day = time.get(..8).unwrap_or_default();
     let scope = format!("{day}/{region}/{service}/aws4_request");
     let (canonical, signed) = canonical(&request)?;
-    let hash = hex(digest(&SHA256, canonical.as_bytes()).as_ref());
+    let hash = sha256_hex(canonical.as_bytes());
     let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{hash}");
     let secret = Zeroizing::new(format!("AWS4{}", session.secret_access_key.as_str()));
     let mut key = mac(secret.as_bytes(), day);
@@ -93,7 +93,7 @@ fn canonical(request: &Request) -> Result<(Zeroizing<String>, String), Error> {
         canonical.push_str(value);
         canonical.push('\n');
     }
-    let body = hex(digest(&SHA256, &request.body).as_ref());
+    let body = sha256_hex(&request.body);
     for part in ["\n", &names, "\n", &body] {
         canonical.push_str(part);
     }
