@@ -69,9 +69,11 @@ impl Wanted {
 
     fn yaml(&self) -> String {
         let list = |field: &str, names: Vec<String>| {
-            let some = !names.is_empty();
-            some.then(|| format!("{field}: [{}], ", names.join(", ")))
-                .unwrap_or_default()
+            if names.is_empty() {
+                String::new()
+            } else {
+                format!("{field}: [{}], ", names.join(", "))
+            }
         };
         let quoted = self.dns_names.iter().map(|name| format!("'{name}'"));
         format!(
