@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::Error;
-use crate::pki;
+use crate::{net, pki};
 
 pub(super) fn config(
     ca_bundle: Option<&[u8]>,
@@ -42,7 +42,7 @@ fn bundle_error(problem: &str) -> Error {
 /// The certificates that vouch for a server: those of a bundle, PEM, replace the public roots.
 pub fn roots(ca_bundle: Option<&[u8]>) -> Result<RootCertStore, Error> {
     let Some(bundle) = ca_bundle else {
-        return Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect());
+        return Ok(net::public_roots());
     };
     let certificates =
         pki::parse_bundle(bundle).map_err(|error| bundle_error(&error.to_string()))?;

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::dial::{Dialer, Proxies, Resolver};
 use super::exchange::{Bounds, Connections, Unanswered};
 use super::parse_retry_after;
+use super::roots::public_roots;
 
 /// For one exchange, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -235,11 +236,6 @@ impl Client {
         }
         Ok(reply)
     }
-}
-
-/// The public certificate authorities.
-pub fn public_roots() -> RootCertStore {
-    webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
 }
 
 fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {

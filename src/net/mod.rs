@@ -4,6 +4,7 @@
 mod client;
 mod dial;
 mod exchange;
+mod roots;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -12,9 +13,10 @@ use std::error::Error as StdError;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use client::{Client, Error, Reply, Request, escape, escape_all_but, hex, public_roots, query};
+pub use client::{Client, Error, Reply, Request, escape, escape_all_but, hex, query};
 pub use dial::{Dialer, Proxies, Resolver};
 pub use exchange::{Answer, Bounds, Connections, Unanswered};
+pub use roots::public_roots;
 pub use text::{MAX_MESSAGE, MAX_PIECE, clean, clean_link, cut};
 
 /// The innermost cause is what a person can act on: "connection refused", "unknown issuer".
