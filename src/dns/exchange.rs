@@ -35,7 +35,7 @@ pub enum Transport {
 }
 
 /// Who is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Server {
     Dns(SocketAddr),
     Https(String),
@@ -101,33 +101,48 @@ impl Asker {
         let query = Query::new(id, name, kind, recurse).map_err(|_| garbled())?;
         let asked = async {
             match server {
-                Server::Dns(address) => exchange(*address, &query).await,
+                Server::Dns(address) => {
+                    let answer = exchange(*address, &query).await;
+                    answer.map_err(|error| unreachable(server.to_string(), &error))
+                }
                 Server::Https(url) => self.post(url, &query).await,
             }
         };
-        let answered = timeout(self.deadline, asked)
-            .await
-            .map_err(|_| Error::Silent(server.to_string()))?;
-        let bytes = answered.map_err(|error| unreachable(server.to_string(), &error))?;
+        let answered = timeout(self.deadline, asked).await;
+        let bytes = answered.map_err(|_| Error::Silent(server.to_string()))??;
         Answer::read(&bytes).map_err(|_| garbled())
     }
 
-    async fn post(&self, url: &str, query: &Query) -> io::Result<Vec<u8>> {
+    async fn post(&self, url: &str, query: &Query) -> Result<Vec<u8>, Error> {
         const MEDIA_TYPE: &str = "application/dns-message";
+        let server = || url.to_owned();
+        let unreached = |error| match error {
+            net::Error::Unanswered(Unanswered::Timeout { .. }) => Error::Silent(server()),
+            net::Error::Unanswered(Unanswered::TooLarge { .. }) => Error::Garbled(server()),
+            // Such as what is wrong with its certificate.
+            net::Error::Unanswered(Unanswered::Network { message, .. }) => Error::Unreachable {
+                server: server(),
+                reason: message,
+            },
+            net::Error::Request(reason) => Error::Unreachable {
+                server: server(),
+                reason: reason.to_owned(),
+            },
+        };
         let request = Request::new(http::Method::POST, url).header(ACCEPT, MEDIA_TYPE);
-        let request = request.map_err(io::Error::other)?;
+        let request = request.map_err(unreached)?;
         let request = request.body(MEDIA_TYPE, query.bytes.clone());
-        let reply = self.http.send(request).await.map_err(|error| match error {
-            net::Error::Unanswered(Unanswered::Timeout { .. }) => io::ErrorKind::TimedOut,
-            net::Error::Unanswered(Unanswered::TooLarge { .. }) => io::ErrorKind::InvalidData,
-            net::Error::Request(_) | net::Error::Unanswered(Unanswered::Network { .. }) => {
-                io::ErrorKind::ConnectionAborted
-            }
-        })?;
-        if !reply.is_success() || reply.body.len() > MOST_BY_HTTPS {
-            return Err(io::ErrorKind::InvalidData.into());
+        let reply = self.http.send(request).await.map_err(unreached)?;
+        if !reply.is_success() {
+            return Err(Error::Status {
+                server: server(),
+                status: reply.status,
+            });
         }
-        checked(reply.body.to_vec(), query)
+        if reply.body.len() > MOST_BY_HTTPS {
+            return Err(Error::Garbled(server()));
+        }
+        checked(reply.body.to_vec(), query).map_err(|error| unreachable(server(), &error))
     }
 }
 
@@ -140,7 +155,10 @@ pub(super) fn unreachable(server: String, error: &io::Error) -> Error {
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "no route to it",
         _ => "the connection broke",
     };
-    Error::Unreachable { server, reason }
+    Error::Unreachable {
+        server,
+        reason: reason.to_owned(),
+    }
 }
 
 /// A number that nobody can guess, so that nobody answers for another.

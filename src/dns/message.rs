@@ -1,13 +1,14 @@
 //! Questions and answers as bytes (RFC 1035, RFC 6891).
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use domain::base::iana::{Class, Rcode};
 use domain::base::message::ShortMessage;
 use domain::base::message_builder::PushError;
 use domain::base::name::ToName;
 use domain::base::wire::ParseError;
-use domain::base::{Message, MessageBuilder, ParsedRecord, Rtype};
+use domain::base::{Message, MessageBuilder, ParsedRecord, Rtype, Serial};
 use domain::rdata::{A, Aaaa, Cname, Ns, Soa, Txt};
 
 use super::Error;
@@ -89,6 +90,7 @@ pub(super) struct Answer {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
     pub(super) owner: Name,
+    pub(super) ttl: Duration,
     pub(super) data: Data,
 }
 
@@ -97,8 +99,11 @@ pub(super) enum Data {
     Address(IpAddr),
     Alias(Name),
     Server(Name),
-    /// The owner is the top of a zone.
-    Zone,
+    /// The owner is the top of a zone. `minimum`: how long it holds that something is not there (RFC 2308 §5).
+    Zone {
+        serial: Serial,
+        minimum: Duration,
+    },
     /// The strings of one record, joined (RFC 8555 §8.4 compares them so).
     Text(Vec<u8>),
 }
@@ -153,6 +158,18 @@ impl Answer {
         })
     }
 
+    /// How long it holds, by the word of whoever is responsible: `None` of an answer that does not say.
+    pub(super) fn lifetime(&self) -> Option<Duration> {
+        let there = self.answers.iter().map(|entry| entry.ttl).min();
+        let absent = || {
+            self.authority.iter().find_map(|entry| match entry.data {
+                Data::Zone { minimum, .. } => Some(minimum.min(entry.ttl)),
+                _ => None,
+            })
+        };
+        there.or_else(absent)
+    }
+
     pub(super) fn texts(&self) -> impl Iterator<Item = &[u8]> {
         self.answers.iter().filter_map(|entry| match &entry.data {
             Data::Text(text) => Some(text.as_slice()),
@@ -178,7 +195,10 @@ fn entry(record: &ParsedRecord<'_, &[u8]>) -> Result<Option<Entry>, ParseError> 
         Rtype::NS => record
             .to_record::<Ns<_>>()?
             .map(|r| Data::Server(r.data().nsdname().to_canonical_name())),
-        Rtype::SOA => record.to_record::<Soa<_>>()?.map(|_| Data::Zone),
+        Rtype::SOA => record.to_record::<Soa<_>>()?.map(|r| Data::Zone {
+            serial: r.data().serial(),
+            minimum: r.data().minimum().into_duration(),
+        }),
         Rtype::TXT => record
             .to_record::<Txt<_>>()?
             .map(|r| Data::Text(r.data().text())),
@@ -186,6 +206,7 @@ fn entry(record: &ParsedRecord<'_, &[u8]>) -> Result<Option<Entry>, ParseError> 
     };
     Ok(data.map(|data| Entry {
         owner: record.owner().to_canonical_name(),
+        ttl: record.ttl().into_duration(),
         data,
     }))
 }

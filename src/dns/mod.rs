@@ -3,10 +3,12 @@
 //!
 //! Every question has a deadline, every answer is checked against its question, every walk has an end.
 
+mod cache;
 mod exchange;
 mod message;
 mod propagation;
 mod resolver;
+mod standing;
 mod tsig;
 mod update;
 
@@ -17,6 +19,7 @@ pub use exchange::{DEADLINE, Server, Transport};
 pub use message::{Name, absolute, name};
 pub use propagation::{Fault, Propagation, Trouble};
 pub use resolver::{Resolver, system_servers};
+pub use standing::{Path, Standing, Watch};
 pub use tsig::{Algorithm, Key};
 pub use update::{Change, Refusal, Update, UpdateError};
 
@@ -39,8 +42,18 @@ pub enum Error {
     Unreachable {
         /// Address and port, or URL.
         server: String,
-        /// A short word.
-        reason: &'static str,
+        /// A few words.
+        reason: String,
+    },
+    /// Its host answers, but it does not.
+    #[error(
+        "name server {server} answers {status} by HTTP: correct the URL, which is mostly one with the path /dns-query"
+    )]
+    Status {
+        /// Its URL.
+        server: String,
+        /// Of HTTP.
+        status: u16,
     },
     /// Its answer cannot be read or is to another question.
     #[error("name server {0} answers with what is no DNS answer")]

@@ -8,7 +8,8 @@ use domain::base::{Rtype, name::ToName};
 
 use super::exchange::Server;
 use super::message::{Answer, Name, absolute};
-use super::resolver::Resolver;
+use super::resolver::{Resolver, Servers};
+use super::standing::Path;
 use super::{DEADLINE, Error};
 
 /// Who has the value.
@@ -16,6 +17,8 @@ use super::{DEADLINE, Error};
 pub struct Propagation {
     /// Where it is looked for, after all CNAME records; absolute.
     pub name: String,
+    /// How it was found; `None` where only resolvers were asked.
+    pub path: Option<Path>,
     /// How many servers have it.
     pub having: usize,
     /// Those that have not, in the order of their names.
@@ -114,20 +117,55 @@ impl Resolver {
                 .servers
                 .iter()
                 .map(|server| self.at_resolver(server, name, value));
-            return Ok(collect(name, futures::future::join_all(asked).await));
+            let name = absolute(&name.to_canonical_name::<Vec<u8>>());
+            let found = futures::future::join_all(asked).await;
+            return Ok(collect(name, None, found));
         }
         let name = self.follow(name).await?;
         let zone = self.zone(&name).await?;
         let servers = self.servers_of(&zone).await?;
+        let seen = self.at_servers(&name, &zone, &servers, value).await;
+        if seen.is_complete() {
+            return Ok(seen);
+        }
+        // Nobody is blamed on the word of what was known from before.
+        let fresh = self.fresh();
+        let zone_now = fresh.zone(&name).await?;
+        let servers_now = fresh.servers_of(&zone_now).await?;
+        if (&zone_now, &servers_now) == (&zone, &servers) {
+            return Ok(seen);
+        }
+        Ok(fresh
+            .at_servers(&name, &zone_now, &servers_now, value)
+            .await)
+    }
+
+    async fn at_servers(
+        &self,
+        name: &Name,
+        zone: &Name,
+        servers: &Servers,
+        value: &str,
+    ) -> Propagation {
+        let judge = |answer: &Answer| {
+            responsible(answer)?;
+            present(answer, value)
+        };
         let asked = servers
             .iter()
-            .map(|(server, addresses)| self.at_server(server, addresses, &name, value));
-        Ok(collect(&name, futures::future::join_all(asked).await))
+            .map(|(server, addresses)| self.at_server(server, addresses, name, Rtype::TXT, judge));
+        let found = futures::future::join_all(asked).await.into_iter();
+        let faults = found.map(|(server, found)| {
+            let trouble = found.err()?;
+            Some(Fault { server, trouble })
+        });
+        let path = Path::new(name, zone, servers);
+        collect(path.name.clone(), Some(path), faults.collect())
     }
 
     async fn at_resolver(&self, server: &Server, name: &Name, value: &str) -> Option<Fault> {
         let trouble = match self.asker.ask(server, name, Rtype::TXT, true).await {
-            Ok(answer) if answer.is_definite() => absent(&answer, value)?,
+            Ok(answer) if answer.is_definite() => present(&answer, value).err()?,
             Ok(answer) => Trouble::Broken(format!("answers {}", answer.code)),
             Err(error) => of(&error),
         };
@@ -135,71 +173,71 @@ impl Resolver {
         Some(Fault { server, trouble })
     }
 
-    /// The first of its addresses that answers speaks for a server.
-    async fn at_server(
+    /// What a server answers, as `judge` has it; which of its addresses has answered. The first that does speaks for it.
+    pub(super) async fn at_server<T>(
         &self,
         server: &Name,
         addresses: &[SocketAddr],
         name: &Name,
-        value: &str,
-    ) -> Option<Fault> {
+        kind: Rtype,
+        judge: impl Fn(&Answer) -> Result<T, Trouble>,
+    ) -> (String, Result<T, Trouble>) {
         let mut first = None;
         for address in addresses {
             let asked = Server::Dns(*address);
-            let trouble = match self.asker.ask(&asked, name, Rtype::TXT, false).await {
-                Ok(answer) => judge(&answer, value),
-                Err(error) => Some(of(&error)),
+            let found = match self.asker.ask(&asked, name, kind, false).await {
+                Ok(answer) => judge(&answer),
+                Err(error) => Err(of(&error)),
             };
             let server = format!("{} ({})", absolute(server), address.ip());
-            let fault = trouble.map(|trouble| Fault { server, trouble });
-            match fault {
-                Some(fault) if matches!(fault.trouble, Trouble::Slow | Trouble::Broken(_)) => {
-                    first.get_or_insert(fault);
+            match found {
+                Err(trouble @ (Trouble::Slow | Trouble::Broken(_))) => {
+                    first.get_or_insert((server, Err(trouble)));
                 }
-                settled => return settled,
+                settled => return (server, settled),
             }
         }
-        first.or_else(|| {
-            Some(Fault {
-                server: absolute(server),
-                trouble: Trouble::Nowhere,
-            })
-        })
+        first.unwrap_or_else(|| (absolute(server), Err(Trouble::Nowhere)))
     }
 }
 
-fn collect(name: &Name, found: Vec<Option<Fault>>) -> Propagation {
+fn collect(name: String, path: Option<Path>, found: Vec<Option<Fault>>) -> Propagation {
     let asked = found.len();
     let faults: Vec<Fault> = found.into_iter().flatten().collect();
     Propagation {
-        name: absolute(&name.to_canonical_name::<Vec<u8>>()),
+        name,
+        path,
         having: asked - faults.len(),
         faults,
     }
 }
 
-/// What is wrong with the answer of a server that should be responsible.
-fn judge(answer: &Answer, value: &str) -> Option<Trouble> {
+/// Whether an answer is that of a server that serves the zone.
+pub(super) fn responsible(answer: &Answer) -> Result<(), Trouble> {
     match answer.code {
-        Rcode::NOERROR | Rcode::NXDOMAIN if answer.authoritative => absent(answer, value),
-        Rcode::NOERROR | Rcode::NXDOMAIN => Some(Trouble::Lame("not authoritative".into())),
+        Rcode::NOERROR | Rcode::NXDOMAIN if answer.authoritative => Ok(()),
+        Rcode::NOERROR | Rcode::NXDOMAIN => Err(Trouble::Lame("not authoritative".into())),
         // It may have the zone, and trouble with it.
-        Rcode::SERVFAIL => Some(Trouble::Broken("answers SERVFAIL".into())),
-        code => Some(Trouble::Lame(format!("answers {code}"))),
+        Rcode::SERVFAIL => Err(Trouble::Broken("answers SERVFAIL".into())),
+        code => Err(Trouble::Lame(format!("answers {code}"))),
     }
 }
 
-fn absent(answer: &Answer, value: &str) -> Option<Trouble> {
+fn present(answer: &Answer, value: &str) -> Result<(), Trouble> {
     let others = answer.texts().count();
     let is_there = answer.texts().any(|text| text == value.as_bytes());
-    (!is_there).then_some(Trouble::Absent { others })
+    if is_there {
+        Ok(())
+    } else {
+        Err(Trouble::Absent { others })
+    }
 }
 
 /// Without the server's address, which is said beside it.
 fn of(error: &Error) -> Trouble {
     match error {
         Error::Silent(_) => Trouble::Slow,
-        Error::Unreachable { reason, .. } => Trouble::Broken((*reason).to_owned()),
+        Error::Unreachable { reason, .. } => Trouble::Broken(reason.clone()),
         Error::Garbled(_) => Trouble::Broken("answers with what is no DNS answer".into()),
         other => Trouble::Broken(other.to_string()),
     }

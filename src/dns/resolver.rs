@@ -1,11 +1,14 @@
 //! What resolvers know: where names lead, whose they are.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use domain::base::Rtype;
 use domain::base::name::ToName;
+use tokio::time::Instant;
 
 use super::Error;
+use super::cache::{Cache, Question};
 use super::exchange::{Asker, DEADLINE, Server};
 use super::message::{Answer, Data, Name, absolute};
 use crate::net::Client;
@@ -20,13 +23,19 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Where nothing else is said (contract §5.7).
 const FALLBACK: [[u8; 4]; 2] = [[8, 8, 8, 8], [8, 8, 4, 4]];
 
+/// The name servers of a zone, with the addresses of each.
+pub(super) type Servers = Vec<(Name, Vec<SocketAddr>)>;
+
 /// Asks resolvers in their order, until one knows; cheap to clone.
 #[derive(Clone)]
 pub struct Resolver {
     pub(super) asker: Asker,
-    pub(super) servers: Vec<Server>,
+    pub(super) servers: Arc<[Server]>,
     /// Where servers of zones are asked. Another one than 53 in laboratories only.
     pub(super) port: u16,
+    cache: Arc<Cache>,
+    /// What was asked for before is not known any more.
+    since: Option<Instant>,
 }
 
 impl Resolver {
@@ -37,8 +46,10 @@ impl Resolver {
                 http,
                 deadline: DEADLINE,
             },
-            servers,
+            servers: servers.into(),
             port: DNS_PORT,
+            cache: Arc::default(),
+            since: None,
         }
     }
 
@@ -46,7 +57,16 @@ impl Resolver {
     #[must_use]
     pub fn with(&self, servers: Vec<Server>) -> Self {
         Self {
-            servers,
+            servers: servers.into(),
+            ..self.clone()
+        }
+    }
+
+    /// The same, which knows nothing from before.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        Self {
+            since: Some(Instant::now()),
             ..self.clone()
         }
     }
@@ -55,7 +75,7 @@ impl Resolver {
     /// in for it.
     pub(super) async fn ask(&self, name: &Name, kind: Rtype) -> Result<Answer, Error> {
         let mut fault = None;
-        for server in &self.servers {
+        for server in &*self.servers {
             let answer = self.asker.ask(server, name, kind, true).await;
             let problem = match answer {
                 Ok(answer) if answer.is_definite() => return Ok(answer),
@@ -69,6 +89,17 @@ impl Resolver {
             fault.get_or_insert(problem);
         }
         Err(fault.unwrap_or_else(|| Error::NoZone(absolute(name))))
+    }
+
+    /// As [`Self::ask`], or what is known from before: of zones and their servers.
+    async fn know(&self, name: &Name, kind: Rtype) -> Result<Answer, Error> {
+        let question = Question {
+            servers: Arc::clone(&self.servers),
+            name: name.clone(),
+            kind,
+        };
+        let asked = self.ask(name, kind);
+        self.cache.answer(question, self.since, asked).await
     }
 
     /// Where the CNAME records of a name lead in the end: to itself without any.
@@ -97,7 +128,7 @@ impl Resolver {
             if candidate.is_root() {
                 break;
             }
-            let answer = match self.ask(&candidate, Rtype::SOA).await {
+            let answer = match self.know(&candidate, Rtype::SOA).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     // A name within may be broken where the zone is not.
@@ -107,7 +138,7 @@ impl Resolver {
             };
             let all = answer.answers.iter().chain(&answer.authority);
             let is_alias = answer.alias_of(&candidate).is_some();
-            let tops = all.filter(|entry| entry.data == Data::Zone && !is_alias);
+            let tops = all.filter(|entry| matches!(entry.data, Data::Zone { .. }) && !is_alias);
             // The closest that the server names, which spares the steps between.
             let closest = tops
                 .map(|entry| &entry.owner)
@@ -121,11 +152,8 @@ impl Resolver {
     }
 
     /// The name servers of a zone, with the addresses of each: an empty list for one that has none.
-    pub(super) async fn servers_of(
-        &self,
-        zone: &Name,
-    ) -> Result<Vec<(Name, Vec<SocketAddr>)>, Error> {
-        let answer = self.ask(zone, Rtype::NS).await?;
+    pub(super) async fn servers_of(&self, zone: &Name) -> Result<Servers, Error> {
+        let answer = self.know(zone, Rtype::NS).await?;
         let mut names: Vec<&Name> = answer
             .answers
             .iter()
@@ -139,7 +167,7 @@ impl Resolver {
         names.truncate(MOST_SERVERS);
         let found = names.into_iter().map(|server| async move {
             let (four, six) =
-                futures::join!(self.ask(server, Rtype::A), self.ask(server, Rtype::AAAA));
+                futures::join!(self.know(server, Rtype::A), self.know(server, Rtype::AAAA));
             let addresses = [four, six]
                 .into_iter()
                 .flatten()
@@ -150,7 +178,7 @@ impl Resolver {
                 });
             (server.clone(), addresses.take(MOST_ADDRESSES).collect())
         });
-        let found: Vec<(Name, Vec<SocketAddr>)> = futures::future::join_all(found).await;
+        let found: Servers = futures::future::join_all(found).await;
         if found.iter().all(|(_, addresses)| addresses.is_empty()) {
             return Err(Error::NoServers(absolute(zone)));
         }

@@ -14,6 +14,7 @@ use domain::base::iana::{Class, Rcode};
 use domain::base::name::ToName as _;
 use domain::base::{Message, MessageBuilder, Record, Rtype, Serial, Ttl};
 use domain::rdata::{A, Cname, Ns, Soa, Txt};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -21,7 +22,7 @@ use super::message::Query;
 use super::*;
 use crate::net;
 
-const TTL: Ttl = Ttl::from_secs(1);
+const TTL: Ttl = Ttl::from_secs(60);
 
 /// What a scripted server answers.
 #[derive(Clone, Debug)]
@@ -119,14 +120,46 @@ fn answer(zone: &Zone, manner: Manner, query: &[u8], by_udp: bool) -> Vec<u8> {
     answer.finish()
 }
 
+/// What a server has, and what it was asked.
+#[derive(Default)]
+struct Stage {
+    zone: Zone,
+    asked: Vec<(String, Rtype)>,
+}
+
+impl Stage {
+    fn of(zone: Zone) -> Arc<Mutex<Self>> {
+        let asked = vec![];
+        Arc::new(Mutex::new(Self { zone, asked }))
+    }
+
+    fn answer(&mut self, manner: Manner, query: &[u8], by_udp: bool) -> Vec<u8> {
+        let question = Message::from_octets(query).unwrap().first_question();
+        let question = question.unwrap();
+        let name = absolute(&question.qname().to_vec());
+        self.asked.push((name, question.qtype()));
+        answer(&self.zone, manner, query, by_udp)
+    }
+
+    /// How many times this was asked for.
+    fn count(&self, name: &str, kind: Rtype) -> usize {
+        let wanted = (name.to_owned(), kind);
+        self.asked.iter().filter(|asked| **asked == wanted).count()
+    }
+}
+
 /// Serves at an address of this machine by UDP and TCP for as long as the test's runtime lives.
 async fn serve(ip: &str, port: u16, zone: Zone, manner: Manner) -> SocketAddr {
+    serve_stage(ip, port, &Stage::of(zone), manner).await
+}
+
+async fn serve_stage(ip: &str, port: u16, stage: &Arc<Mutex<Stage>>, manner: Manner) -> SocketAddr {
     let address = SocketAddr::new(ip.parse::<IpAddr>().unwrap(), port);
     let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     let socket = UdpSocket::bind(address).await.unwrap();
-    let zone = Arc::new(zone);
-    let by_tcp = zone.clone();
+    let stage = Arc::clone(stage);
+    let by_tcp = Arc::clone(&stage);
     tokio::spawn(async move {
         let mut buffer = [0; 4096];
         while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
@@ -135,17 +168,17 @@ async fn serve(ip: &str, port: u16, zone: Zone, manner: Manner) -> SocketAddr {
             }
             let query = &buffer[..length];
             if manner == Manner::Forged {
-                let mut other = answer(&zone, Manner::Good, query, true);
+                let mut other = stage.lock().answer(Manner::Good, query, true);
                 other[0] ^= 1;
                 socket.send_to(&other, from).await.unwrap();
                 let id = u16::from_be_bytes([query[0], query[1]]);
                 let name = name("forged.example").unwrap();
                 let other = Query::new(id, &name, Rtype::TXT, true).unwrap();
-                let other = answer(&zone, Manner::Good, &other.bytes, true);
+                let other = stage.lock().answer(Manner::Good, &other.bytes, true);
                 socket.send_to(&other, from).await.unwrap();
                 socket.send_to(&[], from).await.unwrap();
             }
-            let answer = answer(&zone, manner, query, true);
+            let answer = stage.lock().answer(manner, query, true);
             socket.send_to(&answer, from).await.unwrap();
         }
     });
@@ -160,7 +193,7 @@ async fn serve(ip: &str, port: u16, zone: Zone, manner: Manner) -> SocketAddr {
             stream.read_exact(&mut length).await.unwrap();
             let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
             stream.read_exact(&mut query).await.unwrap();
-            let answer = answer(&by_tcp, manner, &query, false);
+            let answer = by_tcp.lock().answer(manner, &query, false);
             let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
             stream
                 .write_all(&[&length[..], &answer].concat())
@@ -248,7 +281,7 @@ async fn a_resolver_that_fails_is_stood_in_for_and_otherwise_named() {
     assert_eq!(error, Error::Garbled(garbled.to_string()));
     let closed = SocketAddr::from(([127, 0, 0, 1], 1));
     let error = resolver(&[closed]).follow(&start).await.unwrap_err();
-    let reason = "connection refused";
+    let reason = "connection refused".to_owned();
     let server = closed.to_string();
     assert_eq!(error, Error::Unreachable { server, reason });
 }
@@ -353,6 +386,108 @@ async fn resolvers_alone_are_asked_where_they_are_to_be() {
         )
     );
     assert!(seen.is_denied());
+}
+
+/// A name of example.com, and its challenge.
+fn numbered(number: usize) -> &'static str {
+    Box::leak(format!("_acme-challenge.n{number}.example.com.").into_boxed_str())
+}
+
+/// A resolver that knows example.com, with this server at this address; and a server there, with a value at each of a
+/// hundred names.
+async fn zone_of_a_hundred(
+    server: &'static str,
+    ip: &'static str,
+) -> (Arc<Mutex<Stage>>, Resolver) {
+    let mut hundred = zone(&[("example.com.", Rtype::SOA, &[Rr::Top])]);
+    for number in 0..100 {
+        hundred.insert((numbered(number), Rtype::TXT), vec![Rr::Text("value")]);
+    }
+    let port = serve(ip, 0, hundred, Manner::Good).await.port();
+    let parent = Stage::of(zone(&[
+        ("example.com.", Rtype::SOA, &[Rr::Top]),
+        ("example.com.", Rtype::NS, &[Rr::Server(server)]),
+        (server, Rtype::A, &[Rr::A(ip)]),
+    ]));
+    let address = serve_stage("127.0.0.1", 0, &parent, Manner::Good).await;
+    let mut resolver = resolver(&[address]);
+    resolver.port = port;
+    (parent, resolver)
+}
+
+#[tokio::test]
+async fn a_hundred_names_of_a_zone_ask_once_who_serves_it() {
+    let (parent, resolver) = zone_of_a_hundred("ns.example.", "127.0.4.1").await;
+    let looks = (0..100).map(async |number| {
+        let name = name(numbered(number)).unwrap();
+        resolver.propagation(&name, "value", false).await.unwrap()
+    });
+    let seen = futures::future::join_all(looks).await;
+    assert!(seen.iter().all(Propagation::is_complete), "{seen:?}");
+    let parent = parent.lock();
+    for (name, kind) in [
+        ("example.com.", Rtype::SOA),
+        ("example.com.", Rtype::NS),
+        ("ns.example.", Rtype::A),
+    ] {
+        assert_eq!(parent.count(name, kind), 1, "{name} {kind}");
+    }
+    // What leads to the record is asked for each time.
+    assert_eq!(parent.count(numbered(7), Rtype::CNAME), 1);
+}
+
+#[tokio::test]
+async fn nobody_is_blamed_on_the_word_of_what_was_known() {
+    let (parent, resolver) = zone_of_a_hundred("new.example.", "127.0.4.2").await;
+    let other = serve("127.0.4.3", resolver.port, Zone::new(), Manner::Lame);
+    other.await;
+    let servers = |server| {
+        let mut parent = parent.lock();
+        parent
+            .zone
+            .insert(("old.example.", Rtype::A), vec![Rr::A("127.0.4.3")]);
+        parent
+            .zone
+            .insert(("example.com.", Rtype::NS), vec![Rr::Server(server)]);
+    };
+    servers("old.example.");
+    let name = name(numbered(1)).unwrap();
+    let seen = resolver.propagation(&name, "value", false).await.unwrap();
+    assert_eq!(seen.having, 0, "{seen}");
+    servers("new.example.");
+    let seen = resolver.propagation(&name, "value", false).await.unwrap();
+    assert!(seen.is_complete() && seen.having == 1, "{seen}");
+    // A fault of one that is a server by now is told.
+    servers("old.example.");
+    let seen = resolver.propagation(&name, "other", false).await.unwrap();
+    assert!(
+        seen.to_string().contains("old.example. (127.0.4.3)"),
+        "{seen}"
+    );
+}
+
+#[tokio::test]
+async fn how_things_stand_is_asked_of_all_and_a_new_alias_is_a_change() {
+    let (parent, resolver) = zone_of_a_hundred("ns.example.", "127.0.4.4").await;
+    let start = name(numbered(1)).unwrap();
+    let before = resolver.standing(&start, false).await.unwrap();
+    let again = resolver.standing(&start, false).await.unwrap();
+    assert_eq!(before, again);
+    let mut watch = Watch::since(Some(Ok(before)));
+    assert!(!watch.see(Ok(again)));
+    let alias = vec![Rr::Alias(numbered(2))];
+    parent
+        .lock()
+        .zone
+        .insert((numbered(1), Rtype::CNAME), alias);
+    let then = resolver.standing(&start, false).await.unwrap();
+    assert_eq!(
+        [watch.see(Ok(then.clone())), watch.see(Ok(then))],
+        [false, true]
+    );
+    parent.lock().zone.remove(&("example.com.", Rtype::SOA));
+    let lost = resolver.standing(&start, false).await;
+    assert_eq!(lost, Err(Error::NoZone(numbered(2).into())));
 }
 
 /// RFC 2202 §2 and RFC 4231 §4.3, over the message alone.

@@ -11,13 +11,13 @@ use super::clock::now;
 use super::queue::Queue;
 use crate::api::Challenge;
 use crate::api::dns01::Dns01Solver;
-use crate::controllers::challenge::{Check, Failure, RecordState, Retry, Sight};
+use crate::controllers::challenge::{Failure, RecordState, Retry};
 use crate::controllers::facts::digest;
 use crate::controllers::issuer::{self, Solvers};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::store::Store;
-use crate::dns::{self, Name, Resolver, Server};
+use crate::dns::{self, Name, Resolver, Server, Watch};
 use crate::net::Client;
 use crate::solvers::dns01::hosted::Hosted;
 use crate::solvers::dns01::{
@@ -25,6 +25,7 @@ use crate::solvers::dns01::{
 };
 
 mod credentials;
+mod looks;
 
 /// What the flags say about it.
 #[derive(Debug, Clone)]
@@ -58,8 +59,14 @@ struct Kept {
     state: RecordState,
     /// What a failure depended on, as far as it is in the cluster.
     asked: u64,
-    /// Where the record is: the CNAME records that led there may have changed.
-    place: Option<Record>,
+    /// Where the record is, or may be: the CNAME records that led there may have changed. The newest is the last.
+    places: Vec<Record>,
+    /// Where it could not be written for good, or that this was not found out.
+    refused: Option<Option<Record>>,
+    /// What is seen after a refusal by the CA.
+    watch: Watch,
+    /// It is being looked at.
+    looking: bool,
 }
 
 impl Dns01 {
@@ -138,54 +145,44 @@ impl Dns01 {
         let solver = object.spec.solver.dns01.as_ref();
         let solver = solver.ok_or_else(|| Error::permanent("spec.solver.dns01 is absent"))?;
         let provider = self.provider(object, solver).await?;
-        let known = self
-            .records
-            .lock()
-            .get(key)
-            .and_then(|kept| kept.place.clone());
-        let place = match known {
-            Some(place) => place,
-            None => self.place(object, solver).await?,
-        };
+        let (resolver, _) = self.resolver(solver)?;
         if removing {
-            return provider.clean_up(&place).await;
+            let mut places = self.with_kept(key, |kept| kept.places.clone());
+            if places.is_empty() {
+                places.push(place(object, solver, &resolver).await?);
+            }
+            for place in places {
+                provider.clean_up(&place).await?;
+                self.with_kept(key, |kept| kept.places.retain(|known| *known != place));
+            }
+            return Ok(());
         }
-        if let Some(kept) = self.records.lock().get_mut(key) {
-            kept.place = Some(place.clone());
+        let place = place(object, solver, &resolver).await;
+        self.with_kept(key, |kept| kept.refused = place.is_err().then_some(None));
+        let place = place?;
+        let is_new = self.with_kept(key, |kept| {
+            let known = kept.places.len();
+            kept.places.retain(|known| *known != place);
+            let is_new = kept.places.len() == known;
+            kept.places.push(place.clone());
+            is_new
+        });
+        let done = provider.present(&place).await;
+        if matches!(&done, Err(error) if error.class == Class::Permanent) {
+            self.with_kept(key, |kept| {
+                if is_new {
+                    kept.places.retain(|known| *known != place);
+                }
+                kept.refused = Some(Some(place));
+            });
         }
-        provider.present(&place).await
+        done
     }
 
-    /// Where the record of a Challenge belongs.
-    async fn place(&self, object: &Challenge, solver: &Dns01Solver) -> Result<Record, Error> {
-        let spec = &object.spec;
-        let looked_up = |error: dns::Error| match error {
-            dns::Error::Name(_) => Error::permanent(error.to_string()),
-            _ => Error::transient(error.to_string()),
-        };
-        let (resolver, _) = self.resolver(solver)?;
-        let mut name = challenge_name(&spec.dns_name).map_err(looked_up)?;
-        let mut zone = String::new();
-        // It has one name for each domain, and wants to know no other.
-        if solver.acme_dns.is_none() {
-            if solver.cname_strategy.as_deref() == Some("Follow") {
-                name = resolver.follow(&name).await.map_err(looked_up)?;
-            }
-            zone = match resolver.zone(&name).await {
-                Ok(found) => dns::absolute(&found),
-                // A hosted provider knows its zones, also those that no resolver sees.
-                Err(_) if solver.rfc2136.is_none() && solver.webhook.is_none() => {
-                    format!("{}.", spec.dns_name)
-                }
-                Err(error) => return Err(looked_up(error)),
-            };
-        }
-        Ok(Record {
-            domain: spec.dns_name.clone(),
-            zone,
-            name: dns::absolute(&name),
-            value: spec.key.clone(),
-        })
+    fn with_kept<T: Default>(&self, key: &Key, f: impl FnOnce(&mut Kept) -> T) -> T {
+        let mut records = self.records.lock();
+        // Without an entry the Challenge has gone meanwhile.
+        records.get_mut(key).map(f).unwrap_or_default()
     }
 
     /// Whom a solver asks, and whether nobody else.
@@ -269,35 +266,6 @@ impl Dns01 {
         digest(&(generation, versions(store, &home, solver)))
     }
 
-    /// Look for the record of a Challenge as a CA will.
-    pub async fn check(&self, object: &Challenge) -> (Check, Sight) {
-        let failed = |reason: String, sight| (Check::Failed { reason, at: now() }, sight);
-        let spec = &object.spec;
-        let Some(solver) = &spec.solver.dns01 else {
-            return failed("spec.solver.dns01 is absent".into(), Sight::Nothing);
-        };
-        let (resolver, only) = match self.resolver(solver) {
-            Ok(resolver) => resolver,
-            Err(error) => return failed(error.text, Sight::Nothing),
-        };
-        let looked = match challenge_name(&spec.dns_name) {
-            Ok(name) => resolver.propagation(&name, &spec.key, only).await,
-            Err(error) => Err(error),
-        };
-        match looked {
-            Ok(seen) if seen.is_complete() => (Check::Passed, Sight::Nothing),
-            Ok(seen) => {
-                let sight = match (seen.is_denied(), seen.having) {
-                    (true, _) => Sight::Denied,
-                    (false, 0) => Sight::Nothing,
-                    (false, _) => Sight::Partly,
-                };
-                failed(seen.to_string(), sight)
-            }
-            Err(error) => failed(error.to_string(), Sight::Nothing),
-        }
-    }
-
     /// Whether the Secrets that the DNS-01 solvers of an issuer refer to are known to be there.
     pub fn solvers(&self, key: &Key) -> Solvers {
         let store = &self.reader.store;
@@ -354,6 +322,45 @@ impl Dns01 {
     pub fn forget_issuer(&self, key: &Key) {
         self.solvers.lock().remove(key);
     }
+}
+
+/// Where the record of a Challenge belongs.
+async fn place(
+    object: &Challenge,
+    solver: &Dns01Solver,
+    resolver: &Resolver,
+) -> Result<Record, Error> {
+    let spec = &object.spec;
+    let looked_up = |error: dns::Error| match error {
+        dns::Error::Name(_) => Error::permanent(error.to_string()),
+        _ => Error::transient(error.to_string()),
+    };
+    let mut name = challenge_name(&spec.dns_name).map_err(looked_up)?;
+    let mut zone = String::new();
+    // It has one name for each domain, and wants to know no other.
+    if solver.acme_dns.is_none() {
+        if follows(solver) {
+            name = resolver.follow(&name).await.map_err(looked_up)?;
+        }
+        zone = match resolver.zone(&name).await {
+            Ok(found) => dns::absolute(&found),
+            // A hosted provider knows its zones, also those that no resolver sees.
+            Err(_) if solver.rfc2136.is_none() && solver.webhook.is_none() => {
+                format!("{}.", spec.dns_name)
+            }
+            Err(error) => return Err(looked_up(error)),
+        };
+    }
+    Ok(Record {
+        domain: spec.dns_name.clone(),
+        zone,
+        name: dns::absolute(&name),
+        value: spec.key.clone(),
+    })
+}
+
+fn follows(solver: &Dns01Solver) -> bool {
+    solver.cname_strategy.as_deref() == Some("Follow")
 }
 
 fn challenge_name(domain: &str) -> Result<Name, dns::Error> {

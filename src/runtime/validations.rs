@@ -175,6 +175,10 @@ impl Validations {
                 challenge::Outcome::Started
             }
             (challenge::Effect::Probe, _) => {
+                let mut places = self.places.lock();
+                let memo = places.memo_mut(key);
+                memo.probes = memo.probes.saturating_add(1);
+                drop(places);
                 self.clone()
                     .check(key.clone(), seen.challenge.clone(), true);
                 challenge::Outcome::Started
@@ -241,8 +245,23 @@ impl Validations {
     fn check(self: Arc<Self>, key: Key, object: Arc<Challenge>, probe: bool) {
         tokio::spawn(async move {
             let spec = &object.spec;
+            if is_dns01(&object) && probe {
+                let is_over = challenge::is_final(challenge::state(&object));
+                let better = if is_over {
+                    self.dns01.has_recovered(&key, &object).await
+                } else {
+                    self.dns01.has_moved(&key, &object).await
+                };
+                if better && is_over {
+                    self.recovered(&object);
+                }
+                if better {
+                    self.queue.add(key);
+                }
+                return;
+            }
             if is_dns01(&object) {
-                let (check, sight) = self.dns01.check(&object).await;
+                let (check, sight) = self.dns01.check(&key, &object).await;
                 let mut places = self.places.lock();
                 // Without an entry the Challenge has gone meanwhile.
                 if places.knows(&key) {
@@ -288,10 +307,14 @@ impl Validations {
         }
         let recovered = before && !blocked;
         if recovered {
-            let uid = object.metadata.uid.clone().unwrap_or_default();
-            self.recoveries.note(&uid, now());
+            self.recovered(object);
         }
         recovered
+    }
+
+    fn recovered(&self, object: &Challenge) {
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        self.recoveries.note(uid, now());
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Memo {
     pub valid: bool,
     /// The newest look at the name reached nobody.
     pub blocked: bool,
+    /// How many looks there were since it failed.
+    pub probes: u32,
 }
 
 /// The newest self-check.
@@ -201,7 +203,8 @@ pub enum Effect {
     Accept,
     /// Read the authorization.
     Poll,
-    /// After a failure: whether the name can be reached now; the answer comes into the memo.
+    /// After a failure: whether what stood in the way has gone. That ends the Certificate's back-off; of a DNS-01 record that
+    /// could not be written, its own.
     Probe,
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::super::{Check, Effect, Failure, Observation, RecordState, Retry, Settings, Sight};
-use super::{CHALLENGES, Patience, asked, between, checked, effect, say};
+use super::{CHALLENGES, PROBE, Patience, asked, between, checked, effect, say};
 use crate::api::challenge::DNS_01;
 use crate::api::dns01::Dns01Solver;
 use crate::controllers::action::{Event, Plan, patch_status};
@@ -26,6 +26,11 @@ const PARTLY: Duration = Duration::from_secs(10);
 /// How long a deletion waits for a provider that fails: in vain until something changes, or not.
 const PERMANENT_PATIENCE: Duration = Duration::from_secs(5);
 const TRANSIENT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest time between looks at the DNS after a failure, which is reached after an hour, and how many there are in
+/// the first minute.
+const LONGEST_PROBE: Duration = Duration::from_mins(1);
+const PROBES_A_MINUTE: u32 = 12;
 
 const WAITING: &str = "Waiting for DNS-01 challenge propagation";
 
@@ -60,6 +65,11 @@ pub(super) fn live(o: &Observation, settings: &Settings, now: Timestamp) -> Plan
         }
         RecordState::Failed(failure) if !failure.removing => {
             let mut plan = again(failure, Effect::Present, now);
+            if plan.effect.is_none() {
+                // Where the record belongs may be what was wrong.
+                plan.effect = Some(Effect::Probe);
+                plan.wake = plan.wake.map(|wake| wake.min(until_probe(o)));
+            }
             plan.actions = say(
                 o,
                 &format!("Error presenting challenge: {}", failure.reason),
@@ -101,6 +111,13 @@ fn limit(o: &Observation, settings: &Settings) -> Duration {
         Sight::Partly => PARTLY.min(most),
         Sight::Nothing => settings.self_check_limit.min(most),
     }
+}
+
+/// When to look at the DNS again after a failure. One look asks several servers: more seldom, once it is no hasty
+/// correction any more.
+pub(super) fn until_probe(o: &Observation) -> Duration {
+    let times = (o.memo.probes / PROBES_A_MINUTE).saturating_add(1);
+    PROBE.saturating_mul(times).min(LONGEST_PROBE)
 }
 
 /// The step that failed, once its time has come.

@@ -234,9 +234,14 @@ fn rest(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
         plan.actions.push(patch_status(Kind::Challenge, &id, idle));
     }
     let failed = state(&o.challenge) != "valid";
-    if failed && o.challenge.spec.type_ == HTTP_01 && plan.actions.is_empty() {
+    let is_http01 = o.challenge.spec.type_ == HTTP_01;
+    if failed && (is_http01 || is_dns01) && plan.actions.is_empty() {
         plan.effect = Some(Effect::Probe);
-        plan.wake = Some(PROBE);
+        plan.wake = Some(if is_dns01 {
+            dns01::until_probe(o)
+        } else {
+            PROBE
+        });
     }
     plan
 }

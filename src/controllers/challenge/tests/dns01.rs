@@ -154,7 +154,12 @@ fn a_provider_that_fails_is_asked_again_and_the_fault_is_said_once() {
         let mut seen = processing();
         seen.record = failure(false, retry, count, 0);
         let first = plan(&seen, &settings(), START);
-        assert_eq!(first.wake, Some(Duration::from_secs(pause)), "{retry:?}");
+        // Unless the DNS says before that it belongs elsewhere.
+        assert_eq!(first.effect, Some(Effect::Probe), "{retry:?}");
+        let wake = Duration::from_secs(pause.min(5));
+        assert_eq!(first.wake, Some(wake), "{retry:?}");
+        let early = plan(&seen, &settings(), after(i64::try_from(pause).unwrap() - 1));
+        assert_eq!(early.effect, Some(Effect::Probe), "{retry:?}");
         let reason = "Error presenting challenge: the server refuses";
         assert_eq!(statuses(&first)[0]["reason"], reason);
         assert_eq!(
@@ -215,6 +220,41 @@ fn success_takes_the_record_away_before_the_status_says_so() {
     assert_eq!(
         statuses(&rest),
         [&json!({ "presented": false, "processing": false })]
+    );
+}
+
+#[test]
+fn after_a_refusal_the_dns_is_watched_ever_more_seldom() {
+    let ended = |state: &str, probes| {
+        let mut seen = dns01();
+        edit(&mut seen, |c| {
+            c.status.get_or_insert_default().state = Some(state.into())
+        });
+        seen.memo.probes = probes;
+        seen
+    };
+    for (probes, pause) in [
+        (0, 5),
+        (11, 5),
+        (12, 10),
+        (36, 20),
+        (500, 60),
+        (u32::MAX, 60),
+    ] {
+        let plan = plan(&ended("invalid", probes), &settings(), START);
+        let pause = Duration::from_secs(pause);
+        assert_eq!(plan, does(Some(Effect::Probe), Some(pause)), "{probes}");
+    }
+    assert_eq!(plan(&ended("valid", 0), &settings(), START), Plan::idle());
+    // Not before the record has gone.
+    let mut there = ended("invalid", 0);
+    edit(&mut there, |c| {
+        c.status.get_or_insert_default().processing = Some(true)
+    });
+    there.record = RecordState::Present;
+    assert_eq!(
+        plan(&there, &settings(), START),
+        does(Some(Effect::CleanUp), None)
     );
 }
 

@@ -1,0 +1,133 @@
+//! Looks at the DNS: before the CA is asked, for the record; after it has refused, for what stood in the way.
+
+use crate::api::Challenge;
+use crate::api::dns01::Dns01Solver;
+use crate::controllers::challenge::{Check, RecordState, Sight};
+use crate::controllers::key::Key;
+use crate::dns::{self, Propagation, Standing, Watch};
+use crate::runtime::clock::now;
+
+use super::{Dns01, challenge_name, follows, place};
+
+impl Dns01 {
+    /// Look for the record of a Challenge as a CA will.
+    pub async fn check(&self, key: &Key, object: &Challenge) -> (Check, Sight) {
+        let failed = |reason: String, sight| (Check::Failed { reason, at: now() }, sight);
+        let spec = &object.spec;
+        let Some(solver) = &spec.solver.dns01 else {
+            return failed("spec.solver.dns01 is absent".into(), Sight::Nothing);
+        };
+        let (resolver, only) = match self.resolver(solver) {
+            Ok(resolver) => resolver,
+            Err(error) => return failed(error.text, Sight::Nothing),
+        };
+        let looked = match challenge_name(&spec.dns_name) {
+            Ok(name) => resolver.propagation(&name, &spec.key, only).await,
+            Err(error) => Err(error),
+        };
+        let astray = self.note(key, solver, &looked);
+        match looked {
+            Ok(seen) if seen.is_complete() => (Check::Passed, Sight::Nothing),
+            Ok(seen) => {
+                let sight = match (seen.is_denied(), seen.having) {
+                    (true, _) => Sight::Denied,
+                    (false, 0) => Sight::Nothing,
+                    (false, _) => Sight::Partly,
+                };
+                let words = match astray {
+                    None => seen.to_string(),
+                    Some(place) => format!(
+                        "{seen}; it was written at {place}, whose CNAME records lead elsewhere: set cnameStrategy: Follow in \
+                         the solver, or take them away"
+                    ),
+                };
+                failed(words, sight)
+            }
+            Err(error) => failed(error.to_string(), Sight::Nothing),
+        }
+    }
+
+    /// Take note of what was seen. A record that belongs elsewhere by now is written anew there; where it is, if the solver
+    /// does not let it follow its CNAME records.
+    fn note(
+        &self,
+        key: &Key,
+        solver: &Dns01Solver,
+        looked: &Result<Propagation, dns::Error>,
+    ) -> Option<String> {
+        let mut records = self.records.lock();
+        let kept = records.get_mut(key)?;
+        kept.watch = Watch::since(match looked {
+            Ok(seen) => Standing::of(seen).map(Ok),
+            Err(error) => Some(Err(error.clone())),
+        });
+        let seen = looked.as_ref().ok().filter(|seen| !seen.is_complete())?;
+        let path = seen.path.as_ref()?;
+        let place = kept.places.last()?;
+        if solver.acme_dns.is_some() || kept.state != RecordState::Present {
+            return None;
+        }
+        let leads_elsewhere = place.name != path.name;
+        if leads_elsewhere && !follows(solver) {
+            return Some(place.name.clone());
+        }
+        if leads_elsewhere || place.zone != path.zone {
+            kept.state = RecordState::Unknown;
+        }
+        None
+    }
+
+    /// After a refusal: whether what stood in the way in the DNS has gone.
+    pub async fn has_recovered(&self, key: &Key, object: &Challenge) -> bool {
+        let Some(solver) = &object.spec.solver.dns01 else {
+            return false;
+        };
+        let Ok((resolver, only)) = self.resolver(solver) else {
+            return false;
+        };
+        {
+            let mut records = self.records.lock();
+            let kept = records.entry(key.clone()).or_default();
+            if std::mem::replace(&mut kept.looking, true) {
+                return false;
+            }
+        }
+        let looked = match challenge_name(&object.spec.dns_name) {
+            Ok(name) => resolver.standing(&name, only).await,
+            Err(error) => Err(error),
+        };
+        let mut records = self.records.lock();
+        // Without an entry the Challenge has gone meanwhile.
+        let Some(kept) = records.get_mut(key) else {
+            return false;
+        };
+        kept.looking = false;
+        kept.watch.see(looked)
+    }
+
+    /// After a record could not be written: whether it belongs elsewhere by now, and is to be written there.
+    pub async fn has_moved(&self, key: &Key, object: &Challenge) -> bool {
+        let refused = self.with_kept(key, |kept| {
+            let is_failed =
+                matches!(&kept.state, RecordState::Failed(failure) if !failure.removing);
+            kept.refused.clone().filter(|_| is_failed)
+        });
+        let (Some(refused), Some(solver)) = (refused, &object.spec.solver.dns01) else {
+            return false;
+        };
+        let Ok((resolver, _)) = self.resolver(solver) else {
+            return false;
+        };
+        let Ok(place) = place(object, solver, &resolver.fresh()).await else {
+            return false;
+        };
+        refused.as_ref() != Some(&place)
+            && self.with_kept(key, |kept| {
+                let moved = kept.refused.as_ref() == Some(&refused);
+                if moved && matches!(kept.state, RecordState::Failed(_)) {
+                    kept.state = RecordState::Unknown;
+                }
+                moved
+            })
+    }
+}
