@@ -4,12 +4,14 @@
 //! machine, and nothing stays behind: when the program that started it ends, however it ends, so does the lab.
 
 pub mod boulder;
+mod doh;
 mod frame;
 mod image;
 mod parts;
 mod pki;
 mod process;
 mod vault;
+mod webhook;
 
 use std::{
     collections::BTreeMap,

@@ -110,6 +110,11 @@ impl Cluster {
 
     /// Start the operator, or start it anew, with these arguments beside the usual ones.
     pub fn operator(&self, arguments: &[&str]) -> Result<()> {
+        self.operator_with(arguments, &[])
+    }
+
+    /// The same, with variables of its environment.
+    pub fn operator_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
         self.stop_operator()?;
         let mut command = self.lab.command(everleaf());
         command
@@ -120,7 +125,8 @@ impl Cluster {
                 "--http01-mode=Direct",
             ])
             .args(arguments)
-            .env("POD_IP", lab::ADDRESS);
+            .env("POD_IP", lab::ADDRESS)
+            .envs(variables.iter().copied());
         if let Some(clock) = &self.clock {
             lab::begin_at(&mut command, clock);
         }

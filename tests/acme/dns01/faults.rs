@@ -4,8 +4,9 @@ use std::sync::OnceLock;
 
 use anyhow::Result;
 use lab::Process;
+use serde_json::Value;
 
-use super::{LONG, cluster, rfc2136};
+use super::{LONG, cluster, named, rfc2136};
 use crate::SAID;
 use crate::support::{Cluster, DEADLINE, certificate, ready_condition};
 
@@ -154,44 +155,8 @@ fn other(cluster: &Cluster) {
         let etc = cluster.lab.dir().join("etc");
         std::fs::copy(etc.join("lying.example.com.zone"), etc.join("old.zone")).expect("a copy");
         let zones = "zone \"lying.example.com\" { type primary; file \"old.zone\"; };";
-        named(cluster, "127.0.0.2", zones).expect("it starts")
+        named(cluster, "127.0.0.2", "recursion no;", zones).expect("it starts")
     });
-}
-
-fn named(cluster: &Cluster, address: &str, zones: &str) -> Result<Process> {
-    let dir = cluster.lab.dir();
-    let etc = dir.join("etc");
-    let file = etc.join(format!("named-{address}.conf"));
-    std::fs::write(
-        &file,
-        format!(
-            "options {{ directory \"{}\"; pid-file none; session-keyfile none; lock-file none; listen-on {{ {address}; }}; \
-             listen-on-v6 {{ none; }}; recursion no; dnssec-validation no; notify no; }};\ncontrols {{ }};\n\
-             key \"lab\" {{ algorithm hmac-sha256; secret \"{}\"; }};\n{zones}\n",
-            etc.display(),
-            lab::TSIG_SECRET,
-        ),
-    )?;
-    // It listens at addresses that an interface has.
-    let mut ip = cluster.lab.command("ip");
-    ip.args(["address", "replace", &format!("{address}/32"), "dev", "lo"]);
-    lab::output(&mut ip)?;
-    let mut command = cluster.lab.command(dir.join("named"));
-    command.arg("-g").arg("-c").arg(&file);
-    let process = cluster.lab.spawn(&format!("named-{address}"), command)?;
-    cluster.lab.wait(DEADLINE, "another name server", || {
-        let mut dig = cluster.lab.command("dig");
-        dig.args([
-            "+time=1",
-            "+tries=1",
-            &format!("@{address}"),
-            "version.bind",
-            "CH",
-            "TXT",
-        ]);
-        lab::output(&mut dig).map(Some)
-    })?;
-    Ok(process)
 }
 
 /// The name server of a zone that has a fault is named, and the CA asked all the same. What the Challenge said.
@@ -244,13 +209,68 @@ fn a_slow_server() -> Result<()> {
     let Some(cluster) = cluster() else {
         return Ok(());
     };
-    let slow = named(cluster, "127.0.0.3", "")?;
+    let slow = named(cluster, "127.0.0.3", "recursion no;", "")?;
     // It takes questions, and does not answer them.
     slow.signal("STOP")?;
     let words = ["other.slow.example.com. (127.0.0.3) does not answer within 10 s"];
     let outcome = named_and_issued(cluster, "slow", &words);
     slow.signal("CONT")?;
     outcome
+}
+
+#[test]
+fn a_refusal_for_an_alias_is_tried_again_once_the_alias_is_put_right() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("dns-astray")?;
+    namespace.dns01(&rfc2136(""))?;
+    let alias = "_acme-challenge.astray.dns01.example.com";
+    cluster.dns_update(&format!("add {alias} 1 CNAME nothing.dns01.example.com"))?;
+    namespace.apply(&certificate(
+        "site",
+        "pebble",
+        "astray.dns01.example.com",
+        "",
+    ))?;
+    let words = [
+        "(10.244.0.1) answers that there is none",
+        "it was written at _acme-challenge.astray.dns01.example.com., whose CNAME records lead elsewhere",
+        "set cnameStrategy: Follow",
+    ];
+    namespace.says("site", &words, SAID)?;
+    // The CA has said no.
+    namespace.says("site", &["Next attempt at"], SAID)?;
+    cluster.dns_update(&format!("delete {alias} CNAME"))?;
+    let site = namespace.ready("site", LONG)?;
+    assert_eq!(site["metadata"]["generation"], 1);
+    assert_eq!(site["status"]["failedIssuanceAttempts"], Value::Null);
+    namespace.none_left(&["challenge"], DEADLINE)
+}
+
+#[test]
+fn a_record_that_is_refused_goes_where_a_new_alias_leads() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("dns-moved")?;
+    namespace.dns01(&rfc2136("cnameStrategy: Follow"))?;
+    let alias = "_acme-challenge.moved.dns01.example.com";
+    cluster.dns_update(&format!("add {alias} 1 CNAME closed.example.com"))?;
+    namespace.apply(&certificate(
+        "site",
+        "pebble",
+        "moved.dns01.example.com",
+        "",
+    ))?;
+    let words = ["refuses to update closed.example.com. in zone example.com."];
+    namespace.says("site", &words, SAID)?;
+    cluster.dns_update(&format!("delete {alias} CNAME"))?;
+    cluster.dns_update(&format!("add {alias} 1 CNAME open.dns01.example.com"))?;
+    namespace.ready("site", SAID)?;
+    namespace.none_left(&["challenge"], DEADLINE)?;
+    assert_eq!(cluster.texts("open.dns01.example.com")?, [""; 0]);
+    Ok(())
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! DNS-01 against a real BIND and Pebble, by dynamic updates; and by a webhook solver that the real API server asks.
 
+mod doh;
 mod faults;
 mod others;
 mod server;
 mod speed;
+mod zones;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Result;
-use lab::Options;
+use lab::{Options, Process};
 use serde_json::Value;
 
 use crate::support::{Cluster, DEADLINE, Namespace, certificate, shared};
@@ -27,9 +29,60 @@ fn cluster() -> Option<&'static Cluster> {
             pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
             ..Options::default()
         })?;
-        cluster.operator(&[&FLAGS[..], &[LIMIT]].concat())?;
+        operate(&cluster, &[LIMIT])?;
         Ok(cluster)
     })
+}
+
+/// Start the operator, or start it anew. It trusts the lab's authority, as it would a company's own.
+fn operate(cluster: &Cluster, flags: &[&str]) -> Result<()> {
+    let trusted = cluster.lab.dir().join("pki/ca.crt");
+    let trusted = ("SSL_CERT_FILE", &*trusted.to_string_lossy());
+    cluster.operator_with(&[&FLAGS[..], flags].concat(), &[trusted])
+}
+
+/// Do this with an operator that has other flags. The namespace has the cluster to itself.
+fn with_flags(
+    namespace: &Namespace<'_>,
+    flags: &[&str],
+    act: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    operate(namespace.cluster, flags)?;
+    let done = act();
+    operate(namespace.cluster, &[LIMIT])?;
+    done
+}
+
+/// Another name server of these zones, at an address of the loopback interface. `options` of its configuration are those
+/// that it has beside the usual ones.
+fn named(cluster: &Cluster, address: &str, options: &str, zones: &str) -> Result<Process> {
+    let dir = cluster.lab.dir();
+    let etc = dir.join("etc");
+    let file = etc.join(format!("named-{address}.conf"));
+    std::fs::write(
+        &file,
+        format!(
+            "options {{ directory \"{}\"; pid-file none; session-keyfile none; lock-file none; listen-on {{ {address}; }}; \
+             listen-on-v6 {{ none; }}; dnssec-validation no; notify no; {options} }};\ncontrols {{ }};\n\
+             key \"lab\" {{ algorithm hmac-sha256; secret \"{}\"; }};\n{zones}\n",
+            etc.display(),
+            lab::TSIG_SECRET,
+        ),
+    )?;
+    // It listens at addresses that an interface has.
+    let mut ip = cluster.lab.command("ip");
+    ip.args(["address", "replace", &format!("{address}/32"), "dev", "lo"]);
+    lab::output(&mut ip)?;
+    let mut command = cluster.lab.command(dir.join("named"));
+    command.arg("-g").arg("-c").arg(&file);
+    let process = cluster.lab.spawn(&format!("named-{address}"), command)?;
+    cluster.lab.wait(DEADLINE, "another name server", || {
+        let mut dig = cluster.lab.command("dig");
+        dig.args(["+time=1", "+tries=1", &format!("@{address}")]);
+        dig.args(["version.bind", "CH", "TXT"]);
+        lab::output(&mut dig).map(Some)
+    })?;
+    Ok(process)
 }
 
 /// The solver of a zone of the lab, in flow style.
@@ -245,7 +298,7 @@ fn a_kill_in_the_middle_is_no_matter() -> Result<()> {
         Ok(Some(cluster.texts(name)?).filter(|texts| texts.len() == 1))
     })?;
     cluster.kill_operator()?;
-    cluster.operator(&[&FLAGS[..], &[LIMIT]].concat())?;
+    operate(cluster, &[LIMIT])?;
     namespace.ready("site", DEADLINE)?;
     namespace.none_left(&["challenge"], DEADLINE)?;
     assert_eq!(cluster.texts(name)?, [""; 0]);

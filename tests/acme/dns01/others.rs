@@ -1,5 +1,5 @@
-//! A webhook solver, by the real API server; and an acme-dns server, which is a recording one: the real one takes C and
-//! minutes to build.
+//! Webhook solvers, by the real API server: one that records, and one that is made of cert-manager's library. And an acme-dns
+//! server, which is a recording one: the real one's module is not to be had.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -95,6 +95,40 @@ fn a_webhook_solver_behind_the_api_server() -> Result<()> {
         cluster.texts("_acme-challenge.webhook.dns01.example.com")?,
         [""; 0]
     );
+    Ok(())
+}
+
+#[test]
+fn a_webhook_solver_made_of_cert_managers_library() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let group = "acme.library.test";
+    let _solver = cluster.lab.webhook_solver(group, 9543)?;
+    let namespace = cluster.namespace("dns-library")?;
+    // As the field `rfc2136` has it; the Secret is read by the solver.
+    let config = format!(
+        "{{nameserver: \"{}:53\", tsigKeyName: lab, tsigAlgorithm: HMACSHA256, tsigSecretSecretRef: {{name: theirs, key: secret}}}}",
+        lab::ADDRESS
+    );
+    namespace.dns01(&format!(
+        "{{webhook: {{groupName: {group}, solverName: rfc2136, config: {config}}}}}"
+    ))?;
+    let name = "library.dns01.example.com";
+    let names = format!("\"*.{name}\", {name}");
+    namespace.apply(&certificate("site", "pebble", &names, ""))?;
+    let words = [
+        "webhook solver rfc2136 of group acme.library.test: ",
+        "secret \"theirs\" not found",
+    ];
+    namespace.says("site", &words, SAID)?;
+    namespace.apply(&format!(
+        "{{apiVersion: v1, kind: Secret, metadata: {{name: theirs}}, stringData: {{secret: {}}}}}",
+        lab::TSIG_SECRET
+    ))?;
+    namespace.ready("site", DEADLINE)?;
+    namespace.none_left(&["challenge"], DEADLINE)?;
+    assert_eq!(cluster.texts(&format!("_acme-challenge.{name}"))?, [""; 0]);
     Ok(())
 }
 

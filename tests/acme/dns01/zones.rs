@@ -1,0 +1,152 @@
+//! Names whose zone is not where one would think: delegated to other servers, or another one within than without.
+
+use anyhow::Result;
+
+use super::{cluster, named, rfc2136, with_flags};
+use crate::SAID;
+use crate::support::{DEADLINE, Namespace, certificate};
+
+/// A zone whose only server is at this address, and nothing else. That a name is not there holds for no time: the CA asks
+/// the same resolver as the operator, which did so before there was a record.
+fn zone(origin: &str, address: &str) -> String {
+    format!(
+        "$TTL 1\n$ORIGIN {origin}.\n@ SOA inside root 1 60 60 600 0\n@ NS inside\n@ A {address}\ninside A {address}\n"
+    )
+}
+
+/// The reasons that the Challenges of a namespace had.
+fn reasons(watch: &crate::support::Watch) -> Result<Vec<String>> {
+    let events = watch.events()?;
+    let reasons = events.iter();
+    Ok(reasons
+        .filter_map(|(_, object)| Some(object["status"]["reason"].as_str()?.to_owned()))
+        .collect())
+}
+
+#[test]
+fn a_delegated_child_is_written_to_where_it_is_served() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let child = "child.dns01.example.com";
+    let etc = cluster.lab.dir().join("etc");
+    std::fs::write(etc.join("child.zone"), zone(child, "127.0.0.4"))?;
+    let zones = format!(
+        "zone \"{child}\" {{ type primary; file \"child.zone\"; allow-update {{ key \"lab\"; }}; }};"
+    );
+    let server = named(cluster, "127.0.0.4", "recursion no;", &zones)?;
+    cluster.dns_update(&format!("add {child} 1 NS inside.{child}"))?;
+    cluster.dns_update(&format!("add inside.{child} 1 A 127.0.0.4"))?;
+
+    // The parent's server is not the child's.
+    let namespace = cluster.namespace("dns-child-wrong")?;
+    namespace.dns01(&rfc2136(""))?;
+    let name = format!("wrong.{child}");
+    namespace.apply(&certificate("site", "pebble", &name, ""))?;
+    let words = "is not the primary server of zone child.dns01.example.com. (NOTAUTH)";
+    namespace.says("site", &[words], SAID)?;
+
+    // A solver for each, and names of both in one certificate.
+    let namespace = cluster.namespace("dns-child")?;
+    namespace.tsig(lab::TSIG_SECRET)?;
+    let selector = format!(
+        "solvers: [{{selector: {{dnsZones: [{child}]}}, dns01: {}}}, ",
+        rfc2136("").replace(lab::ADDRESS, "127.0.0.4")
+    );
+    let issuer = cluster.dns01_issuer("pebble", &rfc2136(""))?;
+    namespace.apply(&issuer.replace("solvers: [", &selector))?;
+    let names = format!("{child}, \"*.{child}\", www.{child}, beside-the-child.dns01.example.com");
+    namespace.apply(&certificate("site", "pebble", &names, ""))?;
+    namespace.ready("site", DEADLINE)?;
+    namespace.none_left(&["challenge"], DEADLINE)?;
+    let log = server.log()?;
+    for (name, values) in [(child.to_owned(), 2), (format!("www.{child}"), 1)] {
+        for (what, done) in [("adding an RR", values), ("deleting an RR", values)] {
+            let line = format!("'{child}/IN': {what} at '_acme-challenge.{name}'");
+            let lines = log.lines().filter(|l| l.contains(&line)).count();
+            assert_eq!(lines, done, "{line}: {log}");
+        }
+    }
+    assert!(!log.contains("beside-the-child"), "{log}");
+    Ok(())
+}
+
+/// The answers within a network, at 127.0.0.5: another copy of dns01.example.com, which nobody updates.
+const INSIDE: &str = "127.0.0.5:53";
+
+fn asks(namespace: &Namespace<'_>, name: &str, solver: &str) -> Result<()> {
+    namespace.dns01(solver)?;
+    namespace.apply(&certificate("site", "pebble", name, ""))
+}
+
+#[test]
+fn a_zone_that_is_another_within() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let etc = cluster.lab.dir().join("etc");
+    std::fs::write(
+        etc.join("inside.zone"),
+        zone("dns01.example.com", "127.0.0.5"),
+    )?;
+    let options = format!(
+        "recursion yes; allow-recursion {{ any; }}; forward only; forwarders {{ {}; }};",
+        lab::ADDRESS
+    );
+    let zones = "zone \"dns01.example.com\" { type primary; file \"inside.zone\"; };";
+    let _inside = named(cluster, "127.0.0.5", &options, zones)?;
+    let namespace = cluster.alone("dns-split")?;
+    let within = format!("--dns01-recursive-nameservers={INSIDE}");
+    let without = format!("--dns01-recursive-nameservers={}:53", lab::ADDRESS);
+    let only = "--dns01-recursive-nameservers-only";
+
+    // What is seen within is not what the CA sees.
+    with_flags(&namespace, &[&within], || {
+        asks(&namespace, "split.dns01.example.com", &rfc2136(""))?;
+        let words = "inside.dns01.example.com. (127.0.0.5) answers that there is none";
+        namespace.says("site", &[words], SAID)?;
+        // A solver that knows better.
+        let own = rfc2136(&format!("nameservers: [\"{}:53\"]", lab::ADDRESS));
+        namespace.apply(&cluster.dns01_issuer("own", &own)?)?;
+        namespace.apply(&certificate(
+            "own",
+            "own",
+            "split-own.dns01.example.com",
+            "",
+        ))?;
+        namespace.ready("own", SAID)?;
+        Ok(())
+    })?;
+    with_flags(&namespace, &[&within, only], || {
+        let words = format!("{INSIDE} answers that there is none");
+        namespace.says("site", &[&words], SAID).map(drop)
+    })?;
+    // The flag that a user sets then.
+    with_flags(&namespace, &[&without], || {
+        namespace.ready("site", SAID)?;
+        namespace.none_left(&["challenge"], DEADLINE)
+    })
+}
+
+#[test]
+fn resolvers_alone_are_asked_where_the_servers_cannot_be() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("dns-only")?;
+    let resolvers = format!("--dns01-recursive-nameservers={}:53", lab::ADDRESS);
+    let only = "--dns01-recursive-nameservers-only=true";
+    with_flags(&namespace, &[&resolvers, only], || {
+        let challenges = namespace.watch("challenge", "")?;
+        // One of its two servers does not answer.
+        asks(&namespace, "only.slow.example.com", &rfc2136(""))?;
+        namespace.ready("site", SAID)?;
+        namespace.none_left(&["challenge"], DEADLINE)?;
+        let reasons = reasons(&challenges)?;
+        assert!(
+            !reasons.iter().any(|r| r.contains("name server")),
+            "{reasons:?}"
+        );
+        Ok(())
+    })
+}
