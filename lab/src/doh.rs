@@ -1,4 +1,4 @@
-//! A resolver that speaks DNS over HTTPS and nothing else, for who asks for one: CoreDNS.
+//! A resolver that speaks DNS over HTTPS and nothing else, for who asks for one: `CoreDNS`.
 
 use std::{fs, time::Duration};
 

@@ -504,8 +504,9 @@ fn csr(params: &RequestParams, key: &PrivateKey) -> CertificateSigningRequest {
 fn template(csr: &CertificateSigningRequest, is_ca: bool) -> CertificateTemplate<'_> {
     CertificateTemplate {
         csr,
-        not_before: Timestamp::now(),
-        duration: Duration::from_hours(1),
+        // A clock that is set back meanwhile makes no certificate of the future.
+        not_before: Timestamp::now() - SignedDuration::from_hours(1),
+        duration: Duration::from_hours(2),
         is_ca,
         usages: KeyUsages::from_names(&["digital signature", "server auth"], is_ca).unwrap(),
         urls: Urls::default(),
