@@ -61,12 +61,21 @@ struct Kept {
     asked: u64,
     /// Where the record is, or may be: the CNAME records that led there may have changed. The newest is the last.
     places: Vec<Record>,
-    /// Where it could not be written for good, or that this was not found out.
-    refused: Option<Option<Record>>,
+    /// Why it could not be written, as far as the DNS is concerned.
+    refused: Option<Refused>,
     /// What is seen after a refusal by the CA.
     watch: Watch,
     /// It is being looked at.
     looking: bool,
+}
+
+/// What the DNS has to do with a record that could not be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Refused {
+    /// Where it belongs was not found out.
+    Lost,
+    /// It was refused for good where it belonged.
+    At(Record),
 }
 
 impl Dns01 {
@@ -158,7 +167,9 @@ impl Dns01 {
             return Ok(());
         }
         let place = place(object, solver, &resolver).await;
-        self.with_kept(key, |kept| kept.refused = place.is_err().then_some(None));
+        self.with_kept(key, |kept| {
+            kept.refused = place.is_err().then_some(Refused::Lost)
+        });
         let place = place?;
         let is_new = self.with_kept(key, |kept| {
             let known = kept.places.len();
@@ -173,7 +184,7 @@ impl Dns01 {
                 if is_new {
                     kept.places.retain(|known| *known != place);
                 }
-                kept.refused = Some(Some(place));
+                kept.refused = Some(Refused::At(place));
             });
         }
         done

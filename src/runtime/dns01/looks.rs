@@ -7,7 +7,7 @@ use crate::controllers::key::Key;
 use crate::dns::{self, Propagation, Standing, Watch};
 use crate::runtime::clock::now;
 
-use super::{Dns01, challenge_name, follows, place};
+use super::{Dns01, Refused, challenge_name, follows, place};
 
 impl Dns01 {
     /// Look for the record of a Challenge as a CA will.
@@ -121,7 +121,7 @@ impl Dns01 {
         let Ok(place) = place(object, solver, &resolver.fresh()).await else {
             return false;
         };
-        refused.as_ref() != Some(&place)
+        refused != Refused::At(place)
             && self.with_kept(key, |kept| {
                 let moved = kept.refused.as_ref() == Some(&refused);
                 if moved && matches!(kept.state, RecordState::Failed(_)) {

@@ -64,10 +64,9 @@ fn a_delegated_child_is_written_to_where_it_is_served() -> Result<()> {
     namespace.ready("site", DEADLINE)?;
     namespace.none_left(&["challenge"], DEADLINE)?;
     let log = server.log()?;
-    for what in ["adding an RR", "deleting an RR"] {
-        let line = format!("'{child}/IN': {what} at '_acme-challenge.www.{child}'");
-        let lines = log.lines().filter(|l| l.contains(&line)).count();
-        assert_eq!(lines, 1, "{line}: {log}");
+    for change in ["adding an RR at '", "deleting an RR at "] {
+        let line = format!("'{child}/IN': {change}_acme-challenge.www.{child}");
+        assert!(log.contains(&line), "{line}: {log}");
     }
     assert!(!log.contains("beside-the-child"), "{log}");
     Ok(())
