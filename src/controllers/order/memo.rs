@@ -89,6 +89,11 @@ impl Outcome {
 }
 
 impl Memo {
+    /// Until when the CA is left alone, if it is.
+    pub fn rests(&self, now: Timestamp) -> Option<Timestamp> {
+        self.resting.filter(|until| *until > now)
+    }
+
     /// Until when a CA that is at work is left alone, if it does not say.
     pub fn look(&self) -> Duration {
         doubled(LOOK, self.looks.saturating_sub(1), LOOK_MOST)
