@@ -22,7 +22,7 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use calls::AccountRef;
+pub use calls::{AccountRef, Preference};
 pub use chain::{CertificateChain, prefers};
 pub use client::{Client, Hooks, ServerConfig};
 pub use error::{Blame, Class, Error, Problem, Subproblem};
