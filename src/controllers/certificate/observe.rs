@@ -239,14 +239,14 @@ fn explain_it(
 ) {
     let namespace = o.certificate.metadata.namespace.clone().unwrap_or_default();
     let request = o.requests.iter().find(|r| r.revision == Some(next));
-    // That of an ordered issuer has another under it, and at most one that is not over.
+    // That of an ordered issuer has others under it, of which one has an Order at most.
     let children = request.map(|r| reader.store.requests_of(&namespace, &r.id.uid));
     let children = children.unwrap_or_default();
-    let asked = children.iter().find(|child| !child.is_final()).or(request);
-    let orders = asked
-        .map(|r| reader.store.orders_of(&namespace, &r.id.uid))
-        .unwrap_or_default();
-    let order = orders.first();
+    let orders = children.iter().chain(request);
+    let order = orders
+        .flat_map(|r| reader.store.orders_of(&namespace, &r.id.uid))
+        .next();
+    let order = order.as_ref();
     let uid = order
         .and_then(|o| o.metadata.uid.clone())
         .unwrap_or_default();
