@@ -174,15 +174,22 @@ pub fn prepare(cluster: &Cluster, down: &Ca, scenario: Scenario, names: &[String
 
 /// As [`prepare`], without the Certificates.
 pub fn issuers(cluster: &Cluster, names: &[String]) -> Result<()> {
-    let issuer = cluster.acme_issuer("pebble", "default", TRAEFIK)?;
+    let issuer = issuer(cluster, "pebble")?;
     ready(cluster, names, &[issuer], &["issuer/pebble"])
+}
+
+/// An Issuer of the lab's own CA. Hundreds of RSA keys would take their time.
+fn issuer(cluster: &Cluster, name: &str) -> Result<String> {
+    let issuer = cluster.acme_issuer(name, "default", TRAEFIK)?;
+    let annotations = "annotations: {everleaf.io/account-key-algorithm: ES256}";
+    let metadata = format!("metadata: {{name: {name}, {annotations}}}");
+    Ok(issuer.replacen(&format!("metadata: {{name: {name}}}"), &metadata, 1))
 }
 
 /// With an ordered issuer in each, whose first one is registered at a CA that is gone then.
 fn ordered(cluster: &Cluster, down: &Ca, names: &[String]) -> Result<()> {
-    let pebble = cluster.acme_issuer("pebble", "default", TRAEFIK)?;
-    let first = cluster.acme_issuer("first", "default", TRAEFIK)?;
-    let first = first.replace(&cluster.lab.acme_directory(), &down.directory);
+    let pebble = issuer(cluster, "pebble")?;
+    let first = issuer(cluster, "first")?.replace(&cluster.lab.acme_directory(), &down.directory);
     let list = "{apiVersion: everleaf.io/v1alpha1, kind: OrderedIssuer, metadata: {name: list}, \
                 spec: {after: 1s, issuers: [{name: first}, {name: pebble}]}}";
     down.restart()?;
@@ -209,7 +216,7 @@ fn ready(cluster: &Cluster, names: &[String], objects: &[String], waits: &[&str]
         let wait = [
             "wait",
             "--for=condition=Ready",
-            "--timeout=60s",
+            "--timeout=5m",
             "--namespace",
             name,
         ];
