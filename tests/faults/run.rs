@@ -420,7 +420,8 @@ fn revoked_once(namespace: &Namespace<'_>) -> Result<()> {
     Ok(())
 }
 
-/// One request was made of each issuer: the first one's was given up, the second one's is the answer.
+/// The second issuer has given the answer, once; what was asked of the first one is given up. An attempt after one that
+/// failed while nobody answered may pass the first one over.
 fn signed_by_the_second(namespace: &Namespace<'_>) -> Result<()> {
     let mut asked: Vec<(String, String)> = vec![];
     for request in namespace.list("certificaterequest")? {
@@ -432,7 +433,7 @@ fn signed_by_the_second(namespace: &Namespace<'_>) -> Result<()> {
     asked.sort();
     let expected = [("first", "Failed"), ("pebble", "Issued")];
     let expected = expected.map(|(name, reason)| (format!("{name:?}"), format!("{reason:?}")));
-    ensure!(asked == expected, "{asked:?}");
+    ensure!(asked == expected || asked == expected[1..], "{asked:?}");
     Ok(())
 }
 
