@@ -73,8 +73,22 @@ pub struct CaIssuer {
     /// as with cert-manager. An extension of Everleaf. Example: `{}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<CaRotation>,
+    /// Have a revocation list kept, signed and served; absent, there is none, as with cert-manager. An extension of Everleaf.
+    /// Example: `{}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation_list: Option<CaRevocationList>,
     /// The Secret with `tls.crt` and `tls.key` of the CA. Example: `ca-key-pair`.
     pub secret_name: String,
+}
+
+/// A list of the certificates of the CA that are revoked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CaRevocationList {
+    /// How long a list is valid, 10m or more; it is signed anew after half of that. 168h if absent. Example: `24h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = DURATION))]
+    pub lifetime: Option<String>,
 }
 
 /// Once another CA is in the Secret, all certificates of the old one are issued anew in waves, soonest expiry first.

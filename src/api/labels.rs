@@ -131,6 +131,8 @@ pub const ACCOUNT_KEY_ROTATION_ANNOTATION: &str = "everleaf.io/account-key-rotat
 pub const REQUESTS_MADE_ANNOTATION: &str = "everleaf.io/requests-made";
 /// On a Certificate: revoke its certificate when it is deleted; the reason in the words of RFC 5280 (ours).
 pub const REVOKE_ON_DELETE_ANNOTATION: &str = "everleaf.io/revoke-on-delete";
+/// Marks the ConfigMap of a revocation list; its value is [`TRUE`] (ours).
+pub const REVOCATION_LIST_LABEL: &str = "everleaf.io/revocation-list";
 /// [`MANAGED_BY_LABEL`] of what this operator makes in kinds of its own.
 pub const MANAGED_BY_EVERLEAF: &str = "everleaf";
 /// Asks for a temporary certificate while the real one is awaited.

@@ -20,6 +20,7 @@ pub mod polls;
 pub mod progress;
 pub mod reads;
 pub mod revocation;
+pub mod revocation_list;
 pub mod rotation;
 pub mod status;
 pub mod store;

@@ -72,6 +72,7 @@ codes! {
     1606 REVOCATION_KEY, "The private key that a revocation needs is not there";
     1607 REVOKED, "The certificate in the Secret is revoked";
     1608 KEY_COMPROMISED, "The private key is compromised, and is not used again";
+    1609 REVOCATION_LIST, "The revocation list of an issuer cannot be signed";
 }
 
 impl fmt::Display for Code {

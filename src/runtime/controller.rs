@@ -23,6 +23,7 @@ use super::events::Events;
 use super::informer::Informers;
 use super::lease;
 use super::limits::LimitsInUse;
+use super::lists::serve_lists;
 use super::options::Options;
 use super::orders::Orders;
 use super::queue::Queue;
@@ -101,10 +102,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         metrics.clone(),
     );
     let namespace = (!options.namespace.is_empty()).then_some(options.namespace.as_str());
-    let watches = informers.start(&client, namespace);
+    let watches = informers.start(&client, namespace, settings.keeps_lists);
 
     let (leads, mut led) = watch::channel(false);
     serve(&options, &metrics, &informers, &validations, &leads, &stop).await?;
+    if let Some(listener) = options
+        .revocation_list_listen_address
+        .listen()
+        .await
+        .context("--revocation-list-listen-address")?
+    {
+        tokio::spawn(serve_lists(listener, store.clone(), stop.clone()));
+    }
     // Kept until the last reconcile has ended.
     let release = CancellationToken::new();
     let lease = options.leader_elect.then(|| {

@@ -13,6 +13,7 @@ pub mod events;
 pub mod informer;
 pub mod lease;
 pub mod limits;
+pub mod lists;
 pub mod options;
 pub mod orders;
 pub mod places;

@@ -26,6 +26,7 @@ use crate::controllers::facts::{
 };
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::Informer;
+use crate::controllers::revocation_list::{self, ListFact};
 
 use entries::{CertificateEntry, OrderEntry};
 use revocations::Revocations;
@@ -73,6 +74,8 @@ struct Inner {
     /// the one that did, or no informer has shown it yet.
     unlisted: HashMap<Arc<str>, BTreeSet<Made>>,
     revocations: Revocations,
+    /// By their ConfigMap.
+    lists: HashMap<Name, Arc<ListFact>>,
 }
 
 /// Names by namespace and something, in order: mostly one, of which there are thousands.
@@ -142,6 +145,8 @@ pub enum Change {
     Service(SolverFact),
     /// Added or modified.
     Revocation(CertificateRevocation),
+    /// Added or modified.
+    List(ListFact),
 }
 
 fn id_name(id: &Identity) -> Name {
@@ -245,6 +250,11 @@ impl Store {
                 keys
             }
             Change::Revocation(object) => inner.revocation(object),
+            Change::List(fact) => {
+                let name = id_name(&fact.id);
+                inner.lists.insert(name.clone(), Arc::new(fact));
+                self.wake_list(&inner, &name)
+            }
         }
     }
 
@@ -303,6 +313,10 @@ impl Store {
                 challenge_key(&name.0, fact.and_then(|f| f.challenge.clone()).as_deref())
             }
             Informer::Revocations => inner.forget_revocation(name),
+            Informer::RevocationLists => {
+                inner.lists.remove(name);
+                self.wake_list(&inner, name)
+            }
         }
     }
 
@@ -330,6 +344,7 @@ impl Store {
             Informer::SolverPods => inner.pods.keys().cloned().collect(),
             Informer::SolverServices => inner.services.keys().cloned().collect(),
             Informer::Revocations => inner.revocations.objects.keys().cloned().collect(),
+            Informer::RevocationLists => inner.lists.keys().cloned().collect(),
         })
     }
 
@@ -372,6 +387,18 @@ impl Store {
             return;
         }
         self.inner.write().consume(request);
+    }
+
+    /// The issuer whose list is in this ConfigMap.
+    fn wake_list(&self, inner: &Inner, list: &Name) -> Vec<Key> {
+        let keys = inner.issuers.iter().filter_map(|(name, fact)| {
+            let issuer = key(issuer_kind(name), name);
+            let is_it = fact.spec.ca.is_some()
+                && *self.home(issuer.kind, &name.0) == list.0
+                && revocation_list::name(&issuer) == *list.1;
+            is_it.then_some(issuer)
+        });
+        keys.collect()
     }
 
     fn wake_secret(&self, inner: &Inner, name: &Name, owner: Option<&Owner>) -> Vec<Key> {
