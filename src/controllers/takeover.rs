@@ -91,6 +91,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         withdrawal: None,
         compromised: vec![],
         is_stood_by: false,
+        is_reported: false,
         asking: certificate::Asking::Idle,
     }
 }

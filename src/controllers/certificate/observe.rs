@@ -15,7 +15,7 @@ use crate::controllers::facts::{
 use crate::controllers::key::Key;
 use crate::controllers::polls::Subject;
 use crate::controllers::reads::{ReadError, Reader};
-use crate::controllers::revocation::standing_name;
+use crate::controllers::revocation::{compromise_name, compromised_revision, standing_name};
 use crate::controllers::rotation::{Known, Leaf, Wish};
 use crate::explain;
 
@@ -63,6 +63,7 @@ pub async fn observe(
         withdrawal: None,
         compromised: vec![],
         is_stood_by: false,
+        is_reported: false,
         asking: Asking::Off,
         certificate,
         secret,
@@ -109,6 +110,11 @@ fn look_at_revocations(reader: &Reader, key: &Key, o: &mut Observation) {
     o.compromised = compromised.collect();
     let standing = standing_name(&o.certificate);
     o.is_stood_by = store.revocation(namespace, &standing).is_some();
+    let reported = compromised_revision(&o.certificate).and_then(Result::ok);
+    o.is_reported = reported.is_some_and(|revision| {
+        let name = compromise_name(&o.certificate, revision);
+        store.revocation(namespace, &name).is_some()
+    });
 }
 
 /// Whether the CA is asked when to renew. An issuer that is gone for a while does not change what its CA has said.

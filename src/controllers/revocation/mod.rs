@@ -5,6 +5,7 @@
 //! comes after a crash asks again, and learns that it was done.
 
 mod claims;
+mod compromise;
 mod observe;
 mod plan;
 mod standing;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 pub use claims::{Claims, Stage, Withdrawal, listed};
+pub use compromise::{compromise_name, compromise_order, compromised_revision};
 pub use observe::observe;
 pub use plan::{absorb, plan};
 pub use standing::{standing_name, standing_order};
