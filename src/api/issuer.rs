@@ -49,6 +49,10 @@ pub struct IssuerSpec {
     /// "shop", "cloud": {"apiTokenSecretRef": {"name": "venafi"}}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub venafi: Option<VenafiIssuer>,
+    /// Watch the revocation lists that certificates of this issuer name, and replace at once what is in one; absent, they are not
+    /// looked at, as with cert-manager. An extension of Everleaf. Example: `true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch_revocation_lists: Option<bool>,
 }
 
 /// A CA whose certificate and key are in a Secret.

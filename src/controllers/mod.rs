@@ -27,3 +27,4 @@ pub mod store;
 #[cfg(test)]
 mod takeover;
 pub mod vault;
+pub mod watched_lists;

@@ -174,6 +174,11 @@ impl ParsedCertificate {
         self.extensions.authority_key_id.as_deref()
     }
 
+    /// Where it says that revocation lists are, as it says it.
+    pub fn list_uris(&self) -> &[String] {
+        &self.extensions.lists
+    }
+
     /// SHA-256 of the DER in lower case hex.
     pub fn fingerprint(&self) -> String {
         sha256_hex(&self.der)

@@ -30,6 +30,7 @@ use super::queue::Queue;
 use super::scrape::Scrape;
 use super::signing::Signer;
 use super::validations::Validations;
+use super::watching::Watch;
 use crate::acme::{CallStage, Hooks};
 use crate::controllers::ordered_issuer::Looks;
 use crate::controllers::progress::Progress;
@@ -81,6 +82,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         checked: Arc::default(),
         trusting: Arc::default(),
         polls: Arc::default(),
+        watched: Arc::default(),
         client: client.clone(),
     };
     let http = net::Client::plain(net::public_roots()).context("TLS for DNS services")?;
@@ -144,7 +146,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         settings,
         errors: parking_lot::Mutex::default(),
     });
-    let outcome = lead(&driver, &informers, &mut led, &stop).await;
+    let watch = Watch {
+        reader: driver.reader.clone(),
+        queue: driver.queue.clone(),
+        events: driver.events.clone(),
+        http: net::Client::for_signed().context("TLS for revocation lists")?,
+    };
+    let outcome = lead(&driver, watch, &informers, &mut led, &stop).await;
     metrics.set_leader(false);
     stop.cancel();
     release.cancel();
@@ -159,6 +167,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 /// Wait until this replica may act and knows everything; then act.
 async fn lead(
     driver: &Arc<Driver>,
+    watch: Watch,
     informers: &Informers,
     led: &mut watch::Receiver<bool>,
     stop: &CancellationToken,
@@ -177,6 +186,7 @@ async fn lead(
     driver.metrics.set_leader(true);
     tracing::info!("this replica acts from now on");
     driver.limits.rebuild(&driver.reader.store, now());
+    tokio::spawn(watch.keep(stop.clone()));
     let (limits, store) = (driver.limits.clone(), driver.reader.store.clone());
     tokio::spawn(limits.keep_time(store, stop.clone()));
     let work = tokio::spawn(driver.clone().run(stop.clone()));

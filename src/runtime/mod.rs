@@ -25,3 +25,4 @@ pub mod shared;
 pub mod signing;
 pub mod validations;
 pub mod vaults;
+pub mod watching;

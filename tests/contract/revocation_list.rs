@@ -224,3 +224,66 @@ fn without_a_list_or_the_right_to_sign_one_it_is_said() -> Result<()> {
     says(&["crl sign", "EL-1604"])?;
     Ok(())
 }
+
+/// A ClusterIssuer whose list is watched: what one namespace has revoked of another's is replaced there, by the list alone.
+#[test]
+fn what_another_namespace_has_revoked_is_replaced_by_the_list() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let home = cluster.existing("kube-system");
+    let (theirs, ours) = (
+        cluster.namespace("crl-theirs")?,
+        cluster.namespace("crl-ours")?,
+    );
+    home.apply(&self_signed("crl-self"))?;
+    home.apply(&authority("crl-root", "crl-self"))?;
+    home.apply(
+        "{apiVersion: cert-manager.io/v1, kind: ClusterIssuer, metadata: {name: crl-shared}, \
+         spec: {watchRevocationLists: true, ca: {secretName: crl-root, revocationList: {}}}}",
+    )?;
+    let leaf = |name: &str| {
+        let issuer = "issuerRef: {name: crl-shared, kind: ClusterIssuer}";
+        certificate(name, "x", &format!("{name}.example.com"), "")
+            .replace("issuerRef: {name: x}", issuer)
+    };
+    theirs.apply(&leaf("copied"))?;
+    theirs.ready("copied", DEADLINE)?;
+    // Who has key and certificate may have it revoked.
+    let entry = |entry| theirs.secret_entry("copied", entry).map(String::from_utf8);
+    let copy = serde_json::json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "copy" },
+        "stringData": { "tls.crt": entry("tls.crt")??, "tls.key": entry("tls.key")?? } });
+    ours.apply(&copy.to_string())?;
+    ours.apply(
+        "{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {name: gone}, spec: \
+         {secretRef: {name: copy}, issuerRef: {name: crl-shared, kind: ClusterIssuer}, reason: superseded}}",
+    )?;
+    ours.until(
+        DEADLINE,
+        "certificaterevocation",
+        "gone",
+        "revoked",
+        |object| ready_condition(object)["reason"] == "Revoked",
+    )?;
+    let states = theirs.watch("certificate", "copied")?;
+    // The list may be a minute old for who has fetched it.
+    theirs.until(
+        2 * DEADLINE,
+        "certificate",
+        "copied",
+        "replaced",
+        |object| object["status"]["revision"] == 2 && crate::support::is_ready(object),
+    )?;
+    let list = format!("{LISTS}/crl/crl-shared.crl");
+    let says_so = |object: &Value| {
+        let ready = ready_condition(object);
+        let message = ready["message"].as_str().unwrap_or_default();
+        ready["reason"] == "Revoked" && message.contains(&list) && message.contains("superseded")
+    };
+    let states = states.events()?;
+    assert!(
+        states.iter().any(|(_, object)| says_so(object)),
+        "{states:#?}"
+    );
+    Ok(())
+}

@@ -6,6 +6,7 @@ use crate::api::revocation::{signer, state};
 use crate::api::{CertificateRevocation, RevokedCertificate};
 use crate::controllers::facts::short;
 use crate::controllers::revocation_list::Revoked;
+use crate::controllers::watched_lists::Listing;
 use crate::pki::{ParsedCertificate, RevocationReason, RevokedSerial, parse_chain};
 
 /// How far the revocation of a certificate is, for the Certificate that has it in its Secret.
@@ -32,6 +33,8 @@ pub enum Withdrawal {
         /// Namespace and name of the CertificateRevocation.
         by: String,
     },
+    /// The CA says so in a list of its own.
+    Listed(Listing),
     /// The private key is compromised.
     Compromised {
         /// Namespace and name of the CertificateRevocation.

@@ -9,6 +9,7 @@ mod revocations;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -76,6 +77,8 @@ struct Inner {
     revocations: Revocations,
     /// By their ConfigMap.
     lists: HashMap<Name, Arc<ListFact>>,
+    /// What certificates say of where lists are: a few, each of which thousands say.
+    list_urls: HashSet<Arc<str>>,
 }
 
 /// Names by namespace and something, in order: mostly one, of which there are thousands.
@@ -202,9 +205,10 @@ impl Store {
             Change::Ordered(kind, fact) => inner.ordered(kind, fact),
             Change::Order(object) => inner.order(object),
             Change::Challenge(object) => inner.challenge(object),
-            Change::Secret(fact) => {
+            Change::Secret(mut fact) => {
                 let name = id_name(&fact.id);
                 inner.forget_secret(&name);
+                inner.share_list_url(&mut fact);
                 if let Some(uid) = &fact.next_key_of {
                     inner.next_keys.insert(&name.0, uid.clone(), &name.1);
                 }

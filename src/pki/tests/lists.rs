@@ -8,7 +8,7 @@ use super::openssl::run as openssl;
 use super::{p256, params, request};
 use crate::pki::{
     CertificateTemplate, IssuerIdentity, KeyUsages, ParsedCertificate, PrivateKey, RevocationList,
-    RevocationReason, RevokedSerial, Urls, self_sign,
+    RevocationReason, RevokedSerial, Urls, parse_chain, self_sign,
 };
 
 const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
@@ -83,4 +83,55 @@ fn a_list_says_what_was_signed() {
     assert!(said.contains("No Revoked Certificates"), "{said}");
     assert_eq!(empty.revoked, []);
     RevocationList::from_der(list.der().slice(..40)).unwrap_err();
+}
+
+/// What openssl made: `openssl ca -gencrl`, with a distribution point that is critical, a hold, and an extension of an entry
+/// that this program does not know.
+#[test]
+fn a_list_of_another_program_is_read() {
+    let list = RevocationList::from_der(include_bytes!("data/list.crl").to_vec()).unwrap();
+    let ca = parse_chain(include_bytes!("data/list-ca.pem")).unwrap();
+    list.verify(ca[0].public_key_der()).unwrap();
+    assert_eq!(list.number, 1);
+    let said: Vec<_> = list.revoked.iter().map(|e| (e.text(), e.reason)).collect();
+    let said: Vec<_> = said
+        .iter()
+        .map(|(text, reason)| (&**text, *reason))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("56", RevocationReason::Unspecified),
+            ("1234", RevocationReason::KeyCompromise),
+            ("ab34", RevocationReason::Unspecified),
+        ]
+    );
+    assert_eq!(list.revoked[0].at, NOW);
+}
+
+#[test]
+fn a_certificate_says_where_its_list_is() {
+    let key = p256();
+    let plain = crate::pki::RequestParams {
+        encode_usages: false,
+        ..params()
+    };
+    let csr = request(&plain, &key);
+    let made = |lists: &[String]| {
+        let template = CertificateTemplate {
+            csr: &csr,
+            not_before: NOW,
+            duration: Duration::from_hours(24),
+            is_ca: false,
+            usages: KeyUsages::default(),
+            urls: Urls {
+                crl_distribution_points: lists,
+                ..Urls::default()
+            },
+        };
+        self_sign(&template, &key).unwrap()
+    };
+    let both = ["ldap://ca.example.com/cn=ca", "http://ca.example.com/crl"].map(String::from);
+    assert_eq!(made(&both).list_uris(), both);
+    assert!(made(&[]).list_uris().is_empty());
 }

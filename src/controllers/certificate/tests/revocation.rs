@@ -8,7 +8,8 @@ use crate::controllers::action::{Action, Object};
 use crate::controllers::certificate::plan;
 use crate::controllers::facts::KeyFact;
 use crate::controllers::revocation::Withdrawal;
-use crate::pki::PrivateKey;
+use crate::controllers::watched_lists::Listing;
+use crate::pki::{PrivateKey, RevocationReason};
 
 fn by() -> String {
     "shop/stolen".into()
@@ -162,4 +163,27 @@ fn a_key_that_is_found_compromised_in_the_middle_of_an_issuance_is_dropped() {
     world.run(16);
     assert_eq!(world.ready(), ("True", "Ready"));
     assert_ne!(key(&world).public, old.public);
+}
+
+#[test]
+fn what_is_in_its_cas_list_is_replaced_at_once_and_says_which_list() {
+    let mut world = World::issued(&json!({ "renewBefore": "1h" }));
+    world.answer = Answer::Nothing;
+    world.withdrawal = Some(Withdrawal::Listed(Listing {
+        list: "http://crl.example.com/ca.crl".into(),
+        at: world.now,
+        reason: RevocationReason::Superseded,
+    }));
+    world.run(8);
+    assert_eq!(world.issuing(), ("True", "Revoked"));
+    assert_eq!(world.ready(), ("False", "Revoked"));
+    let message = world.message("Ready");
+    for words in [
+        "http://crl.example.com/ca.crl",
+        "superseded",
+        "2026-01-",
+        "EL-1607",
+    ] {
+        assert!(message.contains(words), "{message}");
+    }
 }
