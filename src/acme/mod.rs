@@ -23,7 +23,7 @@ mod verify;
 pub(crate) mod tests;
 
 pub use crate::net::web_link;
-pub use calls::AccountRef;
+pub use calls::{AccountRef, Preference};
 pub use chain::{CertificateChain, prefers};
 pub use client::{Client, Hooks, ServerConfig};
 pub use error::{Blame, Class, Error, Problem, Subproblem};

@@ -4,6 +4,7 @@
 mod any_server;
 mod client;
 mod dial;
+mod exchange;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -15,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use any_server::AnyServer;
 pub use client::{Client, Error, Reply, Request, escape, escape_all_but, hex, public_roots, query};
 pub use dial::{Dialer, Proxies, Resolver};
+pub use exchange::{Answer, Bounds, Connections, Unanswered};
 pub use text::{MAX_MESSAGE, MAX_PIECE, clean, clean_link, cut, web_link};
 
 /// The innermost cause is what a person can act on: "connection refused", "unknown issuer".
