@@ -111,14 +111,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let (leads, mut led) = watch::channel(false);
     serve(&options, &metrics, &informers, &validations, &leads, &stop).await?;
-    if let Some(listener) = options
-        .revocation_list_listen_address
-        .listen()
-        .await
-        .context("--revocation-list-listen-address")?
-    {
-        tokio::spawn(serve_lists(listener, store.clone(), stop.clone()));
-    }
     // Kept until the last reconcile has ended.
     let release = CancellationToken::new();
     let lease = options.leader_elect.then(|| {
@@ -149,13 +141,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         settings,
         errors: parking_lot::Mutex::default(),
     });
-    let watch = Watch {
-        reader: driver.reader.clone(),
-        queue: driver.queue.clone(),
-        events: driver.events.clone(),
-        http: net::Client::for_signed().context("TLS for revocation lists")?,
-    };
-    let outcome = lead(&driver, watch, &informers, &mut led, &stop).await;
+    let outcome = lead(&driver, &informers, &mut led, &stop).await;
     metrics.set_leader(false);
     stop.cancel();
     release.cancel();
@@ -174,7 +160,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 /// Wait until this replica may act and knows everything; then act.
 async fn lead(
     driver: &Arc<Driver>,
-    watch: Watch,
     informers: &Informers,
     led: &mut watch::Receiver<bool>,
     stop: &CancellationToken,
@@ -193,6 +178,12 @@ async fn lead(
     driver.metrics.set_leader(true);
     tracing::info!("this replica acts from now on");
     driver.limits.rebuild(&driver.reader.store, now());
+    let watch = Watch {
+        reader: driver.reader.clone(),
+        queue: driver.queue.clone(),
+        events: driver.events.clone(),
+        http: net::Client::for_signed().context("TLS for revocation lists")?,
+    };
     tokio::spawn(watch.keep(stop.clone()));
     let (limits, store) = (driver.limits.clone(), driver.reader.store.clone());
     tokio::spawn(limits.keep_time(store, stop.clone()));
@@ -294,6 +285,15 @@ async fn serve(
         .context("--metrics-listen-address")?
     {
         tokio::spawn(serve_metrics(listener, metrics.clone(), stop.clone()));
+    }
+    if let Some(listener) = options
+        .revocation_list_listen_address
+        .listen()
+        .await
+        .context("--revocation-list-listen-address")?
+    {
+        let store = informers.store.clone();
+        tokio::spawn(serve_lists(listener, store, stop.clone()));
     }
     if options.http01_port != 0 {
         let listener = responder::listen(options.http01_port)

@@ -45,7 +45,8 @@ const STALL: Duration = Duration::from_secs(2 * WATCH_SECONDS as u64 + 60);
 pub struct Informers {
     /// How far each has come.
     pub progress: Arc<Progress>,
-    store: Arc<Store>,
+    /// What they keep.
+    pub store: Arc<Store>,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
     last: [Mutex<Option<Timestamp>>; Informer::COUNT],

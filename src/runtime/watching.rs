@@ -42,10 +42,13 @@ impl Watch {
     /// Fetch what is due, until `stop`.
     pub async fn keep(self, stop: CancellationToken) {
         loop {
-            let wait = self.step().await;
+            let step = async {
+                let wait = self.step().await;
+                tokio::time::sleep(wait).await;
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
+                () = step => {}
             }
         }
     }

@@ -123,7 +123,7 @@ fn a_list_is_signed_anew_in_the_middle_of_its_life_and_with_what_is_missing() {
     );
     let one = revoked(1, hours(1000));
     let second = scene.step(vec![one.clone(), one.clone()], hours(1));
-    assert_eq!(second.revoked, [one.entry.clone()], "once");
+    assert_eq!(second.revoked, std::slice::from_ref(&one.entry), "once");
     assert_eq!(second.expiry["110001"], hours(1000));
     assert!(second.number > first.number);
     assert_eq!(scene.next(vec![], WEEK, hours(84)), Next::Stands(hours(85)));
