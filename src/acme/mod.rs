@@ -22,7 +22,8 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use crate::net::web_link;
+/// A part of [`Error`], and which links of strangers may be shown.
+pub use crate::net::{Unanswered, web_link};
 pub use calls::{AccountRef, Preference};
 pub use chain::{CertificateChain, prefers};
 pub use client::{Client, Hooks, ServerConfig};
