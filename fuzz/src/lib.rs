@@ -13,8 +13,8 @@ use everleaf::pki::keystore::pkcs12::{self, Profile};
 use everleaf::pki::keystore::{Identity, Password, jks};
 use everleaf::pki::{
     CertificateSigningRequest, CertificateTemplate, Curve, DistinguishedName, KeyAlgorithm,
-    KeyEncoding, KeyUsages, ParsedCertificate, PrivateKey, RequestParams, Urls, build_request,
-    first_block, parse_bundle, parse_chain, self_sign,
+    KeyEncoding, KeyUsages, ParsedCertificate, PrivateKey, RequestParams, RevocationList,
+    RevokedSerial, Urls, build_request, first_block, parse_bundle, parse_chain, self_sign,
 };
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -86,12 +86,17 @@ fn default_usages() -> KeyUsages {
     KeyUsages::from_names::<&str>(&[], false).unwrap()
 }
 
-/// A signing request, or a certificate, in DER. A request that can be read can be signed, unless that is refused with
+/// A signing request, a certificate, or a revocation list, in DER. A request that can be read can be signed, unless that is refused with
 /// a word, and what it asks for is in the certificate byte for byte.
 pub fn csr(data: &[u8]) {
     if let Ok(certificate) = ParsedCertificate::from_der(data) {
         assert_eq!(certificate.der(), data);
         describe(&certificate);
+    }
+    if let Ok(list) = RevocationList::from_der(data.to_vec()) {
+        assert_eq!(list.der(), data);
+        let _ = list.verify(KEY.public_key_der());
+        let _: Vec<_> = list.revoked.iter().map(RevokedSerial::text).collect();
     }
     let Ok(csr) = CertificateSigningRequest::parse_der(data) else {
         return;

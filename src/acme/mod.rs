@@ -22,14 +22,14 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// A part of [`Error`].
-pub use crate::net::Unanswered;
+/// A part of [`Error`], and which links of strangers may be shown.
+pub use crate::net::{Unanswered, web_link};
 pub use calls::{AccountRef, Preference};
 pub use chain::{CertificateChain, prefers};
 pub use client::{Client, Hooks, ServerConfig};
 pub use error::{Blame, Class, Error, Problem, Subproblem};
 pub use jws::{Eab, dns01_value, key_authorization};
-pub use renewal_info::{RenewalInfo, certificate_id, explanation, may_be_replaces};
+pub use renewal_info::{RenewalInfo, certificate_id, identified, may_be_replaces};
 pub use revocation::{Revoked, Revoker};
 pub use tls::roots;
 pub use transport::{Action, CallHook, CallStage, Observation, Observer, TRANSPORT_FAILURE};

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::transport::Action;
 use super::{Client, Error};
-use crate::net::{MAX_PIECE, clean};
+use crate::net::{clean, web_link};
 use crate::pki::ParsedCertificate;
 
 /// Longest key identifier and serial number that make an identifier: RFC 5280 §4.1.2.2 knows 20 octets.
@@ -65,6 +65,13 @@ pub(super) fn identifier(key: &[u8], serial: &[u8]) -> Option<String> {
     (fits(key) && fits(serial)).then(|| format!("{}.{}", encode(key), encode(serial)))
 }
 
+/// The issuer's key identifier and the octets of the serial number in such an identifier.
+pub fn identified(id: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (key, serial) = id.split_once('.')?;
+    let decode = |text| URL_SAFE_NO_PAD.decode(text).ok();
+    Some((decode(key)?, decode(serial)?))
+}
+
 impl Client {
     /// When the CA wants the certificate to be renewed (§4.1). Asked without an account.
     pub async fn renewal_info(&self, certificate_id: &str) -> Result<RenewalInfo, Error> {
@@ -101,18 +108,10 @@ fn read(body: Body, retry_after: Option<Timestamp>) -> Result<RenewalInfo, Error
         explanation_url: body
             .explanation_url
             .as_str()
-            .and_then(explanation)
+            .and_then(web_link)
             .map(ToOwned::to_owned),
         retry_after,
     })
-}
-
-/// The URL of a page that says why, if it is one that may be shown.
-pub fn explanation(text: &str) -> Option<&str> {
-    let text = text.trim();
-    let is_url = text.starts_with("https://") || text.starts_with("http://");
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-    (is_url && is_plain && text.len() <= MAX_PIECE).then_some(text)
 }
 
 /// Whether an order may have been refused because of the certificate that it is to replace: servers say so with

@@ -49,6 +49,10 @@ pub struct IssuerSpec {
     /// "shop", "cloud": {"apiTokenSecretRef": {"name": "venafi"}}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub venafi: Option<VenafiIssuer>,
+    /// Watch the revocation lists that certificates of this issuer name, and replace at once what is in one; absent, they are not
+    /// looked at, as with cert-manager. An extension of Everleaf. Example: `true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch_revocation_lists: Option<bool>,
 }
 
 /// A CA whose certificate and key are in a Secret.
@@ -73,8 +77,22 @@ pub struct CaIssuer {
     /// as with cert-manager. An extension of Everleaf. Example: `{}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<CaRotation>,
+    /// Have a revocation list kept, signed and served; absent, there is none, as with cert-manager. An extension of Everleaf.
+    /// Example: `{}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation_list: Option<CaRevocationList>,
     /// The Secret with `tls.crt` and `tls.key` of the CA. Example: `ca-key-pair`.
     pub secret_name: String,
+}
+
+/// A list of the certificates of the CA that are revoked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CaRevocationList {
+    /// How long a list is valid, 10m or more; it is signed anew after half of that. 168h if absent. Example: `24h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = DURATION))]
+    pub lifetime: Option<String>,
 }
 
 /// Once another CA is in the Secret, all certificates of the old one are issued anew in waves, soonest expiry first.

@@ -129,8 +129,12 @@ pub const ACCOUNT_KEY_ALGORITHM_ANNOTATION: &str = "everleaf.io/account-key-algo
 pub const ACCOUNT_KEY_ROTATION_ANNOTATION: &str = "everleaf.io/account-key-rotation";
 /// On a request: when those were made that count against its Certificate's budget (ours).
 pub const REQUESTS_MADE_ANNOTATION: &str = "everleaf.io/requests-made";
+/// On a Certificate: the revision whose private key is compromised, so that its certificates are revoked (ours).
+pub const KEY_COMPROMISED_ANNOTATION: &str = "everleaf.io/key-compromised";
 /// On a Certificate: revoke its certificate when it is deleted; the reason in the words of RFC 5280 (ours).
 pub const REVOKE_ON_DELETE_ANNOTATION: &str = "everleaf.io/revoke-on-delete";
+/// Marks the ConfigMap of a revocation list; its value is [`TRUE`] (ours).
+pub const REVOCATION_LIST_LABEL: &str = "everleaf.io/revocation-list";
 /// [`MANAGED_BY_LABEL`] of what this operator makes in kinds of its own.
 pub const MANAGED_BY_EVERLEAF: &str = "everleaf";
 /// Asks for a temporary certificate while the real one is awaited.

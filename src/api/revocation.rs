@@ -48,8 +48,11 @@ pub mod signer {
     /// The private key of the certificate itself.
     pub const CERTIFICATE_KEY: &str = "CertificateKey";
 
+    /// The CA whose key is in a Secret: it signs a list.
+    pub const CA: &str = "CA";
+
     /// All of them.
-    pub const ALL: [&str; 2] = [ACCOUNT, CERTIFICATE_KEY];
+    pub const ALL: [&str; 3] = [ACCOUNT, CERTIFICATE_KEY, CA];
 }
 
 /// What is revoked, and why. It cannot be changed: make another one.
@@ -193,7 +196,8 @@ pub struct RevokedCertificate {
     pub revoked_time: Option<Time>,
     /// Its serial number, in hex. Example: `4a5b6c7d8e9f`.
     pub serial: String,
-    /// Which key signs the request: that of the issuer's `Account`, or the `CertificateKey`. Example: `Account`.
+    /// Which key signs: that of the issuer's `Account` or the `CertificateKey` the request, or that of the `CA` its list.
+    /// Example: `Account`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = signer::ALL))]
     pub signed_by: Option<String>,

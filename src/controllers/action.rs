@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 use serde_json::Value;
@@ -90,6 +90,8 @@ pub enum Action {
         /// All finalizers that are to remain.
         finalizers: Vec<String>,
     },
+    /// Store the revocation list of an issuer: in place of the version that it says, or where there is none.
+    PutList(Box<ConfigMap>),
     /// Delete this very object; one that is gone is as good.
     Delete(Target, Identity),
     /// Delete the shared Service and EndpointSlice of the Direct mode in a namespace.

@@ -20,9 +20,11 @@ pub mod polls;
 pub mod progress;
 pub mod reads;
 pub mod revocation;
+pub mod revocation_list;
 pub mod rotation;
 pub mod status;
 pub mod store;
 #[cfg(test)]
 mod takeover;
 pub mod vault;
+pub mod watched_lists;

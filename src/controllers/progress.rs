@@ -37,6 +37,8 @@ pub enum Informer {
     SolverServices,
     /// CertificateRevocations.
     Revocations,
+    /// ConfigMaps of revocation lists.
+    RevocationLists,
     /// OrderedIssuers.
     OrderedIssuers,
     /// ClusterOrderedIssuers.
@@ -45,7 +47,7 @@ pub enum Informer {
 
 impl Informer {
     /// How many there are.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 16;
 
     /// All of them, in the order of their index.
     pub const ALL: [Self; Self::COUNT] = [
@@ -62,6 +64,7 @@ impl Informer {
         Self::SolverPods,
         Self::SolverServices,
         Self::Revocations,
+        Self::RevocationLists,
         Self::OrderedIssuers,
         Self::ClusterOrderedIssuers,
     ];
@@ -82,17 +85,21 @@ impl Informer {
             Self::SolverPods => "solver-pods",
             Self::SolverServices => "solver-services",
             Self::Revocations => "certificaterevocations",
+            Self::RevocationLists => "revocation-lists",
             Self::OrderedIssuers => "orderedissuers",
             Self::ClusterOrderedIssuers => "clusterorderedissuers",
         }
     }
 
-    /// Whether it is of a kind of ours, whose definition a cluster that came from cert-manager may not have yet: then
-    /// there are none.
+    /// Whether it is of a kind of ours, whose definition a cluster that came from cert-manager may not have yet, or is not
+    /// for us to watch there: then there are none.
     pub fn is_optional(self) -> bool {
         matches!(
             self,
-            Self::OrderedIssuers | Self::ClusterOrderedIssuers | Self::Revocations
+            Self::OrderedIssuers
+                | Self::ClusterOrderedIssuers
+                | Self::Revocations
+                | Self::RevocationLists
         )
     }
 }

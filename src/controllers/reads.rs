@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::facts::digest;
 use super::polls::Polls;
 use super::store::{Name, Store};
+use super::watched_lists::WatchedLists;
 use crate::pki::PrivateKey;
 
 /// The longest time that a read may take.
@@ -50,6 +51,8 @@ pub struct Reader {
     pub trusting: Arc<Checked>,
     /// When CAs are asked for renewal information.
     pub polls: Arc<Polls>,
+    /// Revocation lists of other CAs, and what is in them.
+    pub watched: Arc<WatchedLists>,
     /// The API server.
     pub client: Client,
 }

@@ -71,6 +71,8 @@ codes! {
     1606 REVOCATION_KEY, "The private key that a revocation needs is not there";
     1607 REVOKED, "The certificate in the Secret is revoked";
     1608 KEY_COMPROMISED, "The private key is compromised, and is not used again";
+    1609 REVOCATION_LIST, "The revocation list of an issuer cannot be signed";
+    1610 WATCHED_LIST, "A revocation list that is watched cannot be used";
 }
 
 impl fmt::Display for Code {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Error, Request};
 use crate::pki::{
     self, CertificateSigningRequest, Chain, IssuerIdentity, ParsedCertificate, PrivateKey,
-    build_chain, parse_bundle, parse_chain, verify_key_matches,
+    RevocationList, RevokedSerial, build_chain, parse_bundle, parse_chain, verify_key_matches,
 };
 
 /// A CA that can sign. Its key is wiped when it is dropped, and no formatter shows it.
@@ -114,6 +114,40 @@ impl Authority {
         Some((&chain.line, &chain.top))
     }
 
+    /// Whether its certificate lets it sign revocation lists.
+    pub fn may_list(&self) -> bool {
+        self.certificate.may_list()
+    }
+
+    /// Whether it has signed this certificate.
+    pub fn has_signed(&self, certificate: &ParsedCertificate) -> bool {
+        certificate.verify_issued_by(&self.certificate).is_ok()
+    }
+
+    /// Whether it has signed this revocation list.
+    pub fn signs(&self, list: &RevocationList) -> bool {
+        list.verify(self.certificate.public_key_der()).is_ok()
+    }
+
+    /// Sign a revocation list that is valid between these times.
+    pub fn sign_list(
+        &self,
+        number: u64,
+        begin: Timestamp,
+        end: Timestamp,
+        revoked: &[RevokedSerial],
+    ) -> Result<RevocationList, pki::Error> {
+        RevocationList::sign(self.identity(), number, begin, end, revoked)
+    }
+
+    fn identity(&self) -> IssuerIdentity<'_> {
+        IssuerIdentity {
+            subject_der: self.certificate.subject().as_der(),
+            subject_key_id: self.certificate.subject_key_id(),
+            key: &self.key,
+        }
+    }
+
     /// Sign. No certificate outlives its CA.
     pub fn sign(&self, request: &Request<'_>) -> Result<Issued, Error> {
         let chain = self.chain.as_ref().map_err(Clone::clone)?;
@@ -128,14 +162,7 @@ impl Authority {
         if clamped {
             template.duration = left;
         }
-        let leaf = pki::sign(
-            &template,
-            IssuerIdentity {
-                subject_der: self.certificate.subject().as_der(),
-                subject_key_id: self.certificate.subject_key_id(),
-                key: &self.key,
-            },
-        )?;
+        let leaf = pki::sign(&template, self.identity())?;
         Ok(Issued {
             certificate: leaf.to_pem() + &chain.intermediates,
             ca: chain.top.clone(),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, RETRY_AFTER, USER_AGENT};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HeaderName, RETRY_AFTER, USER_AGENT,
+};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -15,10 +17,11 @@ use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use super::any_server::AnyServer;
 use super::dial::{Dialer, Proxies, Resolver};
 use super::exchange::{Bounds, Connections, Unanswered};
-use super::parse_retry_after;
 use super::roots::public_roots;
+use super::{parse_date, parse_retry_after};
 
 /// For one exchange, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -148,6 +151,18 @@ impl Reply {
         serde_json::from_slice(&self.body).ok()
     }
 
+    /// Until when the answer need not be asked for again (RFC 9111 §5.2.2.1, §5.3), if the server says.
+    pub fn fresh_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let text = |name: HeaderName| self.headers.get(name)?.to_str().ok();
+        let control = text(CACHE_CONTROL).unwrap_or_default();
+        let mut directives = control.split(',').map(str::trim);
+        let age = directives.find_map(|directive| directive.strip_prefix("max-age="));
+        match age {
+            Some(age) => parse_retry_after(age, now),
+            None => parse_date(text(EXPIRES)?),
+        }
+    }
+
     /// When the server wants to be asked again.
     pub fn retry_after(&self, now: Timestamp) -> Option<Timestamp> {
         parse_retry_after(self.headers.get(RETRY_AFTER)?.to_str().ok()?, now)
@@ -183,6 +198,24 @@ impl Client {
         let proxies = Some(Proxies::of_environment());
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls(roots)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Dialer::new(Resolver::System, proxies, CONNECT_TIMEOUT));
+        Ok(Self::with(connector, TIMEOUT))
+    }
+
+    /// By plain http or https, for what somebody else has signed, and nobody is told by: whoever the server is, it can keep it back
+    /// at most. So can who is in between by plain http, which is what lists of CAs are fetched by mostly.
+    pub fn for_signed() -> Result<Self, rustls::Error> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+            .with_no_client_auth();
+        let proxies = Some(Proxies::of_environment());
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
             .wrap_connector(Dialer::new(Resolver::System, proxies, CONNECT_TIMEOUT));

@@ -1,6 +1,7 @@
 //! What all share who speak HTTP with a server that is not the cluster's: text of strangers made safe to show, how long
 //! a server asks to wait, and one exchange.
 
+mod any_server;
 mod client;
 mod dial;
 mod exchange;
@@ -13,11 +14,12 @@ use std::error::Error as StdError;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use any_server::AnyServer;
 pub use client::{Client, Error, Reply, Request, escape, escape_all_but, hex, query};
 pub use dial::{Dialer, Proxies, Resolver};
 pub use exchange::{Answer, Bounds, Connections, Unanswered};
 pub use roots::public_roots;
-pub use text::{MAX_MESSAGE, MAX_PIECE, clean, clean_link, cut};
+pub use text::{MAX_MESSAGE, MAX_PIECE, clean, clean_link, cut, web_link};
 
 /// The innermost cause is what a person can act on: "connection refused", "unknown issuer".
 pub fn innermost(error: &(dyn StdError + 'static)) -> String {
@@ -41,7 +43,11 @@ pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Timestamp> {
                 .unwrap_or(Timestamp::MAX),
         );
     }
-    jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(value)
-        .ok()
+    parse_date(value)
+}
+
+/// A date of a header (RFC 9110 §5.6.7).
+fn parse_date(value: &str) -> Option<Timestamp> {
+    let parser = jiff::fmt::rfc2822::DateTimeParser::new();
+    parser.parse_timestamp(value).ok()
 }

@@ -106,6 +106,31 @@ async fn services_are_reached_by_https_alone() {
     );
 }
 
+#[tokio::test]
+async fn a_server_says_how_long_its_answer_is_fresh() {
+    let now = jiff::Timestamp::constant(1_800_000_000, 0);
+    let day = "Fri, 15 Jan 2027 08:01:00 GMT";
+    for (headers, expected) in [
+        ("cache-control: public, max-age=90".to_owned(), Some(90)),
+        (
+            format!("cache-control: max-age=30\r\nexpires: {day}"),
+            Some(30),
+        ),
+        (format!("expires: {day}"), Some(60)),
+        ("cache-control: no-store".to_owned(), None),
+        ("expires: 0".to_owned(), None),
+        ("age: 7".to_owned(), None),
+    ] {
+        let answer = format!("HTTP/1.1 200 x\r\n{headers}\r\ncontent-length: 0\r\n\r\n");
+        let url = answering(answer.into_bytes());
+        let client = Client::for_signed().unwrap();
+        let reply = client.send(Request::get(url)).await.unwrap();
+        let fresh = reply.fresh_until(now);
+        let fresh = fresh.map(|until| until.duration_since(now).as_secs());
+        assert_eq!(fresh, expected, "{headers}");
+    }
+}
+
 #[test]
 fn a_request_is_printed_without_its_credentials() {
     let request = Request::get("https://api.example.com/")

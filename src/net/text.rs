@@ -28,6 +28,14 @@ pub fn clean_link(link: &str) -> String {
     clean(link, MAX_PIECE)
 }
 
+/// A link to the web, if the text is one that may be shown and followed.
+pub fn web_link(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let is_url = text.starts_with("https://") || text.starts_with("http://");
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    (is_url && is_plain && text.len() <= MAX_PIECE).then_some(text)
+}
+
 /// Ends a text that was too long with three dots, within the limit.
 pub fn cut(mut text: String, limit: usize) -> String {
     let mut end = text.len().min(limit.saturating_sub(3));

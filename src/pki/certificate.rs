@@ -92,9 +92,7 @@ impl ParsedCertificate {
 
     /// Serial number in lower case hex, without leading zeros.
     pub fn serial(&self) -> String {
-        let digits = hex(&self.serial);
-        let digits = digits.trim_start_matches('0');
-        if digits.is_empty() { "0" } else { digits }.to_owned()
+        serial_text(&self.serial)
     }
 
     /// Content octets of the serial number's DER, leading zero included: one half of an ARI identifier (RFC 9773 §4.1).
@@ -135,6 +133,12 @@ impl ParsedCertificate {
         self.extensions.is_ca.unwrap_or(true) && self.extensions.key_usage.is_none_or(signs)
     }
 
+    /// Whether it does not forbid itself to sign revocation lists.
+    pub fn may_list(&self) -> bool {
+        let signs = |bits: FlagSet<Bits>| bits.contains(Bits::CRLSign);
+        self.extensions.key_usage.is_none_or(signs)
+    }
+
     /// Whether it is a root: a CA that has signed itself.
     pub fn is_self_signed(&self) -> bool {
         self.may_issue() && self.verify_issued_by(self).is_ok()
@@ -170,6 +174,11 @@ impl ParsedCertificate {
         self.extensions.authority_key_id.as_deref()
     }
 
+    /// Where it says that revocation lists are, as it says it.
+    pub fn list_uris(&self) -> &[String] {
+        &self.extensions.lists
+    }
+
     /// SHA-256 of the DER in lower case hex.
     pub fn fingerprint(&self) -> String {
         sha256_hex(&self.der)
@@ -190,6 +199,13 @@ impl ParsedCertificate {
             .map_err(Error::malformed(WHAT))?
             .verify(WHAT, &issuer.public_key_der)
     }
+}
+
+/// Content octets of a serial number in lower case hex, without leading zeros.
+pub(super) fn serial_text(octets: &[u8]) -> String {
+    let digits = hex(octets);
+    let digits = digits.trim_start_matches('0');
+    if digits.is_empty() { "0" } else { digits }.to_owned()
 }
 
 /// Every certificate of a PEM chain in the order that it has; at least one, and nothing but certificates.
@@ -250,7 +266,7 @@ pub fn verify_key_matches(certificate: &ParsedCertificate, key: &PrivateKey) -> 
     }
 }
 
-fn timestamp(time: Time) -> Result<Timestamp, Error> {
+pub(super) fn timestamp(time: Time) -> Result<Timestamp, Error> {
     i64::try_from(time.to_unix_duration().as_secs())
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())

@@ -8,6 +8,7 @@ mod algorithm;
 mod certificate;
 mod chain;
 mod constraints;
+mod crl;
 mod csr;
 mod error;
 mod issue;
@@ -34,6 +35,7 @@ pub use certificate::{
 };
 pub use chain::{Chain, MAX_CERTIFICATES, build_chain};
 pub use constraints::{IpRange, NameConstraints, Subtrees};
+pub use crl::{RevocationList, RevokedSerial};
 pub use csr::{CertificateSigningRequest, RequestParams, build_request};
 pub use error::Error;
 pub use issue::{CertificateTemplate, IssuerIdentity, Urls, self_sign, sign};

@@ -7,7 +7,10 @@ use der::flagset::FlagSet;
 use der::{Any, Decode, Encode, Sequence};
 use x509_cert::AlgorithmIdentifier;
 use x509_cert::ext::Extension;
-use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, KeyUsages as Bits};
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints, KeyUsages as Bits,
+};
 
 use super::{Error, KeyUsages, PrivateKey, SignatureAlgorithm, SubjectAltNames, public_key};
 
@@ -56,6 +59,8 @@ pub(super) struct KnownExtensions {
     pub(super) subject_key_id: Option<Vec<u8>>,
     pub(super) authority_key_id: Option<Vec<u8>>,
     pub(super) name_constraints: Option<Extension>,
+    /// URIs of the distribution points.
+    pub(super) lists: Vec<String>,
 }
 
 impl KnownExtensions {
@@ -97,6 +102,11 @@ impl KnownExtensions {
                 let id: Option<AuthorityKeyIdentifier> = decode(value, what).ok();
                 self.authority_key_id = id.and_then(|id| id.key_identifier).map(Into::into);
             }
+            rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS => {
+                // A hint as well.
+                let points: Option<CrlDistributionPoints> = decode(value, what).ok();
+                self.lists = points.map(uris).unwrap_or_default();
+            }
             rfc5280::ID_CE_NAME_CONSTRAINTS => self.name_constraints = Some(extension.clone()),
             _ => {}
         }
@@ -119,6 +129,21 @@ impl KnownExtensions {
             extended: self.extended_key_usage.clone().unwrap_or_default(),
         })
     }
+}
+
+fn uris(points: CrlDistributionPoints) -> Vec<String> {
+    let names = points
+        .0
+        .into_iter()
+        .filter_map(|point| match point.distribution_point? {
+            DistributionPointName::FullName(names) => Some(names),
+            DistributionPointName::NameRelativeToCRLIssuer(_) => None,
+        });
+    let uris = names.flatten().filter_map(|name| match name {
+        GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
+        _ => None,
+    });
+    uris.collect()
 }
 
 fn decode<T>(value: &[u8], what: &'static str) -> Result<T, Error>

@@ -10,6 +10,7 @@ mod chains;
 mod constraints;
 mod keys;
 mod keystores;
+mod lists;
 mod literal;
 mod openssl;
 mod requests;

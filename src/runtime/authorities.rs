@@ -124,6 +124,27 @@ impl Authorities {
         })
     }
 
+    /// The CA of an issuer, to sign its revocation list; in words why not.
+    pub async fn to_list(
+        &self,
+        reader: &Reader,
+        issuer: &Key,
+        secret: &str,
+    ) -> Result<Result<Arc<Authority>, String>, ReadError> {
+        let home = reader.store.home(issuer.kind, &issuer.namespace);
+        let problem = |text: String| format!("the CA in Secret \"{home}/{secret}\": {text}");
+        Ok(match self.current(reader, issuer, secret).await? {
+            Ok(authority) if !authority.may_list() => Err(problem(
+                "the key usages of its certificate do not include crl sign: have it issued anew with \"crl sign\" in \
+                 spec.usages"
+                    .to_owned(),
+            )),
+            Ok(authority) => Ok(authority),
+            Err(Problem::Missing) => Err(problem("it does not exist".to_owned())),
+            Err(Problem::Unusable(unusable)) => Err(problem(unusable.to_string())),
+        })
+    }
+
     /// What is in the Secret as it is now. Of many that ask at once, one reads.
     async fn current(
         &self,

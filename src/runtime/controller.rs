@@ -23,12 +23,14 @@ use super::events::Events;
 use super::informer::Informers;
 use super::lease;
 use super::limits::LimitsInUse;
+use super::lists::serve_lists;
 use super::options::Options;
 use super::orders::Orders;
 use super::queue::Queue;
 use super::scrape::Scrape;
 use super::signing::Signer;
 use super::validations::Validations;
+use super::watching::Watch;
 use crate::acme::{CallStage, Hooks};
 use crate::controllers::ordered_issuer::Looks;
 use crate::controllers::progress::Progress;
@@ -82,6 +84,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         checked: Arc::default(),
         trusting: Arc::default(),
         polls: Arc::default(),
+        watched: Arc::default(),
         client: client.clone(),
     };
     let http = net::Client::plain(net::public_roots()).context("TLS for DNS services")?;
@@ -104,7 +107,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         metrics.clone(),
     );
     let namespace = (!options.namespace.is_empty()).then_some(options.namespace.as_str());
-    let watches = informers.start(&client, namespace);
+    let watches = informers.start(&client, namespace, settings.keeps_lists);
 
     let (leads, mut led) = watch::channel(false);
     serve(&options, &metrics, &informers, &validations, &leads, &stop).await?;
@@ -175,6 +178,13 @@ async fn lead(
     driver.metrics.set_leader(true);
     tracing::info!("this replica acts from now on");
     driver.limits.rebuild(&driver.reader.store, now());
+    let watch = Watch {
+        reader: driver.reader.clone(),
+        queue: driver.queue.clone(),
+        events: driver.events.clone(),
+        http: net::Client::for_signed().context("TLS for revocation lists")?,
+    };
+    tokio::spawn(watch.keep(stop.clone()));
     let (limits, store) = (driver.limits.clone(), driver.reader.store.clone());
     tokio::spawn(limits.keep_time(store, stop.clone()));
     let work = tokio::spawn(driver.clone().run(stop.clone()));
@@ -275,6 +285,15 @@ async fn serve(
         .context("--metrics-listen-address")?
     {
         tokio::spawn(serve_metrics(listener, metrics.clone(), stop.clone()));
+    }
+    if let Some(listener) = options
+        .revocation_list_listen_address
+        .listen()
+        .await
+        .context("--revocation-list-listen-address")?
+    {
+        let store = informers.store.clone();
+        tokio::spawn(serve_lists(listener, store, stop.clone()));
     }
     if options.http01_port != 0 {
         let listener = responder::listen(options.http01_port)

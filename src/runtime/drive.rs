@@ -1,6 +1,8 @@
 //! From a key to writes: observe, plan, carry out. One reconcile that panics is counted and its object
 //! kept away for a while; all others go on.
 
+mod revocations;
+
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,7 +21,6 @@ use super::events::Events;
 use super::limits::LimitsInUse;
 use super::orders::Orders;
 use super::queue::{Done, Queue};
-use super::revoking;
 use super::shared;
 use super::signing::Signer;
 use super::validations::Validations;
@@ -32,7 +33,7 @@ use crate::controllers::polls::{Heard, Subject};
 use crate::controllers::progress::Seen;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::{
-    certificate, certificate_request, challenge, ingress, issuer, order, ordered_issuer, revocation,
+    certificate, certificate_request, challenge, ingress, issuer, order, ordered_issuer,
 };
 use crate::issuers::acme::Account;
 use crate::telemetry::metrics::Metrics;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub challenge: challenge::Settings,
     /// Ingresses.
     pub ingress: ingress::Settings,
+    /// Whether revocation lists are kept and served.
+    pub keeps_lists: bool,
     /// Kinds whose controller is switched off.
     pub disabled: Vec<Kind>,
 }
@@ -180,7 +183,11 @@ impl Driver {
         let reconcile = match key.kind {
             Kind::Certificate => self.certificate(key, &mut ended).boxed(),
             Kind::CertificateRequest => self.request(key, &mut ended).boxed(),
-            Kind::Issuer | Kind::ClusterIssuer => self.issuer(key, &mut ended).boxed(),
+            Kind::Issuer | Kind::ClusterIssuer => async {
+                self.issuer(key, &mut ended).await?;
+                self.revocation_list(key, &mut ended).await
+            }
+            .boxed(),
             Kind::Order => self.order(key, &mut ended).boxed(),
             Kind::Challenge => self.challenge(key, &mut ended).boxed(),
             Kind::Ingress => self.ingress(key, &mut ended).boxed(),
@@ -515,27 +522,6 @@ impl Driver {
         let uid = seen.ingress.id.uid.clone();
         let plan = ingress::plan(&seen, settings, now());
         self.carry_out(key, &uid, plan, ended).await
-    }
-
-    async fn revocation(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
-        let store = &self.reader.store;
-        let usable = |issuer: &IssuerReference| {
-            let account = self.accounts.account(store, &key.namespace, issuer);
-            account.is_some()
-        };
-        let Some(seen) = revocation::observe(&self.reader, key, usable).await? else {
-            return Ok(());
-        };
-        let uid = seen.object.metadata.uid.clone().unwrap_or_default();
-        let mut plan = revocation::plan(&seen, now());
-        let effect = plan.effect.take();
-        self.carry_out(key, &uid, plan, ended).await?;
-        if let Some(effect) = effect {
-            let outcome = revoking::revoke(&self.accounts, &self.reader, &seen, &effect).await?;
-            let plan = revocation::absorb(&seen, &effect, outcome, now());
-            self.carry_out(key, &uid, plan, ended).await?;
-        }
-        Ok(())
     }
 
     async fn ordered_issuer(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {

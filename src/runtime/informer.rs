@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, pin_mut};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
@@ -30,6 +30,7 @@ use crate::controllers::facts::{
 };
 use crate::controllers::key::Kind;
 use crate::controllers::progress::{Informer, Progress};
+use crate::controllers::revocation_list::ListFact;
 use crate::controllers::store::{Change, Name, Store};
 use crate::telemetry::metrics::Metrics;
 
@@ -44,7 +45,8 @@ const STALL: Duration = Duration::from_secs(2 * WATCH_SECONDS as u64 + 60);
 pub struct Informers {
     /// How far each has come.
     pub progress: Arc<Progress>,
-    store: Arc<Store>,
+    /// What they keep.
+    pub store: Arc<Store>,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
     last: [Mutex<Option<Timestamp>>; Informer::COUNT],
@@ -67,11 +69,13 @@ impl Informers {
         })
     }
 
-    /// Start all watches, in `namespace` or everywhere. They end when their tasks are dropped.
+    /// Start all watches, in `namespace` or everywhere; those of revocation lists if `lists`. They end when their tasks are
+    /// dropped.
     pub fn start(
         self: &Arc<Self>,
         client: &Client,
         namespace: Option<&str>,
+        lists: bool,
     ) -> tokio::task::JoinSet<()> {
         let mut tasks = tokio::task::JoinSet::new();
         let fao = format!("{}=true", labels::FAO_LABEL);
@@ -130,6 +134,15 @@ impl Informers {
         run!(Ingresses, Ingress, all(), |o| Change::Ingress(
             IngressFact::of(o)
         ));
+        if lists {
+            let marked = format!("{}={}", labels::REVOCATION_LIST_LABEL, labels::TRUE);
+            let marked = all().labels(&marked);
+            run!(RevocationLists, ConfigMap, marked, |o: ConfigMap| {
+                Change::List(ListFact::of(&o))
+            });
+        } else {
+            self.progress.listed(Informer::RevocationLists, monotonic());
+        }
         let solver = format!("{}={}", labels::HTTP01_SOLVER_LABEL, labels::TRUE);
         let solvers = all().labels(&solver);
         run!(SolverPods, PodView, solvers.clone(), |o: PodView| {

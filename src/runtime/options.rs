@@ -220,6 +220,13 @@ pub struct Options {
     /// Largest bundle of CA certificates that is read, in bytes of PEM.
     #[arg(long, default_value_t = Limits::default().bundle, value_parser = bytes)]
     pub max_certificate_bundle_size: usize,
+    /// Keep the revocation lists of CA issuers with `spec.ca.revocationList`, and serve them at this address; `0` for not.
+    #[arg(long, default_value = "0")]
+    pub revocation_list_listen_address: Address,
+    /// The front of the URLs at which clients reach that, `http://crl.example.com` for example: certificates of these issuers
+    /// name their list by it.
+    #[arg(long, default_value = "")]
+    pub revocation_list_url: String,
     /// Post a Kubernetes event for every step, as cert-manager does; otherwise only for an issued
     /// certificate and for what goes wrong.
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
@@ -444,6 +451,7 @@ impl Options {
                 approve: self.runs("certificaterequests-approver"),
                 verbose_events: self.verbose_events,
                 renewal_info,
+                revocation_list_url: self.revocation_list_url.clone(),
             },
             challenge: challenge::Settings {
                 solver: SolverSettings {
@@ -483,6 +491,7 @@ impl Options {
                 auto_annotations: self.auto_certificate_annotations.clone(),
                 extra_annotations: self.extra_certificate_annotations.clone(),
             },
+            keeps_lists: !matches!(self.revocation_list_listen_address, Address::Off),
             disabled: self.disabled()?,
         })
     }

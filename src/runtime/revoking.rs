@@ -5,25 +5,38 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Secret;
 
 use super::accounts::AccountsInUse;
+use super::authorities::Authorities;
+use super::lists::{self, Signed};
 use crate::acme::{self, Class, Client, Revoker};
+use crate::controllers::certificate_request::issuer_key;
 use crate::controllers::reads::{ReadError, Reader};
-use crate::controllers::revocation::{Effect, Observation, Outcome, Signer};
+use crate::controllers::revocation::{Observation, Outcome, Signer};
+use crate::controllers::revocation_list::MOST;
 use crate::issuers::acme::Account;
-use crate::pki::{ParsedCertificate, PrivateKey};
+use crate::pki::{ParsedCertificate, PrivateKey, RevocationReason};
+
+/// A certificate, and how its ACME CA is asked to revoke it.
+pub struct Asked<'a> {
+    /// DER.
+    pub certificate: &'a [u8],
+    /// Why.
+    pub reason: RevocationReason,
+    /// Who signs the request.
+    pub signer: &'a Signer,
+}
 
 /// Have the CA revoke a certificate.
 pub async fn revoke(
     accounts: &AccountsInUse,
     reader: &Reader,
     seen: &Observation,
-    effect: &Effect,
+    asked: Asked<'_>,
 ) -> Result<Outcome, ReadError> {
-    let Effect::Revoke {
+    let Asked {
         certificate,
         reason,
         signer,
-        ..
-    } = effect;
+    } = asked;
     let account = account(accounts, reader, seen);
     let answer = match signer {
         Signer::Account => {
@@ -34,7 +47,7 @@ pub async fn revoke(
                 return Ok(unavailable("the ACME account is not loaded yet"));
             };
             let revoker = Revoker::Account(&reference);
-            account.client.revoke(revoker, certificate, *reason).await
+            account.client.revoke(revoker, certificate, reason).await
         }
         Signer::CertificateKey { secret, entry } => {
             let key = match key(reader, seen, secret, entry, certificate).await? {
@@ -46,13 +59,43 @@ pub async fn revoke(
                 Err(error) => return Ok(judged(&error)),
             };
             let revoker = Revoker::CertificateKey(&key);
-            client.revoke(revoker, certificate, *reason).await
+            client.revoke(revoker, certificate, reason).await
         }
     };
     Ok(match answer {
-        Ok(_) => Outcome::Revoked,
+        Ok(_) => Outcome::Revoked(None),
         Err(error) => judged(&error),
     })
+}
+
+/// Put a certificate, in DER, into the list of its CA. `keeps` says whether this operator keeps lists.
+pub async fn list(
+    authorities: &Authorities,
+    reader: &Reader,
+    seen: &Observation,
+    certificate: &[u8],
+    keeps: bool,
+) -> Result<Outcome, ReadError> {
+    let issuer = seen.issuer.as_ref();
+    let found = issuer.and_then(|issuer| Some((issuer_key(issuer), issuer.spec.ca.as_ref()?)));
+    let (Some((key, ca)), Ok(leaf)) = (found, ParsedCertificate::from_der(certificate)) else {
+        return Ok(unavailable("the issuer is no CA any more"));
+    };
+    let signed = lists::sign(authorities, reader, &key, ca, keeps).await?;
+    Ok(match signed {
+        Signed::Not(problem) => unavailable(&problem),
+        signed if !signed.has(&leaf) => unavailable(&left_out(&ca.secret_name)),
+        Signed::Anew(_, object) => Outcome::Revoked(Some(object)),
+        Signed::Stands(..) => Outcome::Revoked(None),
+    })
+}
+
+/// Why a list has been signed without a certificate.
+fn left_out(secret: &str) -> String {
+    format!(
+        "the list of the CA that is in Secret \"{secret}\" does not take the certificate: another CA has signed it, which \
+         alone can revoke it, or there are {MOST} certificates in the list that have not expired"
+    )
 }
 
 fn account(accounts: &AccountsInUse, reader: &Reader, seen: &Observation) -> Option<Arc<Account>> {

@@ -24,6 +24,15 @@ fn issued(namespace: &Namespace<'_>, host: &str, rest: &str) -> Result<()> {
     namespace.ready("site", DEADLINE).map(drop)
 }
 
+/// The Certificate `site`, whose policy keeps the private key.
+fn key_kept(host: &str) -> String {
+    let (any, kept) = (
+        "algorithm: ECDSA",
+        "algorithm: ECDSA, rotationPolicy: Never",
+    );
+    certificate("site", "pebble", host, "").replacen(any, kept, 1)
+}
+
 /// A CertificateRevocation in YAML; `spec` in flow style.
 fn revocation(name: &str, spec: &str) -> String {
     format!(
@@ -155,16 +164,8 @@ fn a_compromised_key_is_never_used_again_by_anybody() -> Result<()> {
         return Ok(());
     };
     let namespace = cluster.namespace("revoke-key")?;
-    let never = "rotationPolicy: Never";
-    let kept = |host: &str| {
-        certificate("site", "pebble", host, "").replacen(
-            "privateKey: {algorithm: ECDSA",
-            &format!("privateKey: {{algorithm: ECDSA, {never}"),
-            1,
-        )
-    };
     namespace.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
-    namespace.apply(&kept("revoke-key.example.com"))?;
+    namespace.apply(&key_kept("revoke-key.example.com"))?;
     namespace.ready("site", DEADLINE)?;
     let (old, key) = (namespace.serial("site")?, public_key(&namespace, "site")?);
     // Another namespace uses a copy of the key.
@@ -176,7 +177,7 @@ fn a_compromised_key_is_never_used_again_by_anybody() -> Result<()> {
     });
     twin.apply(&copy.to_string())?;
     twin.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
-    twin.apply(&kept("revoke-twin.example.com"))?;
+    twin.apply(&key_kept("revoke-twin.example.com"))?;
     twin.ready("site", DEADLINE)?;
     assert_eq!(public_key(&twin, "site")?, key, "the same key");
 
@@ -453,5 +454,58 @@ fn one_that_does_not_ask_any_more_is_not() -> Result<()> {
     namespace.none_left(&["certificaterevocation"], DEADLINE)?;
     namespace.kubectl(&["delete", "certificate", "site"])?;
     assert_eq!(on_record(&cluster.lab, &serial)?.0, "Valid");
+    Ok(())
+}
+
+/// The annotation makes a CertificateRevocation that is nobody's, and a new key whatever the policy; no second one.
+#[test]
+fn an_annotation_has_a_compromised_key_revoked_and_replaced_once() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("revoke-annotated")?;
+    namespace.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
+    namespace.apply(&key_kept("revoke-annotated.example.com"))?;
+    namespace.ready("site", DEADLINE)?;
+    namespace.renew("site")?;
+    revision(&namespace, "site", 2)?;
+    let (old, key) = (serial(&namespace, "site")?, public_key(&namespace, "site")?);
+    let annotate = |value: &str| {
+        let annotation = format!("everleaf.io/key-compromised={value}");
+        namespace.kubectl(&[
+            "annotate",
+            "--overwrite",
+            "certificate",
+            "site",
+            &annotation,
+        ])
+    };
+    annotate("yes")?;
+    cluster.lab.wait(DEADLINE, "a word on the value", || {
+        let events = namespace.list("event")?;
+        let said = |event: &Value| {
+            let message = event["message"].as_str().unwrap_or_default();
+            message.contains("no revision") && message.contains("that of now is 2")
+        };
+        Ok(events.iter().any(said).then_some(()))
+    })?;
+    annotate("2")?;
+    revision(&namespace, "site", 3)?;
+    let made = namespace.until_list(
+        "certificaterevocation",
+        "a CertificateRevocation that is done",
+        |all| all.len() == 1 && ready_condition(&all[0])["reason"] == "Revoked",
+    )?;
+    let [made] = made.try_into().expect("one");
+    assert_eq!(made["metadata"]["ownerReferences"], Value::Null);
+    assert_eq!(on_record(cluster, PORT, &old)?, revoked(KEY_COMPROMISE));
+    assert_ne!(public_key(&namespace, "site")?, key);
+    // Nothing follows, not even when it is taken for done.
+    let name = made["metadata"]["name"].as_str().context("a name")?;
+    namespace.kubectl(&["delete", "certificaterevocation", name])?;
+    namespace.kubectl(&["annotate", "certificate", "site", "example.com/seen=1"])?;
+    cluster.quiet()?;
+    assert!(namespace.list("certificaterevocation")?.is_empty());
+    revision(&namespace, "site", 3)?;
     Ok(())
 }

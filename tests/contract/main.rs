@@ -22,6 +22,7 @@ mod lifecycle;
 mod outputs;
 mod recorded;
 mod requests;
+mod revocation_list;
 mod shim;
 mod signing;
 mod temporary;
@@ -34,8 +35,15 @@ use lab::Options;
 use serde_json::Value;
 use support::{Cluster, Namespace, shared};
 
-/// It holds no Lease, so that one started after another acts at once.
-const FLAGS: [&str; 1] = ["--leader-elect=false"];
+/// It holds no Lease, so that one started after another acts at once. It serves revocation lists.
+const FLAGS: [&str; 3] = [
+    "--leader-elect=false",
+    "--revocation-list-listen-address=10.244.0.1:9404",
+    "--revocation-list-url=http://10.244.0.1:9404",
+];
+
+/// Where it does.
+const LISTS: &str = "http://10.244.0.1:9404";
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 

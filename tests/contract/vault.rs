@@ -53,6 +53,10 @@ fn engine(lab: &Lab, vault: &Vault) -> Result<()> {
     let chain = [pem(&signed), pem(&root)].map(Option::unwrap_or_default);
     let chain = json!({ "certificate": chain.join("\n") });
     post("pki/intermediate/set-signed", chain)?;
+    let list = json!({ "crl_distribution_points": [format!("{}/v1/pki/crl", vault.url)] });
+    post("pki/config/urls", list)?;
+    // Fetched after a quarter of it.
+    post("pki/config/crl", json!({ "expiry": "4m" }))?;
     let role = json!({ "allowed_domains": "example.com", "allow_subdomains": true, "max_ttl": "2160h",
         "key_type": "any", "require_cn": false, "allowed_uri_sans": "spiffe://*" });
     post("pki/roles/app", role)?;
@@ -568,5 +572,56 @@ fn an_issuer_says_what_its_vault_lacks_and_recovers_by_itself() -> Result<()> {
     says(&namespace, "vault", "VaultError", unreachable)?;
     let requests = namespace.list("certificaterequest")?;
     assert_eq!(requests.len(), 3, "no attempt was given up: {requests:?}");
+    Ok(())
+}
+
+/// The issuer asks to have lists watched: what Vault revokes is replaced, and its condition says which list has it.
+#[test]
+fn what_vault_revokes_is_replaced_and_says_why() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let vault = shared(&cluster.lab);
+    let namespace = cluster.namespace("vault-revoked")?;
+    let lab = &cluster.lab;
+    namespace.apply(&secret(
+        "token",
+        &json!({ "token": token(lab, vault, "1h")? }),
+    ))?;
+    let by_token = json!({ "auth": { "tokenSecretRef": { "name": "token", "key": "token" } } });
+    let mut watching: Value = serde_json::from_str(&issuer(cluster, "vault", PORT, &by_token)?)?;
+    watching["spec"]["watchRevocationLists"] = true.into();
+    namespace.apply(&watching.to_string())?;
+    for name in ["stays", "goes"] {
+        issue(&namespace, name, "vault")?;
+        namespace.ready(name, DEADLINE)?;
+    }
+    let stays = namespace.secret_entry("stays", "tls.crt")?;
+    let said = namespace.x509("goes", &["-serial"])?;
+    let serial = said.trim().strip_prefix("serial=").context("a serial")?;
+    let pairs = serial.as_bytes().chunks(2).map(String::from_utf8_lossy);
+    let serial = pairs.collect::<Vec<_>>().join(":").to_lowercase();
+    let states = namespace.watch("certificate", "goes")?;
+    vault.call(
+        lab,
+        "POST",
+        "pki/revoke",
+        &json!({ "serial_number": serial }),
+    )?;
+    namespace.until(2 * DEADLINE, "certificate", "goes", "replaced", |object| {
+        object["status"]["revision"] == 2 && is_ready(object)
+    })?;
+    let list = format!("{}/v1/pki/crl", vault.url);
+    let says_so = |object: &Value| {
+        let ready = ready_condition(object);
+        let message = ready["message"].as_str().unwrap_or_default();
+        ready["reason"] == "Revoked" && message.contains(&list) && message.contains("EL-1607")
+    };
+    let states = states.events()?;
+    assert!(
+        states.iter().any(|(_, object)| says_so(object)),
+        "{states:#?}"
+    );
+    assert_eq!(namespace.secret_entry("stays", "tls.crt")?, stays);
     Ok(())
 }

@@ -109,6 +109,8 @@ pub struct Observation {
     pub compromised: Vec<u64>,
     /// The revocation that waits for its deletion is there.
     pub is_stood_by: bool,
+    /// The revocation of the key that its annotation calls compromised is there.
+    pub is_reported: bool,
     /// Whether the CA is asked when to renew.
     pub asking: Asking,
     /// The issuer whose CA that is: one of an ordered issuer's, or `spec.issuerRef`.
@@ -294,6 +296,24 @@ impl Observation {
             .iter()
             .find(|r| r.revision == Some(revision))
             .map(AsRef::as_ref)
+    }
+
+    /// Whether the private key of this revision is the one in the Secret; `None` if nobody knows any more.
+    pub fn has_key_of(&self, revision: i64) -> Option<bool> {
+        let Some(leaf) = self.leaf() else {
+            return Some(false);
+        };
+        if self.status().revision == Some(revision) {
+            return Some(true);
+        }
+        let of_it = self.requests.iter().find(|r| r.revision == Some(revision));
+        let compared = of_it.and_then(|r| r.compared.as_ref().ok());
+        if let Some(compared) = compared {
+            return Some(compared.public == leaf.public);
+        }
+        let key = self.certificate.spec.private_key.as_ref();
+        let policy = key.and_then(|key| key.rotation_policy.as_deref());
+        (policy != Some("Never")).then_some(false)
     }
 
     /// Whether what made the last attempt fail has changed: the name became reachable, or the issuer

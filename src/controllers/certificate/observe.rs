@@ -15,9 +15,12 @@ use crate::controllers::facts::{
 use crate::controllers::key::Key;
 use crate::controllers::polls::Subject;
 use crate::controllers::reads::{ReadError, Reader};
-use crate::controllers::revocation::standing_name;
+use crate::controllers::revocation::{
+    Withdrawal, compromise_name, compromised_revision, standing_name,
+};
 use crate::controllers::rotation::{Known, Leaf, Wish};
 use crate::explain;
+use crate::pki::RevocationReason;
 
 /// Everything that the plan of this Certificate depends on; `None` when it is gone.
 pub async fn observe(
@@ -63,6 +66,7 @@ pub async fn observe(
         withdrawal: None,
         compromised: vec![],
         is_stood_by: false,
+        is_reported: false,
         asking: Asking::Off,
         signer: None,
         certificate,
@@ -108,8 +112,24 @@ fn look_at_revocations(reader: &Reader, key: &Key, o: &mut Observation) {
     let all = keys.chain(requests.map(|compared| compared.public));
     let compromised = all.filter(|public| store.compromised(namespace, *public).is_some());
     o.compromised = compromised.collect();
+    // What is asked for here is known to better than what the CA says of it.
+    let listing = o.leaf().and_then(|leaf| {
+        let id = leaf.id.as_deref().filter(|_| leaf.list.is_some())?;
+        Some((leaf.public, reader.watched.listing(id)?))
+    });
+    if let Some((public, listing)) = listing.filter(|_| o.withdrawal.is_none()) {
+        if listing.reason == RevocationReason::KeyCompromise {
+            o.compromised.push(public);
+        }
+        o.withdrawal = Some(Withdrawal::Listed(listing));
+    }
     let standing = standing_name(&o.certificate);
     o.is_stood_by = store.revocation(namespace, &standing).is_some();
+    let reported = compromised_revision(&o.certificate).and_then(Result::ok);
+    o.is_reported = reported.is_some_and(|revision| {
+        let name = compromise_name(&o.certificate, revision);
+        store.revocation(namespace, &name).is_some()
+    });
 }
 
 /// Who has signed the certificate in the Secret, and whether that CA is asked when to renew.

@@ -11,6 +11,7 @@ use crate::controllers::facts::{KeyFact, LeafFact, RequestFact, SecretFact};
 use crate::controllers::matching::{differences, spec_names};
 use crate::controllers::revocation::Withdrawal;
 use crate::controllers::rotation::Wish;
+use crate::controllers::watched_lists::Listing;
 use crate::explain::{Code, Verdict};
 use crate::pki::KeyAlgorithm;
 
@@ -308,6 +309,14 @@ fn withdrawn(o: &Observation) -> Option<Violation> {
         Withdrawal::Revoked { by } => {
             let text = format!(
                 "Issuing certificate as the one in the Secret is revoked by CertificateRevocation \"{by}\""
+            );
+            say(REVOKED, Code::REVOKED, text)
+        }
+        Withdrawal::Listed(Listing { list, at, reason }) => {
+            let text = format!(
+                "Issuing certificate as its CA has revoked the one in the Secret: it is in {list} since {at:.0}, with the \
+                 reason {}",
+                reason.word()
             );
             say(REVOKED, Code::REVOKED, text)
         }

@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Observation;
-use crate::acme::explanation;
+use crate::acme::web_link;
 use crate::api::CertificateStatus;
 use crate::api::certificate::CertificateAriStatus;
 use crate::controllers::facts::LeafFact;
@@ -108,7 +108,7 @@ impl Observation {
             start: window.start.0,
             end: window.end.0,
             heard: noted.last_checked.as_ref()?.0,
-            explanation: noted.explanation_url.as_deref().and_then(explanation),
+            explanation: noted.explanation_url.as_deref().and_then(web_link),
         };
         (suggestion.start < suggestion.end).then_some(suggestion)
     }

@@ -29,6 +29,8 @@ pub struct Settings {
     pub verbose_events: bool,
     /// Tell CAs which certificate an order replaces (gate `ACMEUseARI`).
     pub renewal_info: bool,
+    /// The front of the URLs at which clients reach the revocation lists; empty if they do not.
+    pub revocation_list_url: String,
 }
 
 /// A request and everything that its plan depends on.

@@ -19,6 +19,7 @@ use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::certificate::DEFAULT_DURATION;
 use crate::controllers::facts::IssuerFact;
 use crate::controllers::key::{Key, Kind};
+use crate::controllers::revocation_list::path;
 use crate::controllers::status::{backoff, condition, find, seconds, set_condition};
 use crate::explain::{Code, Verdict};
 use crate::pki::{CertificateSigningRequest, KeyUsages, Subject};
@@ -322,13 +323,23 @@ impl<'a> Step<'a> {
             issuer: issuer_key(issuer),
             secret: ca.secret_name.clone(),
             wanted: Wanted {
-                crl_distribution_points: urls(&ca.crl_distribution_points),
+                crl_distribution_points: self.distribution_points(issuer, ca),
                 ocsp_servers: urls(&ca.ocsp_servers),
                 issuing_certificate_urls: urls(&ca.issuing_certificate_urls),
                 ..self.wanted()
             },
         });
         self.hold_status = true;
+    }
+
+    /// Where the revocation list of the CA is: what the issuer says, else where this operator serves it.
+    fn distribution_points(&self, issuer: &IssuerFact, ca: &CaIssuer) -> Vec<String> {
+        let base = self.settings.revocation_list_url.trim_end_matches('/');
+        match &ca.crl_distribution_points {
+            Some(urls) => urls.clone(),
+            None if ca.revocation_list.is_none() || base.is_empty() => vec![],
+            None => vec![format!("{base}{}", path(&issuer_key(issuer)))],
+        }
     }
 
     /// What the request itself says of its certificate.

@@ -93,6 +93,7 @@ fn scene(issuer: Value, params: &RequestParams) -> Scene {
             approve: true,
             verbose_events: false,
             renewal_info: true,
+            revocation_list_url: String::new(),
         },
     };
     scene.conditions(&[("Approved", true, "cert-manager.io")]);

@@ -20,7 +20,7 @@ pub use outputs::{Output, OutputsFact, ca_digest, stores_digest};
 pub use packed::Packed;
 pub use pod::PodView;
 
-use crate::acme::certificate_id;
+use crate::acme::{certificate_id, web_link};
 use crate::api::dns01::Dns01Solver;
 use crate::api::meta::{CLUSTER_ISSUER_KIND, Condition, ISSUER_KIND, IssuerReference};
 use crate::api::vault::VaultIssuer;
@@ -370,6 +370,8 @@ pub struct LeafFact {
     pub names: u64,
     /// What identifies it towards its CA (RFC 9773 §4.1).
     pub id: Option<Box<str>>,
+    /// Where it says that the revocation list of its CA is.
+    pub list: Option<Arc<str>>,
 }
 
 impl LeafFact {
@@ -385,6 +387,12 @@ impl LeafFact {
             fingerprint: short(&leaf.fingerprint()),
             names: crate::controllers::matching::leaf_names(leaf),
             id: certificate_id(leaf).map(Into::into),
+            // Not by LDAP.
+            list: leaf
+                .list_uris()
+                .iter()
+                .find_map(|uri| web_link(uri))
+                .map(Into::into),
         };
         Ok((fact, temporary))
     }

@@ -5,7 +5,9 @@ use super::{reason, renews_first};
 use crate::api::revocation::{signer, state};
 use crate::api::{CertificateRevocation, RevokedCertificate};
 use crate::controllers::facts::short;
-use crate::pki::{RevocationReason, parse_chain};
+use crate::controllers::revocation_list::Revoked;
+use crate::controllers::watched_lists::Listing;
+use crate::pki::{ParsedCertificate, RevocationReason, RevokedSerial, parse_chain};
 
 /// How far the revocation of a certificate is, for the Certificate that has it in its Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +33,8 @@ pub enum Withdrawal {
         /// Namespace and name of the CertificateRevocation.
         by: String,
     },
+    /// The CA says so in a list of its own.
+    Listed(Listing),
     /// The private key is compromised.
     Compromised {
         /// Namespace and name of the CertificateRevocation.
@@ -82,4 +86,32 @@ fn stage(object: &CertificateRevocation, entry: &RevokedCertificate) -> Option<S
         state::PENDING | state::REQUESTED => Some(Stage::Asking),
         _ => None,
     }
+}
+
+/// The certificates that this object has a CA issuer put into its list, apart from those whose serial numbers are there already.
+pub fn listed(
+    object: &CertificateRevocation,
+    is_there: impl Fn(&str) -> bool,
+) -> Vec<(ParsedCertificate, Revoked)> {
+    let status = object.status.as_ref();
+    let entries = status.and_then(|s| s.certificates.as_deref());
+    let missing = entries.unwrap_or_default().iter().filter(|entry| {
+        matches!(entry.state.as_str(), state::REVOKED | state::REQUESTED)
+            && !is_there(&entry.serial)
+    });
+    let each = missing.filter_map(|entry| {
+        let chain = parse_chain(entry.certificate.as_bytes()).ok()?;
+        let certificate = chain.into_iter().next()?;
+        let at = entry.requested_time.as_ref()?.0;
+        let revoked = Revoked {
+            entry: RevokedSerial {
+                serial: certificate.serial_bytes().to_vec(),
+                at,
+                reason: reason(object),
+            },
+            not_after: certificate.not_after(),
+        };
+        Some((certificate, revoked))
+    });
+    each.collect()
 }

@@ -5,6 +5,7 @@
 //! comes after a crash asks again, and learns that it was done.
 
 mod claims;
+mod compromise;
 mod observe;
 mod plan;
 mod standing;
@@ -14,8 +15,10 @@ mod tests;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
 
-pub use claims::{Claims, Stage, Withdrawal};
+pub use claims::{Claims, Stage, Withdrawal, listed};
+pub use compromise::{compromise_name, compromise_order, compromised_revision};
 pub use observe::observe;
 pub use plan::{absorb, plan};
 pub use standing::{standing_name, standing_order};
@@ -79,6 +82,22 @@ pub enum Effect {
         /// Who signs the request.
         signer: Signer,
     },
+    /// Put one certificate into the revocation list of its issuer.
+    List {
+        /// Its serial number, as the status has it.
+        serial: String,
+        /// DER.
+        certificate: Vec<u8>,
+    },
+}
+
+impl Effect {
+    /// The serial number of the certificate that it is about.
+    fn serial(&self) -> &str {
+        match self {
+            Self::Revoke { serial, .. } | Self::List { serial, .. } => serial,
+        }
+    }
 }
 
 /// Who signs the request to the CA.
@@ -96,10 +115,10 @@ pub enum Signer {
 }
 
 /// What the CA said.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Outcome {
-    /// It has revoked the certificate, now or before.
-    Revoked,
+    /// It has revoked the certificate, now or before; with the list that says so, if that is to be stored first.
+    Revoked(Option<Box<ConfigMap>>),
     /// The private key that was to sign is not there, or is another one: why.
     NoKey(String),
     /// It will not, however often it is asked.

@@ -58,8 +58,7 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
 /// Plan what follows from the answer of the CA.
 pub fn absorb(o: &Observation, effect: &Effect, outcome: Outcome, now: Timestamp) -> Plan<Effect> {
     let mut step = Step::new(o, now);
-    let Effect::Revoke { serial, .. } = effect;
-    step.answer(serial, outcome);
+    step.answer(effect.serial(), outcome);
     step.finish()
 }
 
@@ -182,6 +181,13 @@ impl<'a> Step<'a> {
             );
             return self.say("NotFound", &Verdict::new(Code::REVOCATION_SUBJECT, text));
         };
+        if self.is_listed() {
+            self.plan.effect = Some(Effect::List {
+                serial: entry.serial.clone(),
+                certificate: certificate.der().to_vec(),
+            });
+            return;
+        }
         let signer = match self
             .key_secret()
             .filter(|_| signed_by == signer::CERTIFICATE_KEY)
@@ -195,6 +201,12 @@ impl<'a> Step<'a> {
             reason: reason(&self.o.object),
             signer,
         });
+    }
+
+    /// Whether the issuer is a CA whose key is in a Secret: it revokes by its list.
+    fn is_listed(&self) -> bool {
+        let issuer = self.o.issuer.as_ref();
+        issuer.is_some_and(|issuer| issuer.spec.ca.is_some())
     }
 
     /// The Secret and entry of a private key that may sign.
@@ -216,7 +228,9 @@ impl<'a> Step<'a> {
             .and_then(|s| s.key.as_ref()?.as_ref().ok());
         let at_hand = key.is_some_and(|key| key.public == short(&entry.public_key_hash));
         let compromised = reason(&self.o.object) == RevocationReason::KeyCompromise;
-        if self.o.object.spec.private_key_secret_ref.is_some() || (compromised && at_hand) {
+        if self.is_listed() {
+            signer::CA
+        } else if self.o.object.spec.private_key_secret_ref.is_some() || (compromised && at_hand) {
             signer::CERTIFICATE_KEY
         } else {
             signer::ACCOUNT
@@ -234,9 +248,16 @@ impl<'a> Step<'a> {
                 format!("{name} does not exist: create it"),
             );
         };
+        if let Some(ca) = &issuer.spec.ca {
+            if ca.revocation_list.is_some() {
+                return Ok(());
+            }
+            let text = format!("{name} keeps no revocation list: set spec.ca.revocationList");
+            return fail(Code::REVOCATION_ISSUER, text);
+        }
         if issuer.spec.acme.is_none() {
             let text = format!(
-                "{name} is of a type that this version of Everleaf cannot revoke with; it revokes with acme"
+                "{name} is of a type that this version of Everleaf cannot revoke with; it revokes with acme and ca"
             );
             return fail(Code::REVOCATION_ISSUER, text);
         }
@@ -290,11 +311,13 @@ impl<'a> Step<'a> {
             return;
         };
         match outcome {
-            Outcome::Revoked => {
+            Outcome::Revoked(list) => {
                 state::REVOKED.clone_into(&mut entry.state);
                 entry.revoked_time = Some(now);
                 entry.message = None;
-                let message = format!("The CA has revoked the certificate {serial}");
+                // Before the status, which says that it is done.
+                self.plan.actions.extend(list.map(Action::PutList));
+                let message = format!("The certificate {serial} is revoked");
                 self.plan
                     .events
                     .push(Event::normal(COMPONENT, "Revoked", message));

@@ -15,6 +15,11 @@ const FRONT: usize = 200;
 
 /// The name of the revocation that waits for the deletion of this very Certificate.
 pub fn standing_name(certificate: &Certificate) -> String {
+    name_of(certificate, "on-delete")
+}
+
+/// The name of a revocation of this very Certificate.
+pub(super) fn name_of(certificate: &Certificate, what: &str) -> String {
     let meta = &certificate.metadata;
     let name = meta.name.as_deref().unwrap_or_default();
     // Names are ASCII; one that is cut still begins with its front.
@@ -23,7 +28,7 @@ pub fn standing_name(certificate: &Certificate) -> String {
         .unwrap_or(name)
         .trim_end_matches(['-', '.']);
     let hash = sha256_hex(meta.uid.as_deref().unwrap_or_default().as_bytes());
-    format!("{front}-on-delete-{}", hash.get(..8).unwrap_or_default())
+    format!("{front}-{what}-{}", hash.get(..8).unwrap_or_default())
 }
 
 /// The revocation that the annotation of a Certificate asks for, if it does; an error says what is wrong with its value.

@@ -16,8 +16,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::{
-    Claims, Effect, Found, FoundCertificate, Observation, Outcome, Signer, Stage, absorb, plan,
-    standing_name, standing_order,
+    Claims, Effect, Found, FoundCertificate, Observation, Outcome, Signer, Stage, absorb, listed,
+    plan, standing_name, standing_order,
 };
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, CertificateRevocation, RevokedCertificate};
@@ -123,7 +123,8 @@ impl Scene {
     fn carry_out(&mut self, plan: Plan<Effect>) -> Option<Effect> {
         for action in plan.actions {
             let Action::PatchStatus { status, .. } = action else {
-                panic!("not a status: {action:?}")
+                assert!(matches!(action, Action::PutList(_)), "{action:?}");
+                continue;
             };
             let mut object = serde_json::to_value(&*self.seen.object).unwrap();
             json_patch::merge(&mut object, &json!({ "status": status }));
@@ -169,7 +170,9 @@ impl Scene {
 }
 
 fn signer(effect: &Effect) -> &Signer {
-    let Effect::Revoke { signer, .. } = effect;
+    let Effect::Revoke { signer, .. } = effect else {
+        panic!("not the CA is asked: {effect:?}")
+    };
     signer
 }
 
@@ -193,14 +196,17 @@ fn what_is_to_be_revoked_is_written_before_the_ca_is_asked_once() {
         reason,
         signer,
         ..
-    } = &effect;
+    } = &effect
+    else {
+        panic!("not the CA is asked: {effect:?}")
+    };
     assert_eq!(certificate, scene.certificate.der());
     assert_eq!(*reason, RevocationReason::Superseded);
     assert_eq!(*signer, Signer::Account);
     // A process that dies here leaves it to the next, which asks the same.
     assert_eq!(scene.step(), Some(effect));
     let effect = scene.until_asked();
-    scene.answer(&effect, Outcome::Revoked);
+    scene.answer(&effect, Outcome::Revoked(None));
     assert_eq!(scene.entry().state, "Revoked");
     assert_eq!(scene.ready(), ("True", "Revoked", "1 certificate revoked"));
     let rest = plan(&scene.seen, scene.now);
@@ -294,6 +300,49 @@ fn nothing_is_asked_without_an_account_an_acme_issuer_or_a_life() {
 }
 
 #[test]
+fn a_ca_issuer_with_a_list_revokes_by_it_and_stores_it_before_it_says_so() {
+    let mut scene = scene(&json!({ "reason": "keyCompromise" }));
+    let ca = |list: Value| {
+        let spec = json!({ "ca": { "secretName": "house", "revocationList": list } });
+        Some(issuer(spec, Some((true, "KeyPairVerified"))).into())
+    };
+    scene.seen.account = false;
+    scene.seen.issuer = ca(Value::Null);
+    for _ in 0..3 {
+        assert_eq!(scene.step(), None);
+    }
+    let said = scene.ready().2;
+    assert!(
+        said.contains("spec.ca.revocationList") && said.contains("EL-1602"),
+        "{said}"
+    );
+    scene.seen.issuer = ca(json!({}));
+    let effect = scene.until_asked();
+    assert_eq!(scene.entry().signed_by.as_deref(), Some("CA"));
+    let Effect::List { certificate, .. } = &effect else {
+        panic!("not a list: {effect:?}")
+    };
+    assert_eq!(certificate, scene.certificate.der());
+    let there = |is_there| listed(&scene.seen.object, |_| is_there);
+    let (certificate, revoked) = there(false).remove(0);
+    assert_eq!(certificate, scene.certificate);
+    assert_eq!(revoked.entry.reason, RevocationReason::KeyCompromise);
+    assert_eq!(revoked.entry.serial, certificate.serial_bytes());
+    assert_eq!(revoked.not_after, certificate.not_after());
+    assert!(there(true).is_empty());
+    let outcome = Outcome::Revoked(Some(Box::default()));
+    let plan = absorb(&scene.seen, &effect, outcome, scene.now);
+    assert!(matches!(
+        plan.actions.as_slice(),
+        [Action::PutList(_), Action::PatchStatus { .. }]
+    ));
+    scene.carry_out(plan);
+    assert_eq!(scene.entry().state, "Revoked");
+    let public = KeyFact::of(&scene.key).public;
+    assert_eq!(Claims::of(&scene.seen.object).keys, [(public, true)]);
+}
+
+#[test]
 fn what_cannot_be_found_is_said_and_looked_for_again() {
     let mut scene = scene(&json!({}));
     let verdict = Verdict::new(
@@ -324,7 +373,7 @@ fn with_renew_first_the_ca_is_asked_once_another_certificate_is_in_the_secret() 
     let (key, next) = pair();
     scene.seen.secret = Some(secret(&key, &next));
     let effect = scene.until_asked();
-    scene.answer(&effect, Outcome::Revoked);
+    scene.answer(&effect, Outcome::Revoked(None));
     assert_eq!(scene.ready().1, "Revoked");
 
     scene.seen.keeper = None;
@@ -398,7 +447,7 @@ fn the_certificate_is_replaced_once_the_ca_has_answered_and_the_key_barred_at_on
         "it is not waited for long"
     );
 
-    scene.answer(&effect, Outcome::Revoked);
+    scene.answer(&effect, Outcome::Revoked(None));
     let claims = Claims::of(&scene.seen.object);
     assert_eq!(claims.leaves, [(leaf, Stage::Withdrawn)]);
 
@@ -450,7 +499,7 @@ fn what_waits_for_a_deletion_follows_its_certificate_and_acts_once_it_is_gone() 
     // One of the same name is another one.
     scene.seen.subject = Some(subject("uid-2", &json!({})).into());
     let effect = scene.until_asked();
-    scene.answer(&effect, Outcome::Revoked);
+    scene.answer(&effect, Outcome::Revoked(None));
     assert_eq!(scene.ready().1, "Revoked");
 }
 

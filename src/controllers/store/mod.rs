@@ -9,6 +9,7 @@ mod revocations;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -26,6 +27,7 @@ use crate::controllers::facts::{
 };
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::Informer;
+use crate::controllers::revocation_list::{self, ListFact};
 
 use entries::{CertificateEntry, OrderEntry};
 use revocations::Revocations;
@@ -73,6 +75,10 @@ struct Inner {
     /// the one that did, or no informer has shown it yet.
     unlisted: HashMap<Arc<str>, BTreeSet<Made>>,
     revocations: Revocations,
+    /// By their ConfigMap.
+    lists: HashMap<Name, Arc<ListFact>>,
+    /// What certificates say of where lists are: a few, each of which thousands say.
+    list_urls: HashSet<Arc<str>>,
 }
 
 /// Names by namespace and something, in order: mostly one, of which there are thousands.
@@ -142,6 +148,8 @@ pub enum Change {
     Service(SolverFact),
     /// Added or modified.
     Revocation(CertificateRevocation),
+    /// Added or modified.
+    List(ListFact),
 }
 
 fn id_name(id: &Identity) -> Name {
@@ -197,9 +205,10 @@ impl Store {
             Change::Ordered(kind, fact) => inner.ordered(kind, fact),
             Change::Order(object) => inner.order(object),
             Change::Challenge(object) => inner.challenge(object),
-            Change::Secret(fact) => {
+            Change::Secret(mut fact) => {
                 let name = id_name(&fact.id);
                 inner.forget_secret(&name);
+                inner.share_list_url(&mut fact);
                 if let Some(uid) = &fact.next_key_of {
                     inner.next_keys.insert(&name.0, uid.clone(), &name.1);
                 }
@@ -245,6 +254,11 @@ impl Store {
                 keys
             }
             Change::Revocation(object) => inner.revocation(object),
+            Change::List(fact) => {
+                let name = id_name(&fact.id);
+                inner.lists.insert(name.clone(), Arc::new(fact));
+                self.wake_list(&inner, &name)
+            }
         }
     }
 
@@ -303,6 +317,10 @@ impl Store {
                 challenge_key(&name.0, fact.and_then(|f| f.challenge.clone()).as_deref())
             }
             Informer::Revocations => inner.forget_revocation(name),
+            Informer::RevocationLists => {
+                inner.lists.remove(name);
+                self.wake_list(&inner, name)
+            }
         }
     }
 
@@ -330,6 +348,7 @@ impl Store {
             Informer::SolverPods => inner.pods.keys().cloned().collect(),
             Informer::SolverServices => inner.services.keys().cloned().collect(),
             Informer::Revocations => inner.revocations.objects.keys().cloned().collect(),
+            Informer::RevocationLists => inner.lists.keys().cloned().collect(),
         })
     }
 
@@ -372,6 +391,18 @@ impl Store {
             return;
         }
         self.inner.write().consume(request);
+    }
+
+    /// The issuer whose list is in this ConfigMap.
+    fn wake_list(&self, inner: &Inner, list: &Name) -> Vec<Key> {
+        let keys = inner.issuers.iter().filter_map(|(name, fact)| {
+            let issuer = key(issuer_kind(name), name);
+            let is_it = fact.spec.ca.is_some()
+                && *self.home(issuer.kind, &name.0) == list.0
+                && revocation_list::name(&issuer) == *list.1;
+            is_it.then_some(issuer)
+        });
+        keys.collect()
     }
 
     fn wake_secret(&self, inner: &Inner, name: &Name, owner: Option<&Owner>) -> Vec<Key> {

@@ -1,15 +1,17 @@
 //! CertificateRevocations, and what they mean for the certificates and keys of others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::routes::name_of;
-use super::{Index, Inner, Name, Store, key};
+use super::routes::{digest_of, name_of};
+use super::{Index, Inner, Name, Store, issuer_digest, key};
 use crate::api::{CertificateRevocation, IssuerReference};
 use crate::controllers::facts::{LeafFact, prune};
 use crate::controllers::key::{Key, Kind};
-use crate::controllers::revocation::{Claims, Stage, Withdrawal};
+use crate::controllers::revocation::{Claims, Stage, Withdrawal, listed};
+use crate::controllers::revocation_list::{self, ListFact, Revoked};
 use crate::controllers::status::find;
+use crate::pki::ParsedCertificate;
 
 /// All of them, by what is asked.
 #[derive(Debug, Default)]
@@ -178,6 +180,31 @@ fn revocation_keys(index: &Index, (namespace, by): &Name) -> Vec<Key> {
 }
 
 impl Store {
+    /// The revocation list of an issuer.
+    pub fn list_of(&self, issuer: &Key) -> Option<Arc<ListFact>> {
+        let home = self.home(issuer.kind, &issuer.namespace).clone();
+        let name = (home, revocation_list::name(issuer).into());
+        self.inner.read().lists.get(&name).cloned()
+    }
+
+    /// What CertificateRevocations have a CA issuer put into its list, apart from these serial numbers, which are there.
+    pub fn listed_by(
+        &self,
+        issuer: &Key,
+        there: &HashSet<String>,
+    ) -> Vec<(ParsedCertificate, Revoked)> {
+        let inner = self.inner.read();
+        let name = (issuer.namespace.clone(), issuer.name.clone());
+        let digest = digest_of(issuer.kind, &name);
+        let its = inner.revocations.objects.iter().filter(|(name, object)| {
+            let reference = object.status.as_ref().and_then(|s| s.issuer_ref.as_ref());
+            reference.is_some_and(|reference| issuer_digest(&name.0, reference) == digest)
+        });
+        let is_there = |serial: &str| there.contains(serial);
+        its.flat_map(|(_, object)| listed(object, is_there))
+            .collect()
+    }
+
     /// A CertificateRevocation.
     pub fn revocation(&self, namespace: &str, name: &str) -> Option<Arc<CertificateRevocation>> {
         let inner = self.inner.read();

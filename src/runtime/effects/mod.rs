@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Event, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -119,6 +119,7 @@ impl Effects {
                 self.merge(&place, &key.name, &version, patch).await
             }
             Action::EditIngress(id, patch) => self.edit_ingress(&id, patch).await,
+            Action::PutList(list) => self.put_list(&list).await,
             Action::Delete(target, id) => self.delete(target, &id).await,
             Action::DeleteDirectService(namespace) => self.delete_direct(&namespace).await,
         };
@@ -260,6 +261,42 @@ impl Effects {
             .map_err(|e| bug(&what, &e))?;
         let reply = self.send(&what, request).await?;
         Ok(seen(informer, &reply))
+    }
+
+    /// The version in the object, if there is one, refuses the write when there is a newer one.
+    async fn put_list(&self, list: &ConfigMap) -> Result<Vec<Seen>, EffectError> {
+        let meta = &list.metadata;
+        let name = meta.name.as_deref().unwrap_or_default();
+        let namespace = meta.namespace.as_deref();
+        let what = format!("put ConfigMap {}/{name}", namespace.unwrap_or_default());
+        let body = serde_json::to_vec(&typed(list)).map_err(|e| bug(&what, &e))?;
+        let request = Request::new(ConfigMap::url_path(&(), namespace));
+        let params = PostParams {
+            field_manager: Some(labels::MANAGER_CERTIFICATEREVOCATIONS.into()),
+            ..PostParams::default()
+        };
+        let request = match meta.resource_version {
+            Some(_) => request.replace(name, &params, body),
+            None => request.create(&params, body),
+        };
+        let request = request.map_err(|e| bug(&what, &e))?;
+        match self.send(&what, request).await {
+            Ok(reply) => Ok(seen(Some(Informer::RevocationLists), &reply)),
+            // No informer shows one of somebody else.
+            Err(EffectError::Stale { what }) if meta.resource_version.is_none() => {
+                let existing = Request::new(ConfigMap::url_path(&(), namespace))
+                    .get(name, &kube::api::GetParams::default())
+                    .map_err(|e| bug(&what, &e))?;
+                let reply = self.exchange(&what, existing).await?;
+                let labels = &reply.metadata.labels;
+                Err(if labels.contains_key(labels::REVOCATION_LIST_LABEL) {
+                    EffectError::Stale { what }
+                } else {
+                    EffectError::Foreign { what }
+                })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn edit_ingress(
@@ -421,6 +458,7 @@ impl Effects {
         let verb = match verb.as_str() {
             "POST" => "create",
             "PATCH" => "patch",
+            "PUT" => "update",
             "DELETE" => "delete",
             _ => "get",
         };

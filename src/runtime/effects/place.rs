@@ -104,7 +104,7 @@ pub(super) fn target_place(target: Target, namespace: &str) -> (String, Informer
 
 /// The resource in a path, among those that are written.
 pub(super) fn resource(path: &str) -> &'static str {
-    const KNOWN: [&str; 16] = [
+    const KNOWN: [&str; 17] = [
         "certificates",
         "certificaterequests",
         "certificaterevocations",
@@ -116,6 +116,7 @@ pub(super) fn resource(path: &str) -> &'static str {
         "events",
         "pods",
         "services",
+        "configmaps",
         "ingresses",
         "endpointslices",
         "leases",

@@ -4,6 +4,7 @@
 mod issue;
 mod key;
 mod renewal_info;
+mod revocations;
 mod settle;
 
 use std::sync::Arc;
@@ -20,11 +21,10 @@ use super::renewal::{failure_delay, fresh_delay, refused_delay};
 use super::request::{Invalid, Wanted};
 use super::{Effect, Observation, Outcome, Settings};
 use crate::api::meta::Condition;
-use crate::controllers::action::{Action, Event, Object, Plan, patch_status};
+use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::{Identity, RequestFact};
 use crate::controllers::key::Kind;
 use crate::controllers::matching::spec_names;
-use crate::controllers::revocation::standing_order;
 use crate::controllers::status::{condition, find, remove_condition, set_condition};
 use crate::explain::{Code, Verdict, acme_failure_may_pass, quoted};
 
@@ -48,6 +48,7 @@ pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect
     }
     step.decide();
     step.have_stood_by();
+    step.have_revoked();
     step.finish()
 }
 
@@ -121,21 +122,6 @@ impl<'a> Step<'a> {
             self.trigger(&violation, &wanted);
         } else {
             self.settle(&wanted);
-        }
-    }
-
-    /// Have a revocation wait for the deletion of this Certificate, if it asks for that.
-    fn have_stood_by(&mut self) {
-        let asked = standing_order(&self.o.certificate).filter(|_| !self.o.is_stood_by);
-        match asked {
-            None => {}
-            Some(Ok(order)) => self
-                .after
-                .push(Action::Ensure(Box::new(Object::Revocation(order)))),
-            Some(Err(problem)) => {
-                let event = Event::warning("everleaf", "InvalidAnnotation", problem);
-                self.plan.events.push(event);
-            }
         }
     }
 

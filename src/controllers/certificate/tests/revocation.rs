@@ -4,9 +4,12 @@ use serde_json::json;
 
 use super::authority::Answer;
 use super::world::World;
+use crate::controllers::action::{Action, Object};
+use crate::controllers::certificate::plan;
 use crate::controllers::facts::KeyFact;
 use crate::controllers::revocation::Withdrawal;
-use crate::pki::PrivateKey;
+use crate::controllers::watched_lists::Listing;
+use crate::pki::{PrivateKey, RevocationReason};
 
 fn by() -> String {
     "shop/stolen".into()
@@ -70,6 +73,81 @@ fn a_compromised_key_is_replaced_whatever_the_policy_says() {
     }
 }
 
+/// The reasons that CertificateRevocations are made for in one step, and the words of its events.
+fn reported(world: &World, revision: &str) -> (Vec<String>, Vec<String>) {
+    let mut seen = world.observe();
+    let annotations = [(
+        "everleaf.io/key-compromised".to_owned(),
+        revision.to_owned(),
+    )];
+    let certificate = std::sync::Arc::make_mut(&mut seen.certificate);
+    certificate.metadata.annotations = Some(annotations.into());
+    let plan = plan(&seen, &world.settings, world.now);
+    let made = plan.actions.into_iter().filter_map(|action| match action {
+        Action::Ensure(object) => match *object {
+            Object::Revocation(object) => {
+                assert_eq!(object.spec.older_revisions, Some(true));
+                assert_eq!(object.metadata.owner_references, None);
+                Some(object.spec.reason.unwrap())
+            }
+            _ => None,
+        },
+        _ => None,
+    });
+    let said = plan.events.into_iter().map(|event| event.message);
+    (made.collect(), said.collect())
+}
+
+#[test]
+fn the_annotation_has_the_key_of_a_revision_revoked_once() {
+    let never = json!({ "algorithm": "ECDSA", "rotationPolicy": "Never" });
+    let spec = json!({ "privateKey": never, "revisionHistoryLimit": 2 });
+    let mut world = World::issued(&spec);
+    assert_eq!(reported(&world, "1").0, ["keyCompromise"]);
+    for (value, words) in [
+        ("true", "that of now is 1"),
+        ("0", "that of now is 1"),
+        ("2", "no revision 2 yet, status.revision is 1"),
+    ] {
+        let (made, said) = reported(&world, value);
+        assert!(made.is_empty(), "{value}: {made:?}");
+        assert!(said.iter().any(|said| said.contains(words)), "{said:?}");
+    }
+    world.is_reported = true;
+    assert!(reported(&world, "1").0.is_empty(), "it is there");
+    world.is_reported = false;
+    // A renewal came in between, and the policy has kept the key.
+    world.withdrawal = Some(Withdrawal::Revoked { by: by() });
+    world.step();
+    world.answer_requests();
+    world.withdrawal = None;
+    world.run(8);
+    assert_eq!(world.status().revision, Some(2));
+    assert_eq!(reported(&world, "1").0, ["keyCompromise"]);
+    // With another key it is done, also when the CertificateRevocation is gone.
+    let old = key(&world);
+    world.compromised = vec![old.public];
+    world.withdrawal = Some(Withdrawal::Compromised { by: by() });
+    for _ in 0..8 {
+        if key(&world) == old {
+            world.step();
+            world.answer_requests();
+        }
+    }
+    world.withdrawal = None;
+    world.compromised = vec![];
+    world.run(8);
+    assert_eq!(world.status().revision, Some(3));
+    let nothing = (vec![], vec![]);
+    assert_eq!(reported(&world, "2"), nothing);
+    // Of the first one nothing is left to compare with.
+    let (made, said) = reported(&world, "1");
+    assert_eq!(made, Vec::<String>::new());
+    assert!(said[0].contains("the revision of now: 3"), "{said:?}");
+    world.is_reported = true;
+    assert_eq!(reported(&world, "1"), nothing);
+}
+
 #[test]
 fn a_key_that_is_found_compromised_in_the_middle_of_an_issuance_is_dropped() {
     let mut world = World::new(&json!({}));
@@ -85,4 +163,27 @@ fn a_key_that_is_found_compromised_in_the_middle_of_an_issuance_is_dropped() {
     world.run(16);
     assert_eq!(world.ready(), ("True", "Ready"));
     assert_ne!(key(&world).public, old.public);
+}
+
+#[test]
+fn what_is_in_its_cas_list_is_replaced_at_once_and_says_which_list() {
+    let mut world = World::issued(&json!({ "renewBefore": "1h" }));
+    world.answer = Answer::Nothing;
+    world.withdrawal = Some(Withdrawal::Listed(Listing {
+        list: "http://crl.example.com/ca.crl".into(),
+        at: world.now,
+        reason: RevocationReason::Superseded,
+    }));
+    world.run(8);
+    assert_eq!(world.issuing(), ("True", "Revoked"));
+    assert_eq!(world.ready(), ("False", "Revoked"));
+    let message = world.message("Ready");
+    for words in [
+        "http://crl.example.com/ca.crl",
+        "superseded",
+        "2026-01-",
+        "EL-1607",
+    ] {
+        assert!(message.contains(words), "{message}");
+    }
 }

@@ -62,6 +62,7 @@ pub(super) struct World {
     pub(super) rotation: Option<Following>,
     /// A revocation of the certificate in the Secret, or of its key.
     pub(super) withdrawal: Option<Withdrawal>,
+    pub(super) is_reported: bool,
     /// Public keys that are compromised.
     pub(super) compromised: Vec<u64>,
     /// Whether the issuer's CA is asked when to renew.
@@ -136,6 +137,7 @@ impl World {
             ca: None,
             rotation: None,
             withdrawal: None,
+            is_reported: false,
             compromised: vec![],
             asking: Asking::Off,
             heard: None,
@@ -248,6 +250,7 @@ impl World {
             withdrawal: self.withdrawal.clone(),
             compromised: self.compromised.clone(),
             is_stood_by: false,
+            is_reported: self.is_reported,
             asking: Asking::Off,
             signer: Some(self.certificate.spec.issuer_ref.clone()),
         };
