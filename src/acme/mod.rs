@@ -4,6 +4,7 @@
 //! a URL and an account and gives back what the server said; nothing is remembered here but the directory and unused
 //! nonces. Account keys are of any type: clusters that cert-manager set up hold RSA keys.
 
+mod caa;
 mod calls;
 mod chain;
 mod client;
@@ -22,6 +23,7 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use caa::{Caa, Issuance, Refusal, Why};
 pub use calls::AccountRef;
 pub use chain::{CertificateChain, prefers};
 pub use client::{Client, Hooks, ServerConfig};

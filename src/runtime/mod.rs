@@ -16,6 +16,7 @@ pub mod limits;
 pub mod options;
 pub mod orders;
 pub mod places;
+mod preflight;
 pub mod queue;
 pub mod renewals;
 pub mod revoking;

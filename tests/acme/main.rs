@@ -18,6 +18,7 @@ mod how_it_works;
 mod layout;
 mod ledger;
 mod ordered;
+mod preflight;
 mod renewal;
 mod renewal_info;
 mod revocation;
