@@ -30,7 +30,7 @@ pub fn quiet(count: usize) -> Result<Quiet> {
     let requests = Requests::of_operator(&lab)?.since(&earlier);
     let idle_mib = mib(pid, "VmRSS")?;
     issuers(&lab, Lot::Acme)?;
-    let seen = client(&lab, "single", 0..count, 1)?;
+    let seen = client(&lab, "single", 0..count, Lot::Acme)?;
     Ok(Quiet {
         idle_mib,
         idle_requests: requests.total() as f64,

@@ -107,7 +107,7 @@ fn grow(lab: &Lab, operator: &Process) -> Result<(Issued, Issued)> {
     let (mut live, most) = (2 * SAMPLE, LIVE - SAMPLE);
     while live < most {
         let next = (live + BATCH).min(most);
-        lot::client(lab, "issue", live..next, Lot::Ca.issuers())?;
+        lot::client(lab, "issue", live..next, Lot::Ca)?;
         live = next;
     }
     // Events of the batches are posted still: they are not what the next certificate costs.
@@ -121,7 +121,7 @@ fn grow(lab: &Lab, operator: &Process) -> Result<(Issued, Issued)> {
 fn unrelated(lab: &Lab, operator: &Process) -> Result<f64> {
     let pid = operator.pid()?;
     let before = mib(pid, "VmRSS")?;
-    lot::client(lab, "unrelated", 0..UNRELATED, 1)?;
+    lot::client(lab, "unrelated", 0..UNRELATED, Lot::SelfSigned)?;
     pause(SETTLED);
     Ok(mib(pid, "VmRSS")? - before)
 }

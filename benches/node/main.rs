@@ -18,10 +18,10 @@ use lab::Options;
 use support::{Cluster, certificate};
 
 /// Certificates of a mode, one after the other.
-const COUNT: usize = 10;
+const COUNT: usize = 20;
 
 /// The modes, and the most seconds that the median may be.
-const MODES: [(&str, f32); 2] = [("Pod", 5.0), ("Direct", 2.5)];
+const MODES: [(&str, f32); 2] = [("Pod", 5.0), ("Direct", 2.0)];
 
 fn main() -> ExitCode {
     if lab::skipped("the node bench") {

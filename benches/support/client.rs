@@ -32,9 +32,10 @@ const KEY: usize = 227;
 const UNRELATED: usize = 100 * 1024;
 
 pub fn run(arguments: &[String]) -> Result<()> {
-    let [what, first, count, issuers] = arguments else {
+    let [what, first, count, issuers, domain] = arguments else {
         bail!(
-            "client: prepare, floor, issue, single or unrelated; the number of the first, how many, and how many Issuers"
+            "client: prepare, floor, issue, single or unrelated; the number of the first, how many, how many Issuers, \
+             and the domain"
         );
     };
     let (first, count, issuers) = (first.parse()?, count.parse::<usize>()?, issuers.parse()?);
@@ -50,6 +51,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         let bench = Bench {
             client: Client::try_from(config)?,
             issuers,
+            domain: domain.as_str().into(),
         };
         match what.as_str() {
             "prepare" => bench.prepare(numbers).await,
@@ -75,6 +77,8 @@ struct Bench {
     client: Client,
     /// The Certificates are shared out among `issuer-0` and so on.
     issuers: usize,
+    /// Where the names are.
+    domain: Arc<str>,
 }
 
 /// What the watch needs of a Certificate.
@@ -250,7 +254,7 @@ impl Bench {
             "metadata": { "name": name },
             "spec": {
                 "secretName": name,
-                "dnsNames": [format!("{n}.bench.example.com")],
+                "dnsNames": [format!("{n}.{}", self.domain)],
                 "privateKey": { "algorithm": "ECDSA", "size": 256 },
                 "issuerRef": { "name": format!("issuer-{}", n % self.issuers) },
             },

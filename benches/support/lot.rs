@@ -24,12 +24,23 @@ pub enum Lot {
     SelfSigned,
     /// Ten CAs, each its own root.
     Ca,
+    /// Over HTTP, answered by the operator itself.
     Acme,
+    /// In the zone of the lab that takes updates.
+    Dns01,
 }
 
 impl Lot {
     pub fn issuers(self) -> usize {
         if self == Self::Ca { 10 } else { 1 }
+    }
+
+    /// Where the names of its certificates are.
+    fn domain(self) -> &'static str {
+        match self {
+            Self::Dns01 => "dns01.example.com",
+            _ => "bench.example.com",
+        }
     }
 }
 
@@ -63,10 +74,10 @@ pub struct Issued {
 /// The writes that the contract demands for `count` certificates, by a bare client, without an operator.
 pub fn floor(count: usize) -> Result<Floor> {
     let lab = cluster()?;
-    client(&lab, "prepare", 0..count, 1)?;
+    client(&lab, "prepare", 0..count, Lot::SelfSigned)?;
     let server = lab.part("apiserver")?.pid()?;
     let before = cpu_seconds(server)?;
-    let seen = client(&lab, "floor", 0..count, 1)?;
+    let seen = client(&lab, "floor", 0..count, Lot::SelfSigned)?;
     Ok(Floor {
         seconds: seen.seconds,
         server_cpu: cpu_seconds(server)? - before,
@@ -86,7 +97,7 @@ pub fn more(lab: &Lab, operator: &Process, lot: Lot, numbers: Range<usize>) -> R
     let (pid, server) = (operator.pid()?, lab.part("apiserver")?.pid()?);
     let earlier = Requests::of_operator(lab)?;
     let (operator_before, server_before) = (cpu_seconds(pid)?, cpu_seconds(server)?);
-    let seen = client(lab, "issue", numbers, lot.issuers())?;
+    let seen = client(lab, "issue", numbers, lot)?;
     let server_cpu = cpu_seconds(server)? - server_before;
     pause(SETTLED);
     Ok(Issued {
@@ -170,17 +181,33 @@ pub fn issuers(lab: &Lab, lot: Lot) -> Result<()> {
                 root(lab, &format!("root-{number}"))?;
                 format!("{{ca: {{secretName: root-{number}}}}}")
             }
-            Lot::Acme => format!(
-                // Without a profile, Pebble chooses one at random: some would be renewed before the end.
-                "{{acme: {{server: '{}', caBundle: {}, profile: default, privateKeySecretRef: {{name: account}}, \
-                 solvers: [{{http01: {{ingress: {{ingressClassName: traefik}}}}}}]}}}}",
-                lab.acme_directory(),
-                base64(lab.acme_ca_pem()?.as_bytes()),
-            ),
+            Lot::Acme => acme(lab, "http01: {ingress: {ingressClassName: traefik}}")?,
+            Lot::Dns01 => {
+                let secret = format!("--from-literal=key={}", lab::TSIG_SECRET);
+                let create = ["create", "secret", "generic", "tsig", &secret];
+                lab.kubectl(&[&["--namespace", NAMESPACE], &create[..]].concat())?;
+                let solver = format!(
+                    "dns01: {{rfc2136: {{nameserver: {}, tsigKeyName: lab, tsigAlgorithm: HMACSHA256, \
+                     tsigSecretSecretRef: {{name: tsig, key: key}}}}}}",
+                    lab::ADDRESS
+                );
+                acme(lab, &solver)?
+            }
         };
         issuer(lab, &format!("issuer-{number}"), &spec)?;
     }
     ready(lab, "issuer")
+}
+
+/// The spec of an Issuer of the lab's ACME CA with one solver.
+fn acme(lab: &Lab, solver: &str) -> Result<String> {
+    Ok(format!(
+        // Without a profile, Pebble chooses one at random: some would be renewed before the end.
+        "{{acme: {{server: '{}', caBundle: {}, profile: default, privateKeySecretRef: {{name: account}}, \
+         solvers: [{{{solver}}}]}}}}",
+        lab.acme_directory(),
+        base64(lab.acme_ca_pem()?.as_bytes()),
+    ))
 }
 
 fn issuer(lab: &Lab, name: &str, spec: &str) -> Result<()> {
@@ -221,9 +248,10 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// Run this program's other half inside the lab.
-pub fn client(lab: &Lab, what: &str, numbers: Range<usize>, issuers: usize) -> Result<Seen> {
+pub fn client(lab: &Lab, what: &str, numbers: Range<usize>, lot: Lot) -> Result<Seen> {
     let mut command = lab.command(std::env::current_exe()?);
-    let numbers = [numbers.start, numbers.len(), issuers].map(|number| number.to_string());
+    let numbers = [numbers.start, numbers.len(), lot.issuers()].map(|number| number.to_string());
     command.args(["client", what]).args(numbers);
+    command.arg(lot.domain());
     Ok(serde_json::from_str(&lab::output(&mut command)?)?)
 }

@@ -14,7 +14,7 @@ use super::jws::{Eab, Jws, Signer, parse_jwk, to_json};
 use super::reply::Reply;
 use super::transport::Action;
 use super::{
-    Account, Authorization, CertificateChain, Challenge, Error, Identifier, Order, prefers,
+    Account, Authorization, CertificateChain, Challenge, Class, Error, Identifier, Order, prefers,
 };
 use crate::net::clean;
 use crate::pki::PrivateKey;
@@ -286,24 +286,30 @@ impl Client {
 
     /// The chain that ends at the issuer with this common name, looked for in the default chain first; without one, the
     /// first chain with that issuer anywhere in it; without that, the default one. An alternate that cannot be fetched is
-    /// passed over.
+    /// passed over, unless it may be the one that is missing and can be waited for.
     pub async fn preferred_certificate(
         &self,
         account: &AccountRef,
         url: &str,
-        preferred_chain: Option<&str>,
+        preference: Preference<'_>,
     ) -> Result<CertificateChain, Error> {
         let default = self.certificate(account, url).await?;
-        let Some(name) = preferred_chain.filter(|name| !name.is_empty()) else {
+        let Some(name) = preference.issuer.filter(|name| !name.is_empty()) else {
             return Ok(default);
         };
         if prefers(&default.certificates, name) {
             return Ok(default);
         }
-        let mut second = None;
+        let (mut second, mut missing) = (None, None);
         for url in default.alternates.iter().take(MAX_ALTERNATES) {
-            let Ok(reply) = self.get(Action::ListCertAlternates, account, url).await else {
-                continue;
+            let reply = match self.get(Action::ListCertAlternates, account, url).await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    let may_pass =
+                        matches!(error.class(), Class::Transient | Class::RateLimited { .. });
+                    missing = missing.or(may_pass.then_some(error));
+                    continue;
+                }
             };
             match CertificateChain::parse(&reply.body, Vec::new()) {
                 Ok(chain) if prefers(&chain.certificates, name) => return Ok(chain),
@@ -312,6 +318,9 @@ impl Client {
                 }
                 _ => {}
             }
+        }
+        if let Some(error) = missing.filter(|_| preference.waits) {
+            return Err(error);
         }
         if passes(&default.certificates, name) {
             return Ok(default);
@@ -322,6 +331,15 @@ impl Client {
     async fn get(&self, action: Action, account: &AccountRef, url: &str) -> Result<Reply, Error> {
         self.post(action, account.signer(), url, POST_AS_GET).await
     }
+}
+
+/// The chain that is wished for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Preference<'a> {
+    /// The common name of an issuer in it.
+    pub issuer: Option<&'a str>,
+    /// What cannot be fetched for the moment is an error: it may be that chain.
+    pub waits: bool,
 }
 
 /// Let's Encrypt has three; a server cannot make us fetch without end.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use super::types::{Identifier, nullable};
-use crate::net::{MAX_MESSAGE, MAX_PIECE, clean, cut};
+use crate::net::{MAX_MESSAGE, MAX_PIECE, Unanswered, clean, cut};
 use crate::pki;
 
 /// What to do about a failure.
@@ -47,15 +47,9 @@ pub enum Error {
         host: String,
         retry_after: Option<Timestamp>,
     },
-    /// No connection, or it broke. Whether the server got the request is unknown.
-    #[error("cannot reach {host}: {message}")]
-    Network { host: String, message: String },
-    /// No complete reply in time. Whether the server got the request is unknown.
-    #[error("no reply from {host} within {seconds} s")]
-    Timeout { host: String, seconds: u64 },
-    /// The reply is longer than any that makes sense.
-    #[error("the reply of {host} is over {limit} bytes")]
-    TooLarge { host: String, limit: usize },
+    /// There is no reply.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
     /// A URL that leads to a place that the directory does not name, or not to https.
     #[error("refused URL {url:?}: {reason}")]
     Url { url: String, reason: String },
@@ -113,11 +107,7 @@ impl Error {
                 retry_after,
                 ..
             } => classify_status(*status, *retry_after),
-            Self::Network { .. }
-            | Self::Timeout { .. }
-            | Self::TooLarge { .. }
-            | Self::Protocol(_)
-            | Self::Certificate(_) => Class::Transient,
+            Self::Unanswered(_) | Self::Protocol(_) | Self::Certificate(_) => Class::Transient,
             Self::Url { .. }
             | Self::Unsupported(_)
             | Self::UnknownProfile { .. }
@@ -139,9 +129,7 @@ impl Error {
             | Self::Config { .. }
             | Self::Key(_) => Blame::Other,
             Self::Status { .. }
-            | Self::Network { .. }
-            | Self::Timeout { .. }
-            | Self::TooLarge { .. }
+            | Self::Unanswered(_)
             | Self::Protocol(_)
             | Self::Certificate(_) => Blame::Ca,
         }

@@ -24,7 +24,7 @@ mod verify;
 pub(crate) mod tests;
 
 pub use caa::{Caa, Issuance, Refusal, Why};
-pub use calls::AccountRef;
+pub use calls::{AccountRef, Preference};
 pub use chain::{CertificateChain, prefers};
 pub use client::{Client, Hooks, ServerConfig};
 pub use error::{Blame, Class, Error, Problem, Subproblem};

@@ -1,19 +1,19 @@
 //! What a server answered, cut down to what ACME needs of it.
 
-use bytes::Bytes;
 use http::header::{HeaderMap, LINK, LOCATION, RETRY_AFTER};
 use jiff::Timestamp;
+use zeroize::Zeroizing;
 
 use super::url::resolve;
 use super::{Error, Problem};
-use crate::net::parse_retry_after;
+use crate::net::{Answer, parse_retry_after};
 
 /// A reply with a status that says success.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+    pub(super) body: Zeroizing<Vec<u8>>,
     url: String,
 }
 
@@ -62,13 +62,12 @@ impl Exchange {
     }
 
     /// Sorts success from the two kinds of failure.
-    pub(super) fn judge(
-        status: u16,
-        headers: HeaderMap,
-        body: Bytes,
-        url: &str,
-        host: &str,
-    ) -> Self {
+    pub(super) fn judge(answer: Answer, url: &str, host: &str) -> Self {
+        let Answer {
+            status,
+            headers,
+            body,
+        } = answer;
         let nonce = headers
             .get("replay-nonce")
             .and_then(|nonce| nonce.to_str().ok())

@@ -1,30 +1,24 @@
-//! One HTTP exchange: deadline, size limit, and somebody told about it.
+//! One exchange with an ACME server, and somebody told about it.
 
-use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, HeaderMap, USER_AGENT};
-use http::{HeaderValue, Method, Request, Response};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client as HyperClient;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderValue, Method, Request};
+use http_body_util::Full;
+use hyper_rustls::HttpsConnectorBuilder;
 use tokio::time::Instant;
 
 use super::Error;
 use super::reply::Exchange;
 use super::tls;
 use super::url::Origin;
-use crate::net::{Dialer, MAX_PIECE, Proxies, Resolver, clean, innermost};
+use crate::net::{Bounds, Connections, Dialer, MAX_PIECE, Proxies, Resolver, clean};
 
 /// For one exchange, connecting included.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Shorter than servers keep connections, so that a request is seldom sent into one that is being closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_BODY: usize = 1 << 20;
 
 /// What a request is for: the `action` label of the metrics, named as cert-manager names them.
@@ -103,7 +97,7 @@ pub enum CallStage {
 pub type CallHook = Arc<dyn Fn(Action, CallStage) + Send + Sync>;
 
 pub(super) struct Transport {
-    http: HyperClient<HttpsConnector<Dialer>, Full<Bytes>>,
+    connections: Connections,
     user_agent: HeaderValue,
     observer: Option<Observer>,
 }
@@ -123,13 +117,8 @@ impl Transport {
             .https_only()
             .enable_http1()
             .wrap_connector(connector);
-        let http = HyperClient::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(8)
-            .build(connector);
         Ok(Self {
-            http,
+            connections: Connections::new(connector),
             user_agent: HeaderValue::from_str(user_agent).map_err(|_| Error::Config {
                 field: "user agent",
                 problem: "not a header value".to_owned(),
@@ -156,29 +145,26 @@ impl Transport {
             Err(error) => return Exchange::failed(error),
         };
         let start = Instant::now();
-        let limit = deadline.min(start + REQUEST_TIMEOUT);
-        let outcome = tokio::time::timeout_at(limit, self.send(request, &host)).await;
+        let bounds = Bounds {
+            time: deadline.duration_since(start).min(REQUEST_TIMEOUT),
+            body: MAX_BODY,
+        };
+        let outcome = self.connections.exchange(request, &host, bounds).await;
         let duration = start.elapsed();
-        let outcome = outcome.unwrap_or_else(|_| {
-            Err(Error::Timeout {
-                host: host.clone(),
-                seconds: duration.as_secs(),
-            })
-        });
         if let Some(observer) = &self.observer {
             observer(&Observation {
                 action,
                 method: method.as_str(),
                 status: outcome
                     .as_ref()
-                    .map_or(TRANSPORT_FAILURE, |(status, ..)| *status),
+                    .map_or(TRANSPORT_FAILURE, |answer| answer.status),
                 host: &host,
                 duration,
             });
         }
         match outcome {
-            Ok((status, headers, body)) => Exchange::judge(status, headers, body, url, &host),
-            Err(error) => Exchange::failed(error),
+            Ok(answer) => Exchange::judge(answer, url, &host),
+            Err(error) => Exchange::failed(error.into()),
         }
     }
 
@@ -202,38 +188,5 @@ impl Transport {
                 url: clean(url, MAX_PIECE),
                 reason: "not a URL".to_owned(),
             })
-    }
-
-    async fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-        host: &str,
-    ) -> Result<(u16, HeaderMap, Bytes), Error> {
-        let response = self
-            .http
-            .request(request)
-            .await
-            .map_err(|error| network(host, &error))?;
-        let (parts, body) = Response::into_parts(response);
-        let body = read(body, host).await?;
-        Ok((parts.status.as_u16(), parts.headers, body))
-    }
-}
-
-async fn read(body: Incoming, host: &str) -> Result<Bytes, Error> {
-    match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge {
-            host: host.to_owned(),
-            limit: MAX_BODY,
-        }),
-        Err(error) => Err(network(host, error.as_ref())),
-    }
-}
-
-fn network(host: &str, error: &(dyn StdError + 'static)) -> Error {
-    Error::Network {
-        host: host.to_owned(),
-        message: innermost(error),
     }
 }

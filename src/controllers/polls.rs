@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::facts::digest;
 use crate::acme::{Class, Error, RenewalInfo};
+use crate::net::Unanswered;
 
 /// Between two questions to one CA.
 const PACE: SignedDuration = SignedDuration::from_secs(1);
@@ -217,7 +218,7 @@ pub fn retry_after(error: &Error) -> Option<Timestamp> {
 /// Whether nothing but the moment is wrong.
 fn is_temporary(error: &Error) -> bool {
     match error {
-        Error::Network { .. } | Error::Timeout { .. } => true,
+        Error::Unanswered(Unanswered::Network { .. } | Unanswered::Timeout { .. }) => true,
         _ => error
             .status()
             .is_some_and(|status| status >= 500 || status == 429),
@@ -293,10 +294,10 @@ mod tests {
         let mut tries = 0;
         let mut said = vec![];
         for _ in 0..8 {
-            let error = Error::Network {
+            let error = Error::Unanswered(Unanswered::Network {
                 host: "ca".into(),
                 message: "reset".into(),
-            };
+            });
             let heard = heard(Err(error), tries, NOW);
             let Answer::Failed(_, lasts) = heard.answer else {
                 panic!("{heard:?}")

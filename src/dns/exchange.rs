@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::Error;
 use super::message::{Answer, Name, Query, is_truncated};
-use crate::net::{self, Client, Request};
+use crate::net::{self, Client, Request, Unanswered};
 
 /// For one question to one server, all tries included (contract §5.7).
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -118,10 +118,10 @@ impl Asker {
         let request = request.map_err(io::Error::other)?;
         let request = request.body(MEDIA_TYPE, query.bytes.clone());
         let reply = self.http.send(request).await.map_err(|error| match error {
-            net::Error::Timeout { .. } => io::Error::from(io::ErrorKind::TimedOut),
-            net::Error::TooLarge { .. } => io::ErrorKind::InvalidData.into(),
-            net::Error::Request(_) | net::Error::Network { .. } => {
-                io::ErrorKind::ConnectionAborted.into()
+            net::Error::Unanswered(Unanswered::Timeout { .. }) => io::ErrorKind::TimedOut,
+            net::Error::Unanswered(Unanswered::TooLarge { .. }) => io::ErrorKind::InvalidData,
+            net::Error::Request(_) | net::Error::Unanswered(Unanswered::Network { .. }) => {
+                io::ErrorKind::ConnectionAborted
             }
         })?;
         if !reply.is_success() || reply.body.len() > MOST_BY_HTTPS {

@@ -21,7 +21,6 @@ codes! {
     1001 ISSUER_MISSING, "The issuer does not exist";
     1002 ISSUER_NOT_READY, "The issuer is not ready";
     1101 SPEC_INVALID, "A field of the Certificate cannot be met";
-    1102 SPEC_UNSUPPORTED, "A field of the Certificate is not supported by this version";
     1103 KEY_KEPT, "The private key does not fit, and may not be replaced";
     1104 SECRET_SHARED, "Another Certificate keeps the Secret";
     1105 BUDGET_SPENT, "The Certificate has made too many requests";

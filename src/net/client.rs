@@ -1,4 +1,4 @@
-//! One exchange with a service over HTTP: deadline, size limit, no redirects, which would carry credentials elsewhere.
+//! Services over HTTP: what is sent to them, with credentials that are not shown, and what they answer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,10 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client as HyperClient;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
@@ -18,7 +16,8 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::dial::{Dialer, Proxies, Resolver};
-use super::{innermost, parse_retry_after};
+use super::exchange::{Bounds, Connections, Unanswered};
+use super::parse_retry_after;
 
 /// For one exchange, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,8 +25,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A service of the machine itself answers at once, or is not there.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
 const LOCAL_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Shorter than servers keep connections, so that a request is seldom sent into one that is being closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_BODY: usize = 4 << 20;
 /// What is shorter is part of any text, and no secret.
 const SECRET: usize = 8;
@@ -38,30 +35,9 @@ pub enum Error {
     /// The request cannot be sent as it is. What is wrong with it is not quoted: it may be a credential.
     #[error("{0}")]
     Request(&'static str),
-    /// No connection, or it broke. Whether the server got the request is unknown.
-    #[error("cannot reach {host}: {message}")]
-    Network {
-        /// With the port, if it is not the usual one.
-        host: String,
-        /// The innermost cause.
-        message: String,
-    },
-    /// No complete answer in time. Whether the server got the request is unknown.
-    #[error("no answer from {host} within {seconds} s")]
-    Timeout {
-        /// With the port, if it is not the usual one.
-        host: String,
-        /// The limit.
-        seconds: u64,
-    },
-    /// The answer is longer than any that makes sense.
-    #[error("the answer of {host} is over {limit} bytes")]
-    TooLarge {
-        /// With the port, if it is not the usual one.
-        host: String,
-        /// In bytes.
-        limit: usize,
-    },
+    /// There is no answer.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
 }
 
 /// What is sent. Debug shows where to, and nothing of the headers and the body.
@@ -180,8 +156,8 @@ impl Reply {
 /// Connections to services.
 #[derive(Clone)]
 pub struct Client {
-    http: HyperClient<HttpsConnector<Dialer>, Full<Bytes>>,
-    timeout: Duration,
+    connections: Connections,
+    bounds: Bounds,
 }
 
 impl Client {
@@ -223,12 +199,13 @@ impl Client {
     }
 
     fn with(connector: HttpsConnector<Dialer>, timeout: Duration) -> Self {
-        let http = HyperClient::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(8)
-            .build(connector);
-        Self { http, timeout }
+        Self {
+            connections: Connections::new(connector),
+            bounds: Bounds {
+                time: timeout,
+                body: MAX_BODY,
+            },
+        }
     }
 
     /// One exchange. Any status is an answer; one that says failure is kept without what the request's headers and form
@@ -246,43 +223,17 @@ impl Client {
         sent.headers_mut()
             .entry(ACCEPT)
             .or_insert(HeaderValue::from_static("*/*"));
-        let answer = tokio::time::timeout(self.timeout, self.exchange(sent, &host)).await;
-        let mut reply = answer.unwrap_or_else(|_| {
-            Err(Error::Timeout {
-                host: host.clone(),
-                seconds: self.timeout.as_secs(),
-            })
-        })?;
+        let answer = self.connections.exchange(sent, &host, self.bounds).await?;
+        let mut reply = Reply {
+            status: answer.status,
+            headers: answer.headers,
+            body: answer.body,
+            host,
+        };
         if !reply.is_success() {
             reply.body = without(reply.body, &request.hidden);
         }
         Ok(reply)
-    }
-
-    async fn exchange(
-        &self,
-        request: http::Request<Full<Bytes>>,
-        host: &str,
-    ) -> Result<Reply, Error> {
-        let network = |error: &(dyn std::error::Error + 'static)| Error::Network {
-            host: host.to_owned(),
-            message: innermost(error),
-        };
-        let answer = self.http.request(request).await.map_err(|e| network(&e))?;
-        let (parts, body) = answer.into_parts();
-        match Limited::new(body, MAX_BODY).collect().await {
-            Ok(body) => Ok(Reply {
-                status: parts.status.as_u16(),
-                headers: parts.headers,
-                body: Zeroizing::new(body.to_bytes().to_vec()),
-                host: host.to_owned(),
-            }),
-            Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge {
-                host: host.to_owned(),
-                limit: MAX_BODY,
-            }),
-            Err(error) => Err(network(error.as_ref())),
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod client;
 mod dial;
+mod exchange;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -13,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use client::{Client, Error, Reply, Request, escape, escape_all_but, hex, public_roots, query};
 pub use dial::{Dialer, Proxies, Resolver};
+pub use exchange::{Answer, Bounds, Connections, Unanswered};
 pub use text::{MAX_MESSAGE, MAX_PIECE, clean, clean_link, cut};
 
 /// The innermost cause is what a person can act on: "connection refused", "unknown issuer".

@@ -5,7 +5,7 @@ use std::thread;
 use http::header::AUTHORIZATION;
 use proptest::prelude::*;
 
-use super::{Client, Error, Request, Resolver, escape, public_roots, query};
+use super::{Client, Error, Request, Resolver, Unanswered, escape, public_roots, query};
 
 /// A server that gives one answer to one request.
 fn answering(answer: Vec<u8>) -> String {
@@ -74,7 +74,9 @@ async fn an_endless_answer_is_cut_off() {
         .unwrap()
         .send(Request::get(answering(answer)))
         .await;
-    assert!(matches!(error, Err(Error::TooLarge { limit, .. }) if limit == 4 << 20));
+    assert!(
+        matches!(error, Err(Error::Unanswered(Unanswered::TooLarge { limit, .. })) if limit == 4 << 20)
+    );
 }
 
 #[tokio::test]
@@ -98,7 +100,10 @@ async fn services_are_reached_by_https_alone() {
         .send(Request::get(&url))
         .await
         .map(|reply| reply.status);
-    assert!(matches!(error, Err(Error::Network { .. })), "{error:?}");
+    assert!(
+        matches!(error, Err(Error::Unanswered(Unanswered::Network { .. }))),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -102,17 +102,6 @@ impl fmt::Display for KeyAlgorithm {
     }
 }
 
-impl KeyAlgorithm {
-    /// Whether a key like this can be made. RSA keys of any size from 2048 to 8192 bits can be read and used, but the
-    /// library generates four sizes only.
-    pub fn can_be_generated(self) -> bool {
-        match self {
-            Self::Rsa { bits } => matches!(bits, 2048 | 3072 | 4096 | 8192),
-            Self::Ecdsa(_) | Self::Ed25519 => true,
-        }
-    }
-}
-
 /// The values of `spec.signatureAlgorithm`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignatureAlgorithm {

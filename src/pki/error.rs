@@ -39,11 +39,6 @@ pub enum Error {
         "not a valid public key of a supported type (RSA 2048 to 8192 bits, ECDSA P-256, P-384, P-521, Ed25519)"
     )]
     UnsupportedPublicKey,
-    /// RSA keys of this size can be read and used, but not generated.
-    #[error(
-        "cannot generate an RSA key of {0} bits; sizes that can be generated are 2048, 3072, 4096 and 8192"
-    )]
-    UnsupportedRsaSize(u32),
     /// The key cannot make this kind of signature.
     #[error("signature algorithm {signature} does not fit {key} keys")]
     SignatureMismatch {

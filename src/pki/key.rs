@@ -17,6 +17,7 @@ use super::limits::Limit;
 use super::{Error, pem, public_key};
 
 const WHAT: &str = "private key";
+const GENERATION: &str = "key generation";
 
 /// The values of `spec.privateKey.encoding`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,20 +51,11 @@ impl fmt::Debug for PrivateKey {
 impl PrivateKey {
     /// A new key. RSA takes 0.1 s (2048 bits) to several seconds of one core: call it where that does no harm.
     ///
-    /// [`Error::UnsupportedRsaSize`] for sizes that can be read but not generated.
+    /// [`Error::UnsupportedPrivateKey`] for RSA sizes out of 2048 to 8192.
     pub fn generate(algorithm: KeyAlgorithm) -> Result<Self, Error> {
-        let failed = |_| Error::Crypto("key generation");
+        let failed = |_| Error::Crypto(GENERATION);
         Self::new(match algorithm {
-            KeyAlgorithm::Rsa { bits } => {
-                let size = match bits {
-                    2048 => KeySize::Rsa2048,
-                    3072 => KeySize::Rsa3072,
-                    4096 => KeySize::Rsa4096,
-                    8192 => KeySize::Rsa8192,
-                    _ => return Err(Error::UnsupportedRsaSize(bits)),
-                };
-                Pair::Rsa(rsa::KeyPair::generate(size).map_err(failed)?)
-            }
+            KeyAlgorithm::Rsa { bits } => Pair::Rsa(new_rsa(bits)?),
             KeyAlgorithm::Ecdsa(curve) => Pair::Ecdsa(
                 curve,
                 EcdsaKeyPair::generate(curve.facts().signing).map_err(failed)?,
@@ -228,6 +220,21 @@ impl PrivateKey {
         let hash = digest::digest(&digest::SHA256, self.jwk()?.as_bytes());
         Ok(URL_SAFE_NO_PAD.encode(hash))
     }
+}
+
+fn new_rsa(bits: u32) -> Result<rsa::KeyPair, Error> {
+    let size = match bits {
+        2048 => KeySize::Rsa2048,
+        3072 => KeySize::Rsa3072,
+        4096 => KeySize::Rsa4096,
+        8192 => KeySize::Rsa8192,
+        _ if (2048..=8192).contains(&bits) => {
+            let der = super::rsa::generate(bits)?;
+            return rsa::KeyPair::from_der(&der).map_err(|_| Error::Crypto(GENERATION));
+        }
+        _ => return Err(Error::UnsupportedPrivateKey),
+    };
+    rsa::KeyPair::generate(size).map_err(|_| Error::Crypto(GENERATION))
 }
 
 fn encoding_failed(_: aws_lc_rs::error::Unspecified) -> Error {

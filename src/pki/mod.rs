@@ -18,6 +18,7 @@ mod literal;
 mod pem;
 mod public_key;
 mod reason;
+mod rsa;
 mod san;
 mod signed;
 mod subject;

@@ -8,7 +8,7 @@ use crate::support::{Ca, Cluster, DEADLINE, Namespace, certificate, entry, ready
 use crate::{SAID, TRAEFIK, cluster};
 
 /// A CA of the test's own, and an Issuer of it.
-fn authority(cluster: &Cluster, annotations: &str) -> Result<(Ca, String)> {
+pub fn authority(cluster: &Cluster, annotations: &str) -> Result<(Ca, String)> {
     // Refused nonces would be asked for twice.
     let ca = Ca::start(&cluster.lab, &[("PEBBLE_WFE_NONCEREJECT", "0")], |config| {
         config

@@ -17,6 +17,7 @@ mod dns01;
 mod how_it_works;
 mod layout;
 mod ledger;
+mod matrix;
 mod ordered;
 mod preflight;
 mod renewal;

@@ -103,7 +103,7 @@ fn the_second_signs_while_the_first_hangs_and_the_first_when_it_is_back() -> Res
     let message = ready_condition(&object)["message"].to_string();
     for words in [
         "Issued by Issuer \\\"second\\\", because Issuer \\\"first\\\" cannot sign, since 20",
-        "no reply from 10.244.0.1",
+        "no answer from 10.244.0.1",
         "(EL-1220)",
     ] {
         assert!(message.contains(words), "{message}");

@@ -12,6 +12,7 @@ mod support;
 
 mod dns;
 mod issuance;
+mod matrix;
 mod refusals;
 mod renewal;
 
@@ -128,37 +129,19 @@ impl Stage {
         Ok(all.iter().filter(refused).count())
     }
 
-    /// Check with openssl that a Secret's chain leads to one of Boulder's roots.
+    /// Check that a Secret's chain leads to one of Boulder's roots.
     fn verify(&self, namespace: &Namespace<'_>, secret: &str) -> Result<()> {
-        namespace.pair_matches(secret)?;
-        let dir = self
-            .cluster
-            .lab
-            .dir()
-            .join(format!("verify-{}-{secret}", namespace.name));
-        std::fs::create_dir_all(&dir)?;
-        std::fs::write(
-            dir.join("chain"),
-            namespace.secret_entry(secret, "tls.crt")?,
-        )?;
-        std::fs::write(dir.join("roots"), self.boulder.roots_pem()?)?;
-        let mut openssl = self.cluster.lab.command("openssl");
-        openssl.current_dir(&dir);
-        for argument in ["verify", "-CAfile", "roots", "-untrusted", "chain", "chain"] {
-            match argument {
-                "verify" | "-CAfile" | "-untrusted" => openssl.arg(argument),
-                file => openssl.arg(dir.join(file)),
-            };
-        }
-        let said = lab::output(&mut openssl)?;
-        assert!(said.contains(": OK"), "{said}");
-        Ok(())
+        namespace.verify(secret, &self.boulder.roots_pem()?)
     }
 }
 
-/// The number of the Issuer's account at the CA.
+/// The number of the account of the Issuer `boulder` at the CA.
 fn account(namespace: &Namespace<'_>) -> Result<u64> {
-    let issuer = namespace.until(SAID, "issuer", "boulder", "registered", |issuer| {
+    account_of(namespace, "boulder")
+}
+
+fn account_of(namespace: &Namespace<'_>, issuer: &str) -> Result<u64> {
+    let issuer = namespace.until(SAID, "issuer", issuer, "registered", |issuer| {
         issuer["status"]["acme"]["uri"].is_string()
     })?;
     let uri = issuer["status"]["acme"]["uri"].as_str().unwrap_or_default();

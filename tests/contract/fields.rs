@@ -223,6 +223,11 @@ fn keys() -> Vec<Row> {
         ),
         both(
             "privateKey.size",
+            json!({ "privateKey": { "algorithm": "RSA", "size": 2500 } }),
+            &["Public-Key: (2500 bit)", "sha256WithRSAEncryption"],
+        ),
+        both(
+            "privateKey.size",
             json!({ "privateKey": { "size": 384 } }),
             &["ASN1 OID: secp384r1", "ecdsa-with-SHA384"],
         ),

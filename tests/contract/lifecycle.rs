@@ -133,28 +133,28 @@ fn a_change_of_key_names_or_issuer_but_not_of_renewal() -> Result<()> {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_named_and_nothing_is_issued() -> Result<()> {
+fn a_field_that_cannot_be_met_is_named_and_nothing_is_issued() -> Result<()> {
     let Some(cluster) = cluster() else {
         return Ok(());
     };
-    let namespace = cluster.namespace("unsupported")?;
+    let namespace = cluster.namespace("unmet")?;
     namespace.apply(&self_signed("self"))?;
     let asked = certificate("site", "self", "site.example.com", "");
-    namespace.apply(&asked.replace("algorithm: ECDSA", "algorithm: RSA, size: 2500"))?;
+    namespace.apply(&asked.replace("algorithm: ECDSA", "algorithm: RSA, size: 1024"))?;
     namespace.says(
         "site",
-        &["spec.privateKey.size", "make it 2048, 3072, 4096 or 8192"],
+        &["spec.privateKey.size", "use 2048 to 8192"],
         DEADLINE,
     )?;
     let object = namespace.get("certificate", "site")?;
     assert_eq!(ready_condition(&object)["status"], "False");
-    assert_eq!(ready_condition(&object)["reason"], "NotSupported");
+    assert_eq!(ready_condition(&object)["reason"], "InvalidSpec");
     assert!(condition(&object, "Issuing").is_null());
-    assert_eq!(object["spec"]["privateKey"]["size"], 2500, "it is kept");
+    assert_eq!(object["spec"]["privateKey"]["size"], 1024, "it is kept");
     assert_eq!(namespace.list("certificaterequest")?.len(), 0);
     assert_eq!(namespace.list("secret")?.len(), 0);
     // Without it the certificate comes.
-    namespace.apply(&asked.replace("algorithm: ECDSA", "algorithm: ECDSA, size: 256"))?;
+    namespace.apply(&asked.replace("algorithm: ECDSA", "algorithm: RSA, size: 2500"))?;
     namespace.ready("site", DEADLINE)?;
     Ok(())
 }

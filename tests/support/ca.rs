@@ -5,6 +5,8 @@ use lab::{Lab, Process};
 
 use super::{DEADLINE, unique};
 
+const RENEWAL_QUESTION: &str = "renewalInfo/ -> calling";
+
 /// A Pebble of one test. It ends when dropped.
 pub struct Ca {
     process: Process,
@@ -33,6 +35,7 @@ impl Ca {
         std::fs::write(&file, config)?;
         let mut command = lab.command("pebble");
         command
+            .arg("-strict")
             .arg("-config")
             .arg(&file)
             .arg("-dnsserver")
@@ -70,6 +73,11 @@ impl Ca {
         self.process.signal("CONT")
     }
 
+    /// One of its roots, PEM: 0 is that of the chains that it gives unasked, the others are those of their alternates.
+    pub fn root(&self, lab: &Lab, number: usize) -> Result<String> {
+        lab.get(&format!("{}/roots/{number}", self.management))
+    }
+
     /// How many accounts it has made.
     pub fn accounts(&self) -> Result<usize> {
         self.count("accounts in memory")
@@ -80,9 +88,32 @@ impl Ca {
         self.count("Added order ")
     }
 
+    /// How many names it has found to be proven; what it took over from an earlier order it did not look at again.
+    pub fn validations(&self) -> Result<usize> {
+        self.count("set VALID by completed challenge")
+    }
+
     /// How often it was asked when to renew.
     pub fn renewal_questions(&self) -> Result<usize> {
-        self.count("renewalInfo/ -> calling")
+        self.count(RENEWAL_QUESTION)
+    }
+
+    /// When it was asked when to renew: seconds, from some beginning.
+    pub fn renewal_question_times(&self) -> Result<Vec<i64>> {
+        let lines = self.said(RENEWAL_QUESTION)?;
+        let time = |line: &String| {
+            let mut words = line.split(' ').skip(1);
+            let words = [
+                words.next().context("a date")?,
+                words.next().context("a time")?,
+            ];
+            let time = jiff::civil::DateTime::strptime("%Y/%m/%d %H:%M:%S", words.join(" "))?;
+            Ok(time
+                .to_zoned(jiff::tz::TimeZone::UTC)?
+                .timestamp()
+                .as_second())
+        };
+        lines.iter().map(time).collect()
     }
 
     /// How many orders it has taken as replacements of a certificate.

@@ -17,6 +17,7 @@ mod api;
 mod audit;
 mod ca;
 pub mod install;
+pub mod orders;
 pub mod recorded;
 mod watch;
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{AccountRef, Error};
+use super::super::{AccountRef, Error, Preference};
 use super::fake::{FakeServer, Response};
 use crate::pki::{
     CertificateSigningRequest, CertificateTemplate, Curve, IssuerIdentity, KeyAlgorithm, KeyUsages,
@@ -66,20 +66,30 @@ async fn the_chain_that_ends_at_the_preferred_root_is_taken() {
     assert_eq!(default.alternates, alternates);
 
     for (preferred, expected, requests) in [
-        (None, 0, 1),
-        (Some(""), 0, 1),
-        (Some("Default"), 0, 1),
-        (Some("One"), 1, 4),
-        (Some("Two"), 2, 5),
-        (Some("Nobody"), 0, 5),
+        (None, Some(0), 1),
+        (Some(""), Some(0), 1),
+        (Some("Default"), Some(0), 1),
+        (Some("One"), Some(1), 4),
+        (Some("Two"), Some(2), 5),
+        (Some("Nobody"), None, 5),
     ] {
-        let before = server.posts().len();
-        let chain = client
-            .preferred_certificate(&account, &url, preferred)
-            .await
-            .unwrap();
-        assert_eq!(chain.pem, chains[expected], "{preferred:?}");
-        assert_eq!(server.posts().len() - before, requests, "{preferred:?}");
+        for waits in [true, false] {
+            let before = server.posts().len();
+            let preference = Preference {
+                issuer: preferred,
+                waits,
+            };
+            let chain = client.preferred_certificate(&account, &url, preference);
+            let chain = chain.await;
+            // It may be the one that is down.
+            if waits && expected.is_none() {
+                assert_eq!(chain.unwrap_err().status(), Some(500));
+            } else {
+                let expected = expected.unwrap_or(0);
+                assert_eq!(chain.unwrap().pem, chains[expected], "{preferred:?}");
+            }
+            assert_eq!(server.posts().len() - before, requests, "{preferred:?}");
+        }
     }
 }
 
@@ -102,9 +112,13 @@ async fn an_issuer_anywhere_in_a_chain_is_second_best() {
         kid: server.url("/account/1"),
     };
     let url = server.url("/cert");
+    let wish = |issuer| Preference {
+        issuer: Some(issuer),
+        waits: true,
+    };
     for (preferred, expected) in [("X", 1), ("Y", 0), ("Z", 2)] {
         let client = server.client();
-        let chain = client.preferred_certificate(&account, &url, Some(preferred));
+        let chain = client.preferred_certificate(&account, &url, wish(preferred));
         assert_eq!(chain.await.unwrap().pem, chains[expected], "{preferred}");
     }
     // None ends there: the default one goes past it, and is taken before the alternates.
@@ -119,7 +133,7 @@ async fn an_issuer_anywhere_in_a_chain_is_second_best() {
     });
     let client = server.client();
     let url = server.url("/cert");
-    let chain = client.preferred_certificate(&account, &url, Some("A"));
+    let chain = client.preferred_certificate(&account, &url, wish("A"));
     assert_eq!(chain.await.unwrap().pem, default);
 }
 

@@ -12,6 +12,7 @@ use super::super::{
     Status, TRANSPORT_FAILURE,
 };
 use super::fake::{FakeServer, Response};
+use crate::net::Unanswered;
 use crate::pki::{Curve, KeyAlgorithm, PrivateKey};
 
 fn key() -> PrivateKey {
@@ -379,7 +380,10 @@ async fn broken_connections_are_transient_and_not_repeated() {
         .order(&account(&server), &server.url("/order/1"))
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Network { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Unanswered(Unanswered::Network { .. })),
+        "{error}"
+    );
     assert_eq!(error.class(), Class::Transient);
     assert_eq!(server.posts().len(), 1);
     // A port where nobody listens.
@@ -442,7 +446,10 @@ async fn a_silent_server_is_given_up_at_the_deadline() {
     let deadline = Instant::now() + Duration::from_millis(50);
     let exchange = transport.exchange(Action::Discover, Method::GET, &url, None, deadline);
     let error = exchange.await.result.unwrap_err();
-    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Unanswered(Unanswered::Timeout { .. })),
+        "{error}"
+    );
     assert_eq!(error.class(), Class::Transient);
 }
 
@@ -466,7 +473,10 @@ async fn failing_directories_are_not_asked_by_everyone_in_turn() {
     let client = Client::with_hooks(&config, hooks).unwrap();
     let calls = (0..20).map(|_| client.directory());
     for result in futures::future::join_all(calls).await {
-        assert!(matches!(result, Err(Error::Network { .. })));
+        assert!(matches!(
+            result,
+            Err(Error::Unanswered(Unanswered::Network { .. }))
+        ));
     }
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }

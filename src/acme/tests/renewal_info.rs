@@ -5,6 +5,7 @@ use super::super::renewal_info::identifier;
 use super::super::{Class, Error, Identifier, Problem, RenewalInfo, may_be_replaces};
 use super::client::account;
 use super::fake::{FakeServer, Response};
+use crate::net::Unanswered;
 
 #[test]
 fn the_identifier_of_the_rfc() {
@@ -167,9 +168,9 @@ fn what_may_be_because_of_the_replaced_certificate() {
         };
         assert_eq!(may_be_replaces(&error), expected, "{status}");
     }
-    let network = Error::Network {
+    let network = Error::Unanswered(Unanswered::Network {
         host: "ca".into(),
         message: "reset".into(),
-    };
+    });
     assert!(!may_be_replaces(&network), "there may be an order");
 }

@@ -30,6 +30,8 @@ pub(crate) enum Call {
     Challenge,
     Finalize,
     Certificate,
+    /// Another chain of a certificate, which there is none of.
+    Alternate,
 }
 
 impl Call {
@@ -45,6 +47,7 @@ impl Call {
             ("challenge", _) => Self::Challenge,
             ("finalize", _) => Self::Finalize,
             ("certificate", _) => Self::Certificate,
+            ("alternate", _) => Self::Alternate,
             _ => return None,
         })
     }
@@ -252,10 +255,14 @@ impl State {
             Call::Certificate => {
                 let order = number.checked_sub(1).and_then(|n| self.orders.get(n));
                 match order.and_then(|order| order.chain.clone()) {
-                    Some(chain) => Response::new(200, chain),
+                    Some(chain) => {
+                        let alternate = format!("</alternate/{number}>;rel=\"alternate\"");
+                        Response::new(200, chain).with("Link", alternate)
+                    }
                     None => Response::problem(404, "malformed"),
                 }
             }
+            Call::Alternate => Response::problem(404, "malformed"),
         }
     }
 

@@ -23,8 +23,6 @@ use crate::pki::{
 /// A field that cannot be met, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// Condition reason: `InvalidSpec`, or `NotSupported` for what a later version will do.
-    pub reason: &'static str,
     /// Path of the field.
     pub field: Cow<'static, str>,
     /// What is wrong with its value, and what to do.
@@ -33,7 +31,6 @@ pub struct Invalid {
 
 pub(super) fn invalid(field: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Invalid {
     Invalid {
-        reason: "InvalidSpec",
         field: field.into(),
         problem: problem.into(),
     }

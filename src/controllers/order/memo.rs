@@ -17,6 +17,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The longest.
 const LOOK_MOST: Duration = Duration::from_secs(30);
 
+/// How often in a row a chain is tried to be fetched that the issuer prefers.
+const CHAIN_TRIES: u32 = 3;
+
 /// What is remembered of an Order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memo {
@@ -89,6 +92,12 @@ impl Outcome {
 }
 
 impl Memo {
+    /// Whether a chain that the issuer prefers, and that cannot be fetched for the moment, is waited for. What the CA gives
+    /// first does as well, and is better than none.
+    pub fn waits_for_a_chain(&self) -> bool {
+        self.faults.saturating_add(self.refusals) < CHAIN_TRIES
+    }
+
     /// Until when a CA that is at work is left alone, if it does not say.
     pub fn look(&self) -> Duration {
         doubled(LOOK, self.looks.saturating_sub(1), LOOK_MOST)

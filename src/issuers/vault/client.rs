@@ -1,4 +1,4 @@
-//! The connection to a Vault: deadline, size limit, no redirects, which would carry the token elsewhere.
+//! The connection to a Vault.
 
 use std::time::Duration;
 
@@ -6,11 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::uri::Scheme;
 use http::{HeaderValue, Request, Uri};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::Full;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -19,12 +15,15 @@ use super::{
     Call, Class, Credential, Error, KeyPair, Login, Signed, judge_health, read_expiry, read_signed,
     read_token, tls,
 };
-use crate::net::{MAX_PIECE, clean, escape_all_but, innermost};
+use crate::net::{
+    Bounds, Connections, Dialer, MAX_PIECE, Proxies, Resolver, clean, escape_all_but,
+};
 
-/// For one call, connecting included.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const BOUNDS: Bounds = Bounds {
+    time: Duration::from_secs(30),
+    body: 1 << 20,
+};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_BODY: usize = 1 << 20;
 /// What is shorter is part of any text, and no secret.
 const SECRET: usize = 8;
 /// The most complaints of an answer that are shown.
@@ -46,7 +45,7 @@ pub struct Server<'a> {
 
 /// Connections to one Vault; they close when it is dropped.
 pub struct Vault {
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    connections: Connections,
     /// Scheme, host, port and path, without a slash at the end.
     base: String,
     host: String,
@@ -62,12 +61,10 @@ impl Vault {
             .map(HeaderValue::from_str)
             .transpose()
             .map_err(|error| Error::config("spec.vault.namespace", error))?;
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let proxies = Some(Proxies::of_environment());
+        let dialer = Dialer::new(Resolver::System, proxies, CONNECT_TIMEOUT);
         Ok(Self {
-            http: Client::builder(TokioExecutor::new()).build(tls::connector(server, http)?),
+            connections: Connections::new(tls::connector(server, dialer)?),
             base,
             host,
             namespace,
@@ -140,28 +137,11 @@ impl Vault {
         token: Option<&Credential>,
     ) -> Result<(u16, Zeroizing<Vec<u8>>), Error> {
         let request = self.request(call, token)?;
-        let answer = tokio::time::timeout(TIMEOUT, async {
-            let answer = self
-                .http
-                .request(request)
-                .await
-                .map_err(|e| self.network(&e))?;
-            let status = answer.status().as_u16();
-            match Limited::new(answer.into_body(), MAX_BODY).collect().await {
-                Ok(body) => Ok((status, Zeroizing::new(body.to_bytes().to_vec()))),
-                Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge {
-                    host: self.host.clone(),
-                    limit: MAX_BODY,
-                }),
-                Err(error) => Err(self.network(error.as_ref())),
-            }
-        });
-        answer.await.unwrap_or_else(|_| {
-            Err(Error::Timeout {
-                host: self.host.clone(),
-                seconds: TIMEOUT.as_secs(),
-            })
-        })
+        let answer = self
+            .connections
+            .exchange(request, &self.host, BOUNDS)
+            .await?;
+        Ok((answer.status, answer.body))
     }
 
     fn request(
@@ -198,13 +178,6 @@ impl Vault {
 
     fn url(&self, call: &Call) -> String {
         format!("{}{}", self.base, encoded(&call.path))
-    }
-
-    fn network(&self, error: &(dyn std::error::Error + 'static)) -> Error {
-        Error::Network {
-            host: self.host.clone(),
-            message: innermost(error),
-        }
     }
 
     fn refused(&self, call: &Call, status: u16, body: &[u8], hidden: &[&Credential]) -> Error {

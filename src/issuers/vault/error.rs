@@ -1,7 +1,7 @@
 //! Why a Vault did not do what it was asked.
 
-use crate::acme;
-use crate::pki;
+use crate::net::Unanswered;
+use crate::{acme, pki};
 
 /// Why a call failed. What a server wrote is cut and escaped, and credentials are taken out of it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -17,30 +17,9 @@ pub enum Error {
     /// The CSR cannot be read.
     #[error("the CSR: {0}")]
     Request(#[source] pki::Error),
-    /// No connection, or it broke.
-    #[error("cannot reach {host}: {message}")]
-    Network {
-        /// With the port.
-        host: String,
-        /// The innermost cause.
-        message: String,
-    },
-    /// No complete answer in time.
-    #[error("no answer from {host} within {seconds} s")]
-    Timeout {
-        /// With the port.
-        host: String,
-        /// The limit.
-        seconds: u64,
-    },
-    /// The answer is longer than any that makes sense.
-    #[error("the answer of {host} is over {limit} bytes")]
-    TooLarge {
-        /// With the port.
-        host: String,
-        /// In bytes.
-        limit: usize,
-    },
+    /// There is no answer.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
     /// It is sealed.
     #[error("Vault is sealed")]
     Sealed,
@@ -93,10 +72,10 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Config { .. } => Class::Config,
-            Self::Network { .. } | Self::Timeout { .. } => Class::Unreachable,
+            Self::Unanswered(Unanswered::TooLarge { .. }) | Self::Answer(_) => Class::Failed,
+            Self::Unanswered(_) => Class::Unreachable,
             Self::Sealed => Class::Sealed,
             Self::NotInitialized => Class::NotInitialized,
-            Self::TooLarge { .. } | Self::Answer(_) => Class::Failed,
             Self::Request(_) | Self::Certificate(_) => Class::Refused,
             Self::Status { status, said, .. } => match status {
                 403 if said.contains("invalid token") => Class::Token,

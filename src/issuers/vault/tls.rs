@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 
 use super::client::Server;
 use super::{Error, KeyPair};
+use crate::net::Dialer;
 use crate::{acme, pki};
 
 pub(super) fn connector(
     server: &Server<'_>,
-    http: HttpConnector,
-) -> Result<HttpsConnector<HttpConnector>, Error> {
+    dialer: Dialer,
+) -> Result<HttpsConnector<Dialer>, Error> {
     let mut builder = HttpsConnectorBuilder::new()
         .with_tls_config(config(server)?)
         .https_or_http();
@@ -24,7 +24,7 @@ pub(super) fn connector(
         let name = name.map_err(|_| Error::config("spec.vault.serverName", "no host name"))?;
         builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    Ok(builder.enable_http1().wrap_connector(http))
+    Ok(builder.enable_http1().wrap_connector(dialer))
 }
 
 fn config(server: &Server<'_>) -> Result<ClientConfig, Error> {

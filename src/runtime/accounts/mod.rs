@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::ca::Session;
 use super::clock::now;
 use super::signing::Signer;
-use crate::acme::{Client, Hooks, Status};
+use crate::acme::{Client, Hooks, Preference, Status};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::meta::IssuerReference;
 use crate::controllers::issuer::AccountState;
@@ -209,8 +209,11 @@ impl AccountsInUse {
                 match der {
                     Ok(csr) => {
                         let acme = seen.issuer.as_ref().and_then(|i| i.spec.acme.as_ref());
-                        let preferred = acme.and_then(|a| a.preferred_chain.as_deref());
-                        session.complete_order(&url, &csr, preferred).await
+                        let preference = Preference {
+                            issuer: acme.and_then(|a| a.preferred_chain.as_deref()),
+                            waits: seen.memo.waits_for_a_chain(),
+                        };
+                        session.complete_order(&url, &csr, preference).await
                     }
                     Err(error) => order::Outcome::Ended {
                         state: "errored".into(),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Session, after, rest, told};
 use crate::acme::{
-    self, Authorization, CertificateChain, Class, Identifier, Status, may_be_replaces,
+    self, Authorization, CertificateChain, Class, Identifier, Preference, Status, may_be_replaces,
 };
 use crate::api::order::{OrderAuthorization, OrderChallenge};
 use crate::controllers::order::{Outcome, Wait};
@@ -36,8 +36,24 @@ impl Session<'_> {
             answer = order(None).await;
         }
         match answer {
-            Ok(order) => self.authorizations(order).await,
+            Ok(order) => self.begun(order).await,
             Err(error) => self.refused(&error, "Failed to create Order").await,
+        }
+    }
+
+    /// A new order with its authorizations. Where they cannot be read it is kept without, and read again: nothing else
+    /// knows of it.
+    async fn begun(&self, order: acme::Order) -> Outcome {
+        let alone = Outcome::Read {
+            url: order.url.clone(),
+            finalize_url: order.finalize.clone(),
+            state: order.status.as_str().into(),
+            expires: order.expires,
+            authorizations: vec![],
+        };
+        match self.authorizations(order).await {
+            whole @ Outcome::Read { .. } => whole,
+            _ => alone,
         }
     }
 
@@ -84,7 +100,7 @@ impl Session<'_> {
         &self,
         url: &str,
         csr: &CertificateSigningRequest,
-        preferred: Option<&str>,
+        preference: Preference<'_>,
     ) -> Outcome {
         let mut order = match self.client.order(&self.account, url).await {
             Ok(order) => order,
@@ -102,7 +118,7 @@ impl Session<'_> {
             };
         }
         match order.status {
-            Status::Valid => self.fetch(&order, csr, preferred).await,
+            Status::Valid => self.fetch(&order, csr, preference).await,
             Status::Invalid => Outcome::Ended {
                 state: "invalid".into(),
                 reason: order.error.as_ref().map_or_else(
@@ -139,7 +155,7 @@ impl Session<'_> {
         &self,
         order: &acme::Order,
         csr: &CertificateSigningRequest,
-        preferred: Option<&str>,
+        preference: Preference<'_>,
     ) -> Outcome {
         let Some(url) = &order.certificate else {
             return Outcome::NotYet {
@@ -149,7 +165,7 @@ impl Session<'_> {
         };
         let chain = self
             .client
-            .preferred_certificate(&self.account, url, preferred);
+            .preferred_certificate(&self.account, url, preference);
         match chain.await {
             Ok(chain) => self.checked(chain, csr),
             Err(error) => {

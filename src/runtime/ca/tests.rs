@@ -423,6 +423,21 @@ async fn a_ca_that_refuses_for_now_is_asked_again_when_it_must_be() {
     }
 }
 
+/// It would be made a second time otherwise.
+#[tokio::test]
+async fn an_order_whose_authorizations_cannot_be_read_at_first_is_kept() {
+    let mut world = World::new().await;
+    world.ca.fault(Call::Authorization, 2, Some(html(502)));
+    world.run().await;
+    assert_eq!(
+        (world.state().as_str(), world.requests()),
+        ("valid", [1, 3, 1, 1])
+    );
+    let waited = world.waits.iter().sum::<u64>();
+    assert_eq!(waited, 5, "for the second fault, not for the first");
+    assert_eq!(world.said.len(), 1, "{:?}", world.said);
+}
+
 #[tokio::test]
 async fn what_wakes_an_order_does_not_make_it_ask() {
     let mut world = World::new().await;
@@ -547,6 +562,25 @@ async fn an_order_goes_on_where_it_stands() {
         (world.state().as_str(), world.requests()),
         ("valid", [1, 3, 1, 3])
     );
+}
+
+/// (How often the other chain cannot be fetched, how often it is tried, for how many seconds.)
+#[tokio::test]
+async fn a_chain_that_is_preferred_is_waited_for_but_not_for_ever() {
+    for (faults, tries, waited) in [(0, 1, 0), (1, 2, 5), (9, 4, 35)] {
+        let mut world = World::ordered().await;
+        let issuer = Arc::make_mut(world.seen.issuer.as_mut().unwrap());
+        let acme = issuer.spec.acme.as_mut().unwrap();
+        acme.preferred_chain = Some("another root".into());
+        world.ca.fault(Call::Alternate, faults, Some(html(502)));
+        world.run().await;
+        assert_eq!(
+            (world.state().as_str(), world.requests()),
+            ("valid", [1, tries, 1, tries])
+        );
+        assert_eq!(world.ca.count(Call::Alternate), tries);
+        assert_eq!(world.waits.iter().sum::<u64>(), waited);
+    }
 }
 
 /// (The state that the CA does not leave, what is said.)

@@ -6,6 +6,7 @@ use super::*;
 use crate::api::{CertificateRequest, IssuerSpec, IssuerStatus};
 use crate::controllers::facts::{AccountKeyWish, Identity, RequestFact};
 use crate::controllers::store::Change;
+use crate::net::Unanswered;
 
 const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
@@ -156,10 +157,10 @@ fn only_what_vault_refuses_ends_a_request() {
         (Error::Answer("no certificate"), "EL-1510", false),
         (config, "EL-1511", false),
         (
-            Error::Timeout {
+            Error::Unanswered(Unanswered::Timeout {
                 host: "vault".into(),
                 seconds: 30,
-            },
+            }),
             "EL-1501",
             false,
         ),

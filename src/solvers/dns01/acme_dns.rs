@@ -90,9 +90,7 @@ impl AcmeDns {
             let text = format!("acme-dns: {error}");
             match error {
                 net::Error::Request(_) => Error::permanent(text),
-                net::Error::Network { .. }
-                | net::Error::Timeout { .. }
-                | net::Error::TooLarge { .. } => Error::transient(text),
+                net::Error::Unanswered(_) => Error::transient(text),
             }
         })?;
         if reply.is_success() {

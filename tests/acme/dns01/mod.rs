@@ -33,7 +33,7 @@ fn cluster() -> Option<&'static Cluster> {
 }
 
 /// The solver of a zone of the lab, in flow style.
-fn rfc2136(rest: &str) -> String {
+pub fn rfc2136(rest: &str) -> String {
     let comma = if rest.is_empty() { "" } else { ", " };
     format!(
         "{{rfc2136: {{nameserver: {}, tsigKeyName: lab, tsigAlgorithm: HMACSHA256, tsigSecretSecretRef: \
@@ -66,7 +66,7 @@ impl Cluster {
 
 impl Namespace<'_> {
     /// The Secret of the TSIG key.
-    fn tsig(&self, secret: &str) -> Result<()> {
+    pub fn tsig(&self, secret: &str) -> Result<()> {
         self.apply(&format!(
             "{{apiVersion: v1, kind: Secret, metadata: {{name: tsig}}, stringData: {{secret: {secret}}}}}"
         ))

@@ -7,11 +7,11 @@ use serde_json::json;
 use super::{KEYS, Step};
 use crate::controllers::action::Event;
 use crate::controllers::certificate::policy::{self, Violation};
-use crate::controllers::certificate::request::{Invalid, Wanted, key_secret_name};
+use crate::controllers::certificate::request::{Wanted, key_secret_name};
 use crate::controllers::certificate::{Effect, IssuerState, KeySource};
 use crate::controllers::facts::{KeyFact, SecretFact};
 use crate::explain::{Code, Verdict};
-use crate::pki::{KeyAlgorithm, RequestParams};
+use crate::pki::RequestParams;
 
 impl Step<'_> {
     /// The private key of the issuance under way.
@@ -85,30 +85,6 @@ impl Step<'_> {
                 ..wanted.params.clone()
             }),
         });
-    }
-
-    /// A key that cannot be generated will do only if there is one that may be used.
-    pub(super) fn check_key(&self, wanted: &Wanted) -> Result<(), Invalid> {
-        let KeyAlgorithm::Rsa { bits } = wanted.key else {
-            return Ok(());
-        };
-        let fits =
-            |key: &KeyFact| self.may_use(key) && policy::key_differences(self.o, key).is_empty();
-        let existing = self.o.secret.as_ref().and_then(|s| s.key.as_ref());
-        let reusable = self.rotation_policy() == Some("Never")
-            && existing.is_some_and(|key| key.as_ref().is_ok_and(fits));
-        if wanted.key.can_be_generated() || reusable || self.current_key().is_some_and(|k| fits(&k))
-        {
-            return Ok(());
-        }
-        Err(Invalid {
-            reason: "NotSupported",
-            field: "spec.privateKey.size".into(),
-            problem: format!(
-                "RSA keys of {bits} bits cannot be made, only used; make it 2048, 3072, 4096 or 8192, or bring \
-                 a key in the Secret with spec.privateKey.rotationPolicy Never"
-            ),
-        })
     }
 
     fn rotation_policy(&self) -> Option<&str> {

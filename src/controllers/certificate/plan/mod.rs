@@ -111,9 +111,6 @@ impl<'a> Step<'a> {
             Ok(wanted) => wanted,
             Err(invalid) => return self.refuse(&invalid),
         };
-        if let Err(invalid) = self.check_key(&wanted) {
-            return self.refuse(&invalid);
-        }
         if self.follow(&wanted) {
             return;
         }
@@ -202,13 +199,12 @@ impl<'a> Step<'a> {
             || "The certificate in the Secret stays as it is, and is not renewed".into(),
             |found| found.message,
         );
-        let code = match invalid.reason {
-            "NotSupported" => Code::SPEC_UNSUPPORTED,
-            _ => Code::SPEC_INVALID,
-        };
-        let why = Verdict::new(code, format!("{}: {}", invalid.field, invalid.problem));
+        let why = Verdict::new(
+            Code::SPEC_INVALID,
+            format!("{}: {}", invalid.field, invalid.problem),
+        );
         let unmet = Violation {
-            reason: invalid.reason,
+            reason: "InvalidSpec",
             message: joined(&why.to_string(), &found),
         };
         remove_condition(&mut self.conditions, "Issuing");

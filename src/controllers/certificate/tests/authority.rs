@@ -1,11 +1,13 @@
 //! Who answers requests, well or badly; and keys and certificates for the tests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::api::CertificateRequest;
@@ -211,12 +213,12 @@ pub(super) fn pair_of(
 
 /// A new key. RSA keys are slow to make, so that there is one for all.
 pub(super) fn new_key(algorithm: KeyAlgorithm) -> Arc<PrivateKey> {
-    static RSA: std::sync::LazyLock<Arc<PrivateKey>> = std::sync::LazyLock::new(|| {
-        Arc::new(PrivateKey::generate(KeyAlgorithm::Rsa { bits: 2048 }).unwrap())
-    });
+    // RSA keys take long: one of each size does.
+    static RSA: Mutex<BTreeMap<u32, Arc<PrivateKey>>> = Mutex::new(BTreeMap::new());
+    let new = || Arc::new(PrivateKey::generate(algorithm).unwrap());
     match algorithm {
-        KeyAlgorithm::Rsa { bits: 2048 } => RSA.clone(),
-        other => Arc::new(PrivateKey::generate(other).unwrap()),
+        KeyAlgorithm::Rsa { bits } => RSA.lock().entry(bits).or_insert_with(new).clone(),
+        _ => new(),
     }
 }
 

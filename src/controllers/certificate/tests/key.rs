@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
-use super::authority::{Answer, new_key, pair, pair_of, pem};
+use super::authority::{Answer, new_key, pair, pem};
 use super::world::{START, World};
 use crate::controllers::certificate::IssuerState;
 use crate::controllers::certificate::request::owner;
@@ -141,52 +141,6 @@ fn each_issuance_has_a_new_key_unless_the_policy_is_never() {
             "{policy}"
         );
     }
-}
-
-#[test]
-fn a_key_of_a_size_that_cannot_be_made_is_used_but_not_replaced() {
-    let made = std::process::Command::new("openssl")
-        .args(["genrsa", "2304"])
-        .output()
-        .expect("these tests need the program openssl");
-    let key = PrivateKey::from_pem(&made.stdout).unwrap();
-    let spec = |policy| json!({ "privateKey": { "algorithm": "RSA", "size": 2304, "rotationPolicy": policy } });
-    let mut world = World::issued(&json!({}));
-    let (key, certificate) = pair_of(&key, &["app.example.com"], world.now, world.lifetime);
-    *world.entry("tls.key") = key;
-    *world.entry("tls.crt") = certificate;
-    world.requests.clear();
-    world.edit(&spec("Never"));
-    assert!(world.run(12));
-    assert_eq!(
-        (world.ready(), world.status().revision),
-        (("True", "Ready"), Some(1))
-    );
-    let before = key_of(world.secret.as_ref().unwrap());
-    world.renew_by_hand();
-    assert!(world.run(12));
-    assert_eq!(
-        (world.ready(), world.status().revision),
-        (("True", "Ready"), Some(2)),
-        "{:?}",
-        world.conditions()
-    );
-    let after = key_of(world.secret.as_ref().unwrap());
-    assert_eq!(after.public_key_der(), before.public_key_der());
-
-    // That it cannot be renewed with a new key is said before it is due.
-    world.forget_records();
-    world.edit(&spec("Always"));
-    assert!(world.run(12));
-    assert_eq!(world.ready(), ("False", "NotSupported"));
-    assert!(
-        world
-            .message("Ready")
-            .starts_with("spec.privateKey.size: RSA keys of 2304 bits cannot be made"),
-        "{}",
-        world.message("Ready")
-    );
-    assert_eq!(world.writes, ["status"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::controllers::status::condition;
 use crate::pki::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey, parse_chain, verify_key_matches};
 
 /// What a plan may end with when there is no certificate.
-const REFUSALS: [&str; 3] = ["InvalidSpec", "NotSupported", "CannotRegenerateKey"];
+const REFUSALS: [&str; 2] = ["InvalidSpec", "CannotRegenerateKey"];
 
 /// Pieces of a spec: mostly good, some that cannot be met.
 fn spec() -> impl Strategy<Value = Value> {

@@ -259,7 +259,7 @@ proptest! {
         let spec = world.certificate.spec.clone();
         let ready = world.ready();
         if ready.0 == "False" && ready.1 != "WindowError" {
-            prop_assert!(["InvalidSpec", "NotSupported"].contains(&ready.1), "{:?}", world.conditions());
+            prop_assert_eq!(ready.1, "InvalidSpec", "{:?}", world.conditions());
             prop_assert_eq!(&world.writes, &["status"]);
             let message = world.message("Ready").to_owned();
             let (field, problem) = message.split_once(": ").unwrap();

@@ -59,12 +59,6 @@ fn refused(spec: &Value, reason: &str, field: &str) {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_said() {
-    let odd = json!({ "privateKey": { "algorithm": "RSA", "size": 2500 } });
-    refused(&odd, "NotSupported", "spec.privateKey.size");
-}
-
-#[test]
 fn what_nobody_can_do_is_said() {
     for (field, spec) in [
         ("spec.duration", json!({ "duration": "90d" })),

@@ -185,9 +185,7 @@ impl Api {
         let text = format!("{}: cannot {call}: {error}", self.name);
         match error {
             net::Error::Request(_) => Error::permanent(text),
-            net::Error::Network { .. }
-            | net::Error::Timeout { .. }
-            | net::Error::TooLarge { .. } => Error::transient(text),
+            net::Error::Unanswered(_) => Error::transient(text),
         }
     }
 

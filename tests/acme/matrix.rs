@@ -1,0 +1,176 @@
+//! Fifty orders of one to ten names each, drawn by lot, over HTTP and by DNS, wildcards and an address among them, at a CA
+//! that is as awkward as Pebble can be: it refuses three good nonces of ten, takes its time to validate, knows accounts of
+//! another system only, reads requests strictly, and has three more chains for each certificate.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use parking_lot::Mutex;
+
+use crate::dns01::rfc2136;
+use crate::support::orders::{Dice, Wanted};
+use crate::support::{Ca, Cluster, DEADLINE, Namespace};
+use crate::{TEMPORARY, TRAEFIK, cluster};
+
+const ORDERS: usize = 50;
+
+/// Until half of them are Ready: a debug build on a busy machine.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// One at a time: each keeps a machine busy.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// So many names are drawn from: they come again in later orders.
+const NAMES: u64 = 40;
+
+/// The root that the issuer prefers, of one to three.
+const ALTERNATE: usize = 2;
+
+#[test]
+fn where_each_name_is_proven_for_each_order() -> Result<()> {
+    let Some(seen) = fifty_orders(0)? else {
+        return Ok(());
+    };
+    // It is one of a hundred that Pebble uses again all the same.
+    assert!(seen.validations * 10 > seen.names * 9, "{seen:?}");
+    Ok(())
+}
+
+#[test]
+fn where_half_of_what_is_proven_is_used_again() -> Result<()> {
+    fifty_orders(50).map(drop)
+}
+
+#[test]
+fn where_all_that_is_proven_is_used_again() -> Result<()> {
+    let Some(seen) = fifty_orders(100)? else {
+        return Ok(());
+    };
+    assert!(seen.validations < seen.names, "{seen:?}");
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Seen {
+    /// In all orders together.
+    names: usize,
+    validations: usize,
+}
+
+/// `reuse`: of a hundred names that are proven, how many need not be again.
+fn fifty_orders(reuse: u32) -> Result<Option<Seen>> {
+    let Some(cluster) = cluster() else {
+        return Ok(None);
+    };
+    let _turn = TURN.lock();
+    let namespace = cluster.namespace(&format!("matrix-{reuse}"))?;
+    let ca = awkward(cluster, reuse)?;
+    let root = ca.root(&cluster.lab, ALTERNATE)?;
+    namespace.tsig(lab::TSIG_SECRET)?;
+    let eab = format!("--from-literal=secret={}", lab::EAB_KEY);
+    namespace.kubectl(&["create", "secret", "generic", "eab", &eab])?;
+    namespace.apply(&issuer(cluster, &ca, &root)?)?;
+    let wanted = draw(&namespace.name)?;
+    // The second half finds names that are proven already.
+    for half in wanted.chunks(ORDERS / 2) {
+        namespace.issue_all(half, LIMIT)?;
+    }
+    namespace.all_are_right(&wanted, &root)?;
+    assert_eq!((ca.orders()?, ca.accounts()?), (ORDERS, 1));
+    assert!(
+        nonces_refused(cluster, &ca)? > 100,
+        "the test tests something"
+    );
+    namespace.none_left(&TEMPORARY, DEADLINE)?;
+    assert_eq!(records(&namespace)?, [""; 0]);
+    Ok(Some(Seen {
+        names: wanted.iter().map(Wanted::size).sum(),
+        validations: ca.validations()?,
+    }))
+}
+
+fn awkward(cluster: &Cluster, reuse: u32) -> Result<Ca> {
+    let reuse = reuse.to_string();
+    let environment = [
+        ("PEBBLE_WFE_NONCEREJECT", "30"),
+        ("PEBBLE_AUTHZREUSE", &reuse),
+        ("PEBBLE_VA_NOSLEEP", "0"),
+        // No, or one second.
+        ("PEBBLE_VA_SLEEPTIME", "2"),
+        ("PEBBLE_ALTERNATE_ROOTS", "3"),
+        ("PEBBLE_CHAIN_LENGTH", "2"),
+    ];
+    Ca::start(&cluster.lab, &environment, |config| {
+        config.replace(
+            "\"externalAccountBindingRequired\": false",
+            "\"externalAccountBindingRequired\": true",
+        )
+    })
+}
+
+/// It proves names of the zone that takes updates in DNS, and others over HTTP.
+fn issuer(cluster: &Cluster, ca: &Ca, root: &str) -> Result<String> {
+    let subject = cluster.openssl(&["x509", "-noout", "-subject"], root.as_bytes())?;
+    let (_, preferred) = subject.trim().split_once("CN = ").context("a root")?;
+    let zone = format!(
+        "solvers: [{{selector: {{dnsZones: [dns01.example.com]}}, dns01: {}}}, ",
+        rfc2136("")
+    );
+    let rest = format!(
+        "    preferredChain: {preferred}\n    \
+         externalAccountBinding: {{keyID: kid-1, keySecretRef: {{name: eab, key: secret}}}}\n    profile:"
+    );
+    Ok(cluster
+        .acme_issuer("pebble", "default", TRAEFIK)?
+        .replace(&cluster.lab.acme_directory(), &ca.directory)
+        .replace("solvers: [", &zone)
+        .replace("    profile:", &rest))
+}
+
+/// Five Certificates of each size; one in seven with the address of the ingress controller.
+fn draw(domain: &str) -> Result<Vec<Wanted>> {
+    let mut dice = Dice::of(domain)?;
+    let all = (0..ORDERS).map(|number| {
+        let addresses = if number % 7 == 6 {
+            &[lab::ADDRESS][..]
+        } else {
+            &[]
+        };
+        let name = format!("site-{number}");
+        Wanted::draw((name, "pebble"), 1 + number % 10, addresses, || {
+            let host = dice.below(NAMES);
+            match dice.below(10) {
+                0..5 => format!("w{host}.{domain}.example.com"),
+                5..8 => format!("d{host}.{domain}.dns01.example.com"),
+                _ => format!("*.d{host}.{domain}.dns01.example.com"),
+            }
+        })
+    });
+    Ok(all.collect())
+}
+
+/// As the operator has counted them.
+fn nonces_refused(cluster: &Cluster, ca: &Ca) -> Result<u64> {
+    let host = ca.directory.trim_start_matches("https://");
+    let host = host.trim_end_matches("/dir");
+    let metrics = cluster.metrics()?;
+    let refused = metrics
+        .lines()
+        .filter(|line| line.contains(host) && line.contains("status=\"400\""))
+        .filter(|line| line.starts_with("certmanager_http_acme_client_request_count"));
+    let counts = refused.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    Ok(counts.sum())
+}
+
+/// The TXT records of the namespace that are in the zone.
+fn records(namespace: &Namespace<'_>) -> Result<Vec<String>> {
+    let mut dig = namespace.cluster.lab.command("dig");
+    let server = format!("@{}", lab::ADDRESS);
+    let zone = lab::output(dig.args([&server, "dns01.example.com", "AXFR"]))?;
+    assert!(zone.contains("SOA"), "{zone}");
+    let ours = format!(".{}.", namespace.name);
+    let left = zone
+        .lines()
+        .filter(|line| line.contains(&ours) && line.contains("TXT"));
+    Ok(left.map(str::to_owned).collect())
+}
