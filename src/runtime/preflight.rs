@@ -228,10 +228,9 @@ impl Preflights {
     async fn records(&self, subject: &Subject) -> Records {
         let servers = &subject.nameservers;
         let found = self.dns01.resolver_of(servers);
-        let (resolver, name) = match (found, dns::name(&subject.name)) {
-            (Ok(resolver), Ok(name)) => (resolver, name),
+        let (Ok(resolver), Ok(name)) = (found, dns::name(&subject.name)) else {
             // The solver and the CA say what is wrong with those.
-            _ => return Records::Unasked,
+            return Records::Unasked;
         };
         for place in name.iter_suffixes() {
             let place: dns::Name = place.to_canonical_name();
