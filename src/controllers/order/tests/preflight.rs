@@ -8,7 +8,7 @@ use crate::controllers::order::preflight::{
 use crate::solvers::http01::self_check::Reason;
 
 const SECONDS: fn(i64) -> SignedDuration = SignedDuration::from_secs;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const ACCOUNT: &str = "https://ca.example/acct/7";
 
 fn subject(name: &str) -> Subject {
