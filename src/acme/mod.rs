@@ -23,6 +23,8 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod tests;
 
+/// A part of [`Error`].
+pub use crate::net::Unanswered;
 pub use caa::{Caa, Issuance, Refusal, Why};
 pub use calls::{AccountRef, Preference};
 pub use chain::{CertificateChain, prefers};

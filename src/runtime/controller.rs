@@ -44,6 +44,8 @@ use crate::telemetry::metrics::{AcmeRequest, Metrics};
 
 /// The longest time that reconciles under way get after a SIGTERM.
 const DRAIN: Duration = Duration::from_secs(8);
+/// And for what is left to say after them.
+const PARTING: Duration = Duration::from_secs(2);
 /// A clock that moved by more than this against the monotonic one fails liveness, as in cert-manager.
 const SKEW: Duration = Duration::from_mins(5);
 
@@ -99,7 +101,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         options.http01_self_check_limit,
     ));
     let effects = Effects::new(client.clone(), metrics.clone());
-    let (events, _poster) = Events::start(effects.clone(), &options.cluster_resource_namespace);
+    let home = &options.cluster_resource_namespace;
+    let (events, poster) = Events::start(effects.clone(), queue.clone(), home);
 
     let informers = Informers::new(
         store.clone(),
@@ -147,10 +150,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     metrics.set_leader(false);
     stop.cancel();
     release.cancel();
-    if let Some(lease) = lease {
-        // It gives the Lease back, so that the next replica need not wait.
-        drop(tokio::time::timeout(Duration::from_secs(2), lease).await);
-    }
+    // What happened is told still, and the Lease given back, so that the next replica need not wait.
+    drop(driver);
+    let lease = async {
+        if let Some(lease) = lease {
+            drop(lease.await);
+        }
+    };
+    drop(tokio::time::timeout(PARTING, futures::future::join(lease, poster)).await);
     drop(watches);
     outcome
 }

@@ -1,5 +1,5 @@
-//! Kubernetes events: posted aside, so that no reconcile waits for one or fails with one. The same
-//! words about the same object are not said twice within a while.
+//! Kubernetes events: posted aside, so that no reconcile waits for one or fails with one, and while there are many
+//! reconciles a little later. The same words about the same object are not said twice within a while.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::clock::{monotonic, now};
 use super::effects::Effects;
+use super::queue::Queue;
 use crate::api::labels;
 use crate::controllers::action::Event;
 use crate::controllers::facts::digest;
@@ -21,23 +22,32 @@ use crate::controllers::key::{Key, Kind};
 const WAITING: usize = 4096;
 /// Time in which the same words are not repeated.
 const SILENCE: Duration = Duration::from_mins(10);
+/// The longest time that an event waits for reconciles to come to rest: who reads it can, and they cannot.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A message of an event, in bytes (API limit 1024).
 const LONGEST: usize = 1000;
 
 /// Where events are posted.
 #[derive(Clone)]
 pub struct Events {
-    sender: mpsc::Sender<CoreEvent>,
+    sender: mpsc::Sender<(Instant, CoreEvent)>,
     said: Arc<Mutex<HashMap<u64, Instant>>>,
     namespace: Arc<str>,
 }
 
 impl Events {
-    /// Start posting. `namespace` is where events about cluster-scoped objects go.
-    pub fn start(effects: Effects, namespace: &str) -> (Self, tokio::task::JoinHandle<()>) {
-        let (sender, mut receiver) = mpsc::channel::<CoreEvent>(WAITING);
+    /// Start posting, until `Self` is dropped and all is posted. `namespace` is where events about cluster-scoped objects
+    /// go.
+    pub fn start(
+        effects: Effects,
+        queue: Arc<Queue>,
+        namespace: &str,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
+        let (sender, mut receiver) = mpsc::channel::<(Instant, CoreEvent)>(WAITING);
         let task = tokio::spawn(async move {
-            while let Some(event) = receiver.recv().await {
+            while let Some((since, event)) = receiver.recv().await {
+                let latest = (since + PATIENCE).into();
+                drop(tokio::time::timeout_at(latest, queue.at_rest()).await);
                 if let Err(error) = effects.post_event(&event).await {
                     tracing::debug!(%error, "an event could not be posted");
                 }
@@ -58,7 +68,8 @@ impl Events {
         if self.said_before(uid, &event) {
             return;
         }
-        if self.sender.try_send(self.build(key, uid, event)).is_err() {
+        let event = (monotonic(), self.build(key, uid, event));
+        if self.sender.try_send(event).is_err() {
             tracing::warn!(object = %key, "too many events wait to be posted; one is dropped");
         }
     }

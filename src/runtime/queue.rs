@@ -40,6 +40,7 @@ pub enum Done {
 pub struct Queue {
     state: Mutex<State>,
     work: Notify,
+    rested: Notify,
     progress: Arc<Progress>,
 }
 
@@ -121,6 +122,7 @@ impl Queue {
                 stale_skips: 0,
             }),
             work: Notify::new(),
+            rested: Notify::new(),
             progress,
         }
     }
@@ -159,6 +161,9 @@ impl Queue {
                     // Another worker may find more.
                     self.work.notify_one();
                     return key;
+                }
+                if state.is_at_rest() {
+                    self.rested.notify_waiters();
                 }
                 state.delayed.first().map(|(due, _)| *due)
             };
@@ -213,6 +218,17 @@ impl Queue {
         self.work.notify_one();
     }
 
+    /// Wait until no key is under way and none is ready.
+    pub async fn at_rest(&self) {
+        loop {
+            let rested = self.rested.notified();
+            if self.state.lock().is_at_rest() {
+                return;
+            }
+            rested.await;
+        }
+    }
+
     /// Keys of a kind that wait for a worker.
     pub fn depth(&self, kind: Kind) -> usize {
         let state = self.state.lock();
@@ -227,6 +243,11 @@ impl Queue {
 }
 
 impl State {
+    fn is_at_rest(&self) -> bool {
+        let mut kinds = self.ready.iter();
+        kinds.all(|turns| turns.running == 0 && turns.keys.is_empty())
+    }
+
     fn make_ready(&mut self, key: Key) {
         let entry = self.entries.entry(key.clone()).or_default();
         if entry.running {
@@ -412,6 +433,20 @@ mod tests {
         progress.advance(Informer::Certificates, "7");
         queue.progressed();
         assert_eq!(take(&queue), Some(key("a", "x")));
+    }
+
+    #[tokio::test]
+    async fn it_is_at_rest_once_nothing_is_ready_or_under_way() {
+        let (queue, _) = queue(8);
+        queue.add(key("a", "x"));
+        let mut rest = std::pin::pin!(queue.at_rest());
+        assert!(futures::poll!(rest.as_mut()).is_pending());
+        let running = queue.next().await;
+        assert!(futures::poll!(rest.as_mut()).is_pending());
+        queue.done(running, &Done::Idle(None), vec![]);
+        let mut next = std::pin::pin!(queue.next());
+        assert!(futures::poll!(next.as_mut()).is_pending());
+        rest.await;
     }
 
     #[test]
