@@ -121,6 +121,8 @@ pub const CERTIFICATE_REVISION_ANNOTATION: &str = "cert-manager.io/certificate-r
 pub const PRIVATE_KEY_SECRET_NAME_ANNOTATION: &str = "cert-manager.io/private-key-secret-name";
 /// On an ACME issuer: limits of its CA, where they are not known or others (ours).
 pub const ACME_LIMITS_ANNOTATION: &str = "everleaf.io/acme-limits";
+/// On an ACME issuer: `off` to make orders without a look at their names first (ours).
+pub const PREFLIGHT_ANNOTATION: &str = "everleaf.io/preflight";
 /// On an ACME issuer: another value than the Secret of its account's key has asks for another key (ours).
 pub const ROTATE_ACCOUNT_KEY_ANNOTATION: &str = "everleaf.io/rotate-account-key";
 /// On an ACME issuer: the JWS algorithm of new account keys; RS256 when absent (ours).

@@ -72,7 +72,7 @@ pub struct OrderedIssuerStatus {
 pub struct ListedIssuerStatus {
     /// Its kind. Example: `Issuer`.
     pub kind: String,
-    /// Why it is not fit. Example: `Failed to create Order: cannot reach ca.example.com`.
+    /// Why it is not fit, or which names CAA records do not let it issue for. Example: `Failed to create Order: cannot reach ca.example.com`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Its name. Example: `letsencrypt`.

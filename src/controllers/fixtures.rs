@@ -35,6 +35,7 @@ pub(super) fn issuer(spec: Value, ready: Option<(bool, &str)>) -> IssuerFact {
         generation: 2,
         changed_at: None,
         limits: None,
+        skips_preflight: false,
         account_key: AccountKeyWish::default(),
         spec,
         status: IssuerStatus {

@@ -300,6 +300,7 @@ fn acme_issuer(file: &str) -> (IssuerFact, PrivateKey) {
         generation: issuer.metadata.generation.unwrap(),
         changed_at: None,
         limits: None,
+        skips_preflight: false,
         account_key: AccountKeyWish::default(),
         spec: issuer.spec,
         status: issuer.status.unwrap_or_default(),
@@ -321,6 +322,7 @@ fn orders(file: &str) -> Vec<order::Observation> {
             thumbprint: Some(key.jwk_thumbprint().unwrap()),
             challenges: challenges.iter().filter(owned).cloned().collect(),
             order: order.into(),
+            ahead: None,
             turn: Turn::Go,
             memo: order::Memo::default(),
         }

@@ -9,9 +9,9 @@ use domain::base::message_builder::PushError;
 use domain::base::name::ToName;
 use domain::base::wire::ParseError;
 use domain::base::{Message, MessageBuilder, ParsedRecord, Rtype, Serial};
-use domain::rdata::{A, Aaaa, Cname, Ns, Soa, Txt};
+use domain::rdata::{A, Aaaa, Caa as CaaData, Cname, Ns, Soa, Txt};
 
-use super::Error;
+use super::{Caa, Error};
 
 /// An absolute name. Equal whatever the case.
 pub type Name = domain::base::Name<Vec<u8>>;
@@ -106,6 +106,7 @@ pub(super) enum Data {
     },
     /// The strings of one record, joined (RFC 8555 §8.4 compares them so).
     Text(Vec<u8>),
+    Caa(Caa),
 }
 
 #[derive(Debug)]
@@ -170,6 +171,20 @@ impl Answer {
         there.or_else(absent)
     }
 
+    /// The CAA records of a name, or of where its CNAME records lead (RFC 8659 §3).
+    pub(super) fn caa_of(&self, name: &Name) -> Vec<Caa> {
+        let mut place = name;
+        // An answer has fewer steps than records.
+        for _ in &self.answers {
+            place = self.alias_of(place).unwrap_or(place);
+        }
+        let records = self.answers.iter().filter_map(|entry| match &entry.data {
+            Data::Caa(caa) if entry.owner == *place => Some(caa.clone()),
+            _ => None,
+        });
+        records.collect()
+    }
+
     pub(super) fn texts(&self) -> impl Iterator<Item = &[u8]> {
         self.answers.iter().filter_map(|entry| match &entry.data {
             Data::Text(text) => Some(text.as_slice()),
@@ -202,6 +217,14 @@ fn entry(record: &ParsedRecord<'_, &[u8]>) -> Result<Option<Entry>, ParseError> 
         Rtype::TXT => record
             .to_record::<Txt<_>>()?
             .map(|r| Data::Text(r.data().text())),
+        Rtype::CAA => record.to_record::<CaaData<_>>()?.map(|r| {
+            let caa = r.data();
+            Data::Caa(Caa {
+                flags: caa.flags().bits(),
+                tag: caa.tag().to_string(),
+                value: String::from_utf8_lossy(caa.value()).into_owned(),
+            })
+        }),
         _ => None,
     };
     Ok(data.map(|data| Entry {

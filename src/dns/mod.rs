@@ -1,5 +1,5 @@
-//! The DNS as far as challenges need it: lookups, zones and their servers, who of them has a record, and dynamic update
-//! (RFC 2136) with TSIG (RFC 8945). Messages are `domain`'s; the transport is here (docs/adr/0015).
+//! The DNS as far as challenges need it: lookups, zones and their servers, who of them has a record, CAA records, and
+//! dynamic update (RFC 2136) with TSIG (RFC 8945). Messages are `domain`'s; the transport is here (docs/adr/0015).
 //!
 //! Every question has a deadline, every answer is checked against its question, every walk has an end.
 
@@ -22,6 +22,17 @@ pub use resolver::{Resolver, system_servers};
 pub use standing::{Path, Standing, Watch};
 pub use tsig::{Algorithm, Key};
 pub use update::{Change, Refusal, Update, UpdateError};
+
+/// A CAA record (RFC 8659 §4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caa {
+    /// 128: whoever does not know the tag must not issue.
+    pub flags: u8,
+    /// `issue`, `issuewild` and others.
+    pub tag: String,
+    /// What the property says; what is no UTF-8 in it is replaced.
+    pub value: String,
+}
 
 /// Why a question has no answer. Stable in words: the same fault, the same text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,10 +7,10 @@ use domain::base::Rtype;
 use domain::base::name::ToName;
 use tokio::time::Instant;
 
-use super::Error;
 use super::cache::{Cache, Question};
 use super::exchange::{Asker, DEADLINE, Server};
 use super::message::{Answer, Data, Name, absolute};
+use super::{Caa, Error};
 use crate::net::Client;
 
 /// How many CNAME records are followed from one name.
@@ -117,6 +117,12 @@ impl Resolver {
             path.push(next.clone());
             current = next;
         }
+    }
+
+    /// The CAA records of this very name, or of where its CNAME records lead; without any, those of the names above it
+    /// count (RFC 8659 §3).
+    pub async fn caa(&self, name: &Name) -> Result<Vec<Caa>, Error> {
+        Ok(self.ask(name, Rtype::CAA).await?.caa_of(name))
     }
 
     /// The zone that a name is in: the closest name upwards with an SOA record. A name with a CNAME record is no top of

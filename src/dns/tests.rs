@@ -13,7 +13,8 @@ use std::time::Duration;
 use domain::base::iana::{Class, Rcode};
 use domain::base::name::ToName as _;
 use domain::base::{Message, MessageBuilder, Record, Rtype, Serial, Ttl};
-use domain::rdata::{A, Cname, Ns, Soa, Txt};
+use domain::rdata::caa::{CaaFlags, CaaTag};
+use domain::rdata::{A, Caa as CaaData, Cname, Ns, Soa, Txt};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
@@ -32,6 +33,8 @@ enum Rr {
     Server(&'static str),
     Top,
     Text(&'static str),
+    /// `issue` with this value; alone at another name if that is given.
+    Issue(&'static str, Option<&'static str>),
 }
 
 /// How a scripted server behaves.
@@ -108,6 +111,13 @@ fn answer(zone: &Zone, manner: Manner, query: &[u8], by_udp: bool) -> Vec<u8> {
                 answer
                     .push(Record::new(&owner, Class::IN, TTL, data))
                     .unwrap();
+            }
+            Rr::Issue(value, at) => {
+                let at = at.map(|at| at.parse::<Name>().unwrap());
+                let tag = CaaTag::from_octets(b"issue".to_vec()).unwrap();
+                let data = CaaData::new(CaaFlags::new(0), tag, value.as_bytes().to_vec());
+                let at = at.as_ref().unwrap_or(&owner);
+                answer.push(Record::new(at, Class::IN, TTL, data)).unwrap();
             }
             Rr::Text(text) => {
                 let data = Txt::<Vec<u8>>::build_from_slice(text.as_bytes()).unwrap();
@@ -225,6 +235,61 @@ fn sub() -> Zone {
         ("c.example.net.", Rtype::CNAME, &[]),
         ("example.net.", Rtype::SOA, &[Rr::Top]),
     ])
+}
+
+/// What a resolver answers has the records of where an alias leads.
+#[tokio::test]
+async fn caa_records_are_those_of_the_name_or_of_where_it_leads() {
+    let zone = zone(&[
+        (
+            "own.example.",
+            Rtype::CAA,
+            &[Rr::Issue("a.example; x=y", None), Rr::Issue(";", None)],
+        ),
+        (
+            "alias.example.",
+            Rtype::CAA,
+            &[
+                Rr::Alias("Other.example."),
+                Rr::Issue("b.example", Some("other.example.")),
+            ],
+        ),
+        (
+            "stray.example.",
+            Rtype::CAA,
+            &[Rr::Issue("c.example", Some("other.example."))],
+        ),
+        (
+            "circle.example.",
+            Rtype::CAA,
+            &[Rr::Alias("circle.example.")],
+        ),
+        ("none.example.", Rtype::CAA, &[]),
+    ]);
+    let server = serve("127.0.0.1", 0, zone, Manner::Good).await;
+    let resolver = resolver(&[server]);
+    for (at, expected) in [
+        ("own.example", &["a.example; x=y", ";"][..]),
+        ("alias.example", &["b.example"]),
+        ("stray.example", &[]),
+        ("circle.example", &[]),
+        ("none.example", &[]),
+        ("absent.example", &[]),
+    ] {
+        let found = resolver.caa(&name(at).unwrap()).await.unwrap();
+        let values: Vec<_> = found.iter().map(|caa| caa.value.as_str()).collect();
+        assert_eq!(values, expected, "{at}");
+        assert!(
+            found
+                .iter()
+                .all(|caa| (caa.flags, caa.tag.as_str()) == (0, "issue"))
+        );
+    }
+    let refusing = serve("127.0.0.1", 0, sub(), Manner::Refusing).await;
+    let refused = self::resolver(&[refusing])
+        .caa(&name("own.example").unwrap())
+        .await;
+    assert!(matches!(refused, Err(Error::Failed { .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ codes! {
     1206 ANSWER_USELESS, "What the issuer returned cannot be used";
     1220 ORDERED_FALLBACK, "An issuer further down the list is asked";
     1221 ORDERED_NONE, "None of the issuers of the list can sign";
+    1222 ORDERED_CAA, "A CAA record forbids an issuer of the list";
     1301 ORDER_FAILED, "The ACME order does not go on";
     1302 CHALLENGE_WAITS, "The challenge's answer cannot be reached yet";
     1303 CHALLENGE_FAILED, "The CA could not validate a name";
@@ -52,6 +53,8 @@ codes! {
     1421 CA_ACCOUNT, "The CA does not accept the account";
     1430 LIMIT_AHEAD, "The next order waits for a limit of the CA";
     1431 LIMITS_UNREADABLE, "What an issuer says of its CA's limits cannot be read";
+    1440 CAA_AHEAD, "The order waits: a CAA record forbids this CA";
+    1441 UNREACHED_AHEAD, "The order waits: the name leads nowhere yet";
     1501 VAULT_UNREACHABLE, "Vault cannot be reached";
     1502 VAULT_SEALED, "Vault is sealed";
     1503 VAULT_NOT_INITIALIZED, "Vault is not initialized";

@@ -15,12 +15,14 @@ pub struct Fault<'a> {
     pub until: Option<Timestamp>,
 }
 
-/// The codes that say so. What is wrong with a request, a name or its DNS is not among them: no other CA would do better.
-const FAULTS: [Code; 10] = [
+/// The codes that say so. What is wrong with a request, a name or its DNS is not among them, as no other CA would do
+/// better; but for a CAA record, which is about one CA, and was seen before that one was asked.
+const FAULTS: [Code; 11] = [
     Code::ISSUER_MISSING,
     Code::ISSUER_NOT_READY,
     Code::CA_UNABLE,
     Code::CA_ACCOUNT,
+    Code::CAA_AHEAD,
     Code::VAULT_UNREACHABLE,
     Code::VAULT_SEALED,
     Code::VAULT_NOT_INITIALIZED,
@@ -37,6 +39,7 @@ impl Fault<'_> {
             Code::ISSUER_NOT_READY,
             Code::ACME_RATE_LIMITED,
             Code::LIMIT_AHEAD,
+            Code::CAA_AHEAD,
         ];
         !others.contains(&self.code)
     }

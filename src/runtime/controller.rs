@@ -26,6 +26,7 @@ use super::limits::LimitsInUse;
 use super::lists::serve_lists;
 use super::options::Options;
 use super::orders::Orders;
+use super::preflight::Preflights;
 use super::queue::Queue;
 use super::scrape::Scrape;
 use super::signing::Signer;
@@ -90,11 +91,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let http = net::Client::plain(net::public_roots()).context("TLS for DNS services")?;
     let dns01 = Dns01::new(reader.clone(), queue.clone(), dns01, http, hosted()?);
     let validations = Arc::new(Validations::new(
-        check,
+        check.clone(),
         dns01,
         recoveries,
         queue.clone(),
         options.max_concurrent_challenges,
+    ));
+    let preflights = Arc::new(Preflights::new(
+        validations.dns01.clone(),
+        check,
+        queue.clone(),
+        options.http01_self_check_limit,
     ));
     let effects = Effects::new(client.clone(), metrics.clone());
     let home = &options.cluster_resource_namespace;
@@ -134,6 +141,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         signer,
         accounts,
         orders: Orders::default(),
+        preflights,
         validations,
         limits,
         metrics: metrics.clone(),

@@ -199,13 +199,22 @@ impl Dns01 {
     /// Whom a solver asks, and whether nobody else.
     fn resolver(&self, solver: &Dns01Solver) -> Result<(Resolver, bool), Error> {
         let own = solver.nameservers.as_deref().unwrap_or_default();
-        if own.is_empty() {
-            return Ok((self.resolver.clone(), self.settings.resolvers_only));
+        let resolver = self.resolver_of(own);
+        let resolver =
+            resolver.map_err(|error| Error::permanent(format!("dns01.nameservers: {error}")))?;
+        Ok((resolver, !own.is_empty() || self.settings.resolvers_only))
+    }
+
+    /// A resolver of these servers, as an issuer writes them; without any, of those of the flags or of the system.
+    ///
+    /// # Errors
+    /// [`dns::Error::Server`].
+    pub fn resolver_of(&self, servers: &[String]) -> Result<Resolver, dns::Error> {
+        if servers.is_empty() {
+            return Ok(self.resolver.clone());
         }
-        let servers: Result<Vec<_>, _> = own.iter().map(|text| Server::parse(text)).collect();
-        let servers =
-            servers.map_err(|error| Error::permanent(format!("dns01.nameservers: {error}")))?;
-        Ok((self.resolver.with(servers), true))
+        let servers: Result<Vec<_>, _> = servers.iter().map(|text| Server::parse(text)).collect();
+        Ok(self.resolver.with(servers?))
     }
 
     /// In the order of cert-manager, for solvers with more than one (contract §1.10).

@@ -20,6 +20,7 @@ use super::effects::{EffectError, Effects};
 use super::events::Events;
 use super::limits::LimitsInUse;
 use super::orders::Orders;
+use super::preflight::{self, Preflights};
 use super::queue::{Done, Queue};
 use super::shared;
 use super::signing::Signer;
@@ -29,6 +30,7 @@ use crate::api::meta::IssuerReference;
 use crate::controllers::action::{Action, Event, Plan};
 use crate::controllers::facts::{RequestFact, controller_of};
 use crate::controllers::key::{Key, Kind};
+use crate::controllers::order::preflight::Standing;
 use crate::controllers::polls::{Heard, Subject};
 use crate::controllers::progress::Seen;
 use crate::controllers::reads::{ReadError, Reader};
@@ -73,6 +75,8 @@ pub struct Driver {
     pub accounts: AccountsInUse,
     /// What is remembered of Orders.
     pub orders: Orders,
+    /// What was seen of their names.
+    pub preflights: Arc<Preflights>,
     /// Validations under way.
     pub validations: Arc<Validations>,
     /// What CAs allow.
@@ -382,11 +386,21 @@ impl Driver {
                     .account(&self.reader.store, &key.namespace, &o.spec.issuer_ref)
             });
         let thumbprint = account.as_ref().map(|a| a.thumbprint.clone());
-        let memo = self.orders.memo(&self.reader.store, key);
-        let asks = thumbprint.is_some() && memo.rests(now()).is_none();
-        let turn = self.limits.order(&self.reader.store, key, asks, now());
-        let Some(mut seen) = order::observe(&self.reader, key, thumbprint, turn, memo) else {
+        let store = &self.reader.store;
+        let ahead = self.preflights.ahead(store, key);
+        // What is in the way of an order takes no place from others.
+        let standing = ahead.as_ref().map(|ahead| ahead.standing(now()));
+        let is_clear = matches!(standing, None | Some(Standing::Clear(_)));
+        if let Some(Standing::Held(..)) = standing {
+            self.limits.withdraw(store, key, now());
+        }
+        let memo = self.orders.memo(store, key);
+        let asks = thumbprint.is_some() && is_clear && memo.rests(now()).is_none();
+        let turn = self.limits.order(store, key, asks, now());
+        let Some(mut seen) = order::observe(&self.reader, key, thumbprint, ahead, turn, memo)
+        else {
             self.orders.forget(key);
+            self.preflights.forget(key);
             return Ok(());
         };
         self.know_the_valid(&mut seen);
@@ -395,9 +409,18 @@ impl Driver {
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if let (Some(effect), Some(account)) = (effect, account) {
-            let creates = matches!(effect, order::Effect::Create { .. });
-            let outcome = self.accounts.order(&account, &seen, effect).await;
-            let store = &self.reader.store;
+            let question = match effect {
+                order::Effect::Ask(question) => question,
+                order::Effect::Look(subjects) => {
+                    self.preflights.look(key, account, subjects);
+                    return Ok(());
+                }
+            };
+            let creates = matches!(question, order::Question::Create { .. });
+            let outcome = self.accounts.order(&account, &seen, question).await;
+            if creates && matches!(outcome, order::Outcome::Read { .. }) {
+                self.preflights.made(key, seen.ahead.as_ref());
+            }
             let plan = if let Some((words, retry)) = outcome.refusal().filter(|_| creates) {
                 // How long it waits is the ledger's to say, which may let it go sooner: nothing is remembered.
                 seen.turn = self.limits.refused(store, key, words, retry, now());
@@ -462,6 +485,10 @@ impl Driver {
             return Ok(());
         };
         self.validations.prepare(key, &mut seen, settings);
+        if let Some(order) = controller_of(&seen.challenge.metadata, "Order") {
+            let order = Key::new(Kind::Order, &key.namespace, &order.name);
+            seen.waited = self.preflights.has_waited(&order);
+        }
         let uid = seen.challenge.metadata.uid.clone().unwrap_or_default();
         if self.reader.recoveries.since(&uid).is_some() {
             // No informer shows it to the Certificate, whose back-off it ends.
@@ -534,9 +561,18 @@ impl Driver {
             return self.carry_out(key, &uid, plan, ended).await;
         };
         let store = &self.reader.store;
+        let names = store.names_by(key, preflight::MOST_NAMES);
         let probes = issuers.into_iter().map(async |issuer| {
-            let answer = self.accounts.probe(store, &key.namespace, &issuer).await;
-            (issuer, answer)
+            let account = self.accounts.account(store, &key.namespace, &issuer);
+            let answered = self.accounts.probe(store, &key.namespace, &issuer).await;
+            let fact = store.issuer(&key.namespace, &issuer);
+            let forbidden = match (account, fact) {
+                (Some(account), Some(fact)) if answered.is_ok() => {
+                    self.preflights.forbidden(&account, &fact, &names).await
+                }
+                _ => None,
+            };
+            (issuer, answered.map(|()| forbidden))
         });
         let outcome = futures::future::join_all(probes).await;
         self.looks.note(&key.namespace, &outcome, now());

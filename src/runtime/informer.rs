@@ -26,7 +26,7 @@ use crate::api::{
 };
 use crate::controllers::facts::{
     AccountKeyWish, Identity, IngressFact, IssuerFact, OrderedFact, PodView, RequestFact,
-    SecretFact, SolverFact, certificate, changed_at, digest, limits_of,
+    SecretFact, SolverFact, certificate, changed_at, digest, limits_of, skips_preflight,
 };
 use crate::controllers::key::Kind;
 use crate::controllers::progress::{Informer, Progress};
@@ -110,6 +110,7 @@ impl Informers {
                     generation: o.metadata.generation.unwrap_or_default(),
                     changed_at: changed_at(&o.metadata),
                     limits: limits_of(&o.metadata),
+                    skips_preflight: skips_preflight(&o.metadata),
                     account_key: AccountKeyWish::of(&o.metadata),
                     spec: o.spec,
                     status: o.status.unwrap_or_default(),
@@ -193,6 +194,7 @@ impl Informers {
                         generation: o.metadata.generation.unwrap_or_default(),
                         changed_at: changed_at(&o.metadata),
                         limits: limits_of(&o.metadata),
+                        skips_preflight: skips_preflight(&o.metadata),
                         account_key: AccountKeyWish::of(&o.metadata),
                         spec: o.spec.0,
                         status: o.status.unwrap_or_default(),

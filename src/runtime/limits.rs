@@ -109,6 +109,12 @@ impl LimitsInUse {
         turn
     }
 
+    /// An Order will not be made for now: what is kept for it is free for others.
+    pub fn withdraw(&self, store: &Store, key: &Key, now: Timestamp) {
+        self.ledger.lock().gone(&id(key), now);
+        self.wake(store);
+    }
+
     /// Wake whoever's turn it is when its time comes.
     pub async fn keep_time(self: Arc<Self>, store: Arc<Store>, stop: CancellationToken) {
         loop {

@@ -17,6 +17,7 @@ pub mod lists;
 pub mod options;
 pub mod orders;
 pub mod places;
+mod preflight;
 pub mod queue;
 pub mod renewals;
 pub mod revoking;

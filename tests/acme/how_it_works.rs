@@ -11,6 +11,9 @@ use crate::{TEMPORARY, TRAEFIK, cluster};
 
 const HOST: &str = "how.nowhere.example.com";
 
+/// Else no order would be spent on such a name yet.
+const UNSEEN: &str = "{name: pebble, annotations: {everleaf.io/preflight: 'off'}}\nspec";
+
 #[test]
 fn a_certificate_from_the_account_to_its_revocation() -> Result<()> {
     let Some(cluster) = cluster() else {
@@ -23,7 +26,9 @@ fn a_certificate_from_the_account_to_its_revocation() -> Result<()> {
     })?;
     let issuer = cluster
         .acme_issuer("pebble", "default", TRAEFIK)?
+        .replace("{name: pebble}\nspec", UNSEEN)
         .replace(&cluster.lab.acme_directory(), &ca.directory);
+    assert!(issuer.contains(UNSEEN));
     let site = Site { namespace, ca };
 
     site.the_agent_has_a_key_pair(&issuer)?;

@@ -19,6 +19,7 @@ mod layout;
 mod ledger;
 mod matrix;
 mod ordered;
+mod preflight;
 mod renewal;
 mod renewal_info;
 mod revocation;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::renewal_info::{at_once, restart_when_due};
-use crate::support::{Ca, DEADLINE, Namespace, certificate, ready_condition};
+use crate::support::{Ca, Cluster, DEADLINE, Namespace, certificate, ready_condition};
 use crate::{SAID, TRAEFIK, cluster};
 
 /// A call that hangs ends after 30 s.
@@ -202,6 +202,82 @@ fn one_that_never_was_ready_is_passed_over() -> Result<()> {
     ];
     namespace.says("site", &words, SAID)?;
     assert_eq!(asked(&namespace)?, pairs(&[("internal", "Issued")]));
+    Ok(())
+}
+
+/// Two CAs, of which the first goes by this name; a name that only the second may issue for; and a list of both.
+fn only_the_second_may<'a>(
+    cluster: &'a Cluster,
+    name: &str,
+) -> Result<(Namespace<'a>, String, [Ca; 2])> {
+    let namespace = cluster.namespace(name)?;
+    let own = "\"httpPort\": 80, \"caaIdentities\": [\"first.example\"],";
+    let first = Ca::start(&cluster.lab, &[], |config| {
+        config.replace("\"httpPort\": 80,", own)
+    })?;
+    let second = Ca::start(&cluster.lab, &[], |config| config)?;
+    for (name, ca) in [("first", &first), ("second", &second)] {
+        let issuer = cluster.acme_issuer(name, "default", TRAEFIK)?;
+        namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &ca.directory))?;
+    }
+    let host = format!("{name}.nowhere.example.com");
+    cluster.dns_update(&format!(
+        "add {host} 1 A {}\nadd {host} 1 CAA 0 issue \"pebble.letsencrypt.org\"",
+        lab::ADDRESS
+    ))?;
+    Ok((namespace, host, [first, second]))
+}
+
+#[test]
+fn a_ca_that_caa_records_forbid_is_passed_over_without_an_order() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let (namespace, host, [first, second]) = only_the_second_may(cluster, "ordered-caa")?;
+    namespace.apply(&list(["first", "second"]))?;
+    list_is(&namespace, "InOrder", DEADLINE)?;
+    namespace.apply(&ordered(&host))?;
+    namespace.ready("site", SAID)?;
+    let words = [
+        "Issued by Issuer \"second\", because Issuer \"first\" cannot sign",
+        "CAA 0 issue \"pebble.letsencrypt.org\" does not let this CA issue",
+        "(EL-1220)",
+    ];
+    namespace.says("site", &words, SAID)?;
+    assert_eq!((first.orders()?, second.orders()?), (0, 1));
+    // It is about one name: others are the first's.
+    let known = namespace.get("orderedissuer", "list")?["status"]["issuers"].clone();
+    assert_eq!(known[0]["state"], "Fit");
+    Ok(())
+}
+
+#[test]
+fn a_fallback_that_caa_records_forbid_is_found_in_peacetime() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let (namespace, host, [first, second]) = only_the_second_may(cluster, "ordered-caa-peace")?;
+    for name in ["first", "second"] {
+        namespace.until(DEADLINE, "issuer", name, "Ready", |issuer| {
+            ready_condition(issuer)["status"] == "True"
+        })?;
+    }
+    // The list is made after the Certificate, and looks at its issuers at once then.
+    namespace.apply(&ordered(&host))?;
+    namespace.says("site", &["does not exist"], SAID)?;
+    namespace.apply(&list(["second", "first"]))?;
+    let object = list_is(&namespace, "Degraded", DEADLINE)?;
+    let message = ready_condition(&object)["message"].to_string();
+    for words in [
+        "Issuer \\\"second\\\" is fit;",
+        "Issuer \\\"first\\\" is fit, but not for all names: The record ",
+        "add ordered-caa-peace.nowhere.example.com. CAA 0 issue \\\"first.example\\\"",
+        "(EL-1222)",
+    ] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    namespace.ready("site", SAID)?;
+    assert_eq!((first.orders()?, second.orders()?), (0, 1));
     Ok(())
 }
 

@@ -116,6 +116,13 @@ impl Stage {
         Ok(all)
     }
 
+    /// How often an account has asked for an order.
+    fn orders_asked_for(&self, account: u64) -> Result<usize> {
+        let all = self.requests(account)?;
+        let asks = |request: &&Request| request.endpoint == "/acme/new-order";
+        Ok(all.iter().filter(asks).count())
+    }
+
     /// How often an account was refused an order.
     fn refusals(&self, account: u64) -> Result<usize> {
         let all = self.requests(account)?;

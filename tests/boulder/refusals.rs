@@ -37,7 +37,38 @@ fn caa_forbids_and_allows() -> Result<()> {
     }
     namespace.ready("allows", DEADLINE)?;
     stage.verify(&namespace, "allows")?;
-    namespace.says("forbids", &["CAA", "forbids.zone.shop"], SAID)?;
+    let record =
+        "The record forbids.zone.shop. CAA 0 issue \"other-ca.example\" does not let this CA issue";
+    namespace.says("forbids", &[record, "(EL-1440)"], SAID)?;
+    let asked = || stage.orders_asked_for(account(&namespace)?);
+    assert_eq!(asked()?, 1, "for the other one");
+    let right = format!("update add forbids.zone.shop 1 CAA 0 issue \"{CAA_IDENTITY}\"");
+    stage.cluster.dns_update(&right)?;
+    namespace.ready("forbids", DEADLINE)?;
+    stage.verify(&namespace, "forbids")?;
+    assert_eq!(asked()?, 2);
+    Ok(())
+}
+
+/// What the look would have told is the CA's to tell without it.
+#[test]
+fn caa_is_told_by_the_ca_too() -> Result<()> {
+    let Some(stage) = stage() else { return Ok(()) };
+    let namespace = stage.cluster.namespace("caa-told")?;
+    let issuer = stage.issuer(&stage.boulder.directory(), "")?;
+    let annotated = "{name: boulder, annotations: {everleaf.io/preflight: 'off'}}";
+    namespace.apply(&issuer.replacen("{name: boulder}", annotated, 1))?;
+    let host = "told.zone.shop";
+    for record in [
+        format!("A {PUBLIC_ADDRESS}"),
+        "CAA 0 issue \"other-ca.example\"".into(),
+    ] {
+        let change = format!("update add {host} 1 {record}");
+        stage.cluster.dns_update(&change)?;
+    }
+    namespace.apply(&certificate("told", "boulder", host, ""))?;
+    namespace.says("told", &["CAA", host, "(EL-1403)"], SAID)?;
+    assert_eq!(stage.orders_asked_for(account(&namespace)?)?, 1);
     Ok(())
 }
 

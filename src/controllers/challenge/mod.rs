@@ -165,6 +165,8 @@ pub struct Observation {
     pub direct_users: usize,
     /// Its Order waits for nothing else.
     pub last: bool,
+    /// Its Order has waited for the name before it was made.
+    pub waited: bool,
     /// Its DNS-01 record.
     pub record: RecordState,
     /// Another live Challenge has the same DNS-01 record.
@@ -344,6 +346,7 @@ pub async fn observe(
             .filter(|c| mode(c) == Some(Mode::Direct))
             .count(),
         last: is_last(reader, &challenge),
+        waited: false,
         challenge: challenge.clone(),
         account,
         objects,

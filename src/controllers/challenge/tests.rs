@@ -78,6 +78,7 @@ fn seen(solver: &Value) -> Observation {
         admitted: true,
         direct_users: 0,
         last: false,
+        waited: false,
         record: RecordState::Unknown,
         shared: false,
         memo: Memo::default(),
@@ -358,6 +359,12 @@ fn the_ca_is_asked_all_the_same_after_a_bounded_time() {
         |seen: &Observation, at| plan(seen, &settings(), after(at)).effect == Some(Effect::Accept);
     assert!(!accepts(&checked(failed(29)), 29));
     assert!(accepts(&checked(failed(29)), 30));
+    // What its Order has waited for already is not waited for again; what came in its way since is.
+    let mut waited = checked(failed(0));
+    waited.waited = true;
+    assert!(!accepts(&waited, 0));
+    waited.memo.blocked = true;
+    assert!(accepts(&waited, 0));
     // Nobody answers without a class or a Pod: those get longer.
     let obstacles: [fn(&mut Observation); 2] = [
         |s| s.missing_class = Some("nginx".into()),

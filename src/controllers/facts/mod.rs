@@ -167,6 +167,13 @@ pub fn limits_of(meta: &ObjectMeta) -> Option<Box<str>> {
     Some(text.as_str().into())
 }
 
+/// Whether the annotation of an issuer says that orders are made without a look first.
+pub fn skips_preflight(meta: &ObjectMeta) -> bool {
+    let annotations = meta.annotations.as_ref();
+    let said = annotations.and_then(|a| a.get(labels::PREFLIGHT_ANNOTATION));
+    said.is_some_and(|said| said == "off")
+}
+
 /// A request that counts against the budget of its Certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Made {
@@ -490,6 +497,8 @@ pub struct IssuerFact {
     pub changed_at: Option<Timestamp>,
     /// The annotation `everleaf.io/acme-limits`.
     pub limits: Option<Box<str>>,
+    /// The annotation `everleaf.io/preflight` says `off`.
+    pub skips_preflight: bool,
     /// What it wants of its ACME account's key.
     pub account_key: AccountKeyWish,
     /// `spec`.

@@ -3,6 +3,7 @@
 mod ask;
 mod memo;
 mod plan;
+pub mod preflight;
 mod required;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ pub use ask::{ask, ca, policy, progress};
 pub use memo::{Heard, Memo, Wait};
 pub use plan::{absorb, plan};
 
+use self::preflight::{Ahead, Subject};
 use super::facts::IssuerFact;
 use super::key::Key;
 use super::reads::Reader;
@@ -37,15 +39,26 @@ pub struct Observation {
     pub thumbprint: Option<String>,
     /// The Challenges that it controls.
     pub challenges: Vec<Arc<Challenge>>,
+    /// What was seen of its names; `None` if nobody is to look.
+    pub ahead: Option<Ahead>,
     /// Whether the CA would take it, by its limits.
     pub turn: Turn,
     /// What this process remembers of it.
     pub memo: Memo,
 }
 
-/// A step that asks the CA.
+/// A step that asks the network or the CA.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
+    /// Look at the names; what is seen comes into [`Observation::ahead`].
+    Look(Vec<Subject>),
+    /// Ask the CA.
+    Ask(Question),
+}
+
+/// What the CA is asked.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Question {
     /// Create the order, and read its authorizations.
     Create {
         /// Names and addresses.
@@ -146,6 +159,7 @@ pub fn observe(
     reader: &Reader,
     key: &Key,
     thumbprint: Option<String>,
+    ahead: Option<Ahead>,
     turn: Turn,
     memo: Memo,
 ) -> Option<Observation> {
@@ -157,6 +171,7 @@ pub fn observe(
         challenges: store.challenges_of(&key.namespace, uid),
         thumbprint,
         order,
+        ahead,
         turn,
         memo,
     })

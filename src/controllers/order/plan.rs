@@ -1,16 +1,16 @@
 //! The state machine of an Order (contract §5.3). What the CA answers is stored before the next step;
 //! after a crash the CA is asked again by URL.
 
+mod begin;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
+use self::begin::begin;
 use super::required::{NoSolver, required};
-use super::{Effect, Observation, Outcome};
-use crate::acme::Identifier;
-use crate::acme::limits::{Slot, Turn};
-use crate::api::duration::parse_go_duration;
+use super::{Effect, Observation, Outcome, Question};
 use crate::api::order::{OrderStatus, state};
 use crate::api::{Challenge, Order};
 use crate::controllers::action::{Action, Event, Object, Plan, Target, patch_status};
@@ -23,12 +23,6 @@ const ORDERS: &str = "cert-manager-orders";
 
 /// The age up to which an Order's passing states are not written down.
 const MOMENT: SignedDuration = SignedDuration::from_secs(30);
-
-/// A wait that is shorter is not written down.
-const WORTH_SAYING: Duration = Duration::from_secs(5);
-
-/// So that the time has come when it is asked for.
-const TICK: Duration = Duration::from_millis(10);
 
 /// How long a CA may be at work once all is proven.
 const WORK: SignedDuration = SignedDuration::from_hours(1);
@@ -44,6 +38,7 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
         && let Some(until) = o.memo.rests(now)
     {
         plan.effect = None;
+        plan.events.clear();
         plan.sooner(between(now, until));
     }
     plan
@@ -80,28 +75,18 @@ fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
         return Plan::idle();
     };
     if status.url.is_none() {
-        return match &o.turn {
-            Turn::Go => effect(create(&o.order)),
-            // Whoever comes to an end wakes it, or else time does.
-            Turn::Behind(until) => Plan {
-                wake: until
-                    .or_else(|| o.memo.rests(now))
-                    .map(|until| between(now, until) + TICK),
-                ..Plan::idle()
-            },
-            Turn::Wait(slot) => wait_for(o, slot, now),
-        };
+        return begin(o, acme, now);
     }
     let known = status
         .authorizations
         .as_ref()
         .is_some_and(|a| !a.is_empty() && a.iter().all(|a| a.identifier.is_some()));
     if status.finalize_url.is_none() || !known {
-        return effect(Effect::Read);
+        return ask(Question::Read);
     }
     if matches!(state, "ready" | "processing" | "valid") {
         // All is proven, whatever solvers the issuer has by now.
-        return effect(Effect::Complete);
+        return ask(Question::Complete);
     }
     let end = status.expires.as_ref().map(|end| end.0 - TOO_LATE);
     if end.is_some_and(|end| end <= now) {
@@ -141,58 +126,14 @@ fn between(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
-/// The CA would refuse it: say until when, and for which limit.
-fn wait_for(o: &Observation, slot: &Slot, now: Timestamp) -> Plan<Effect> {
-    let mut plan = Plan::wait(between(now, slot.until) + TICK);
-    let text = Verdict::new(
-        Code::LIMIT_AHEAD,
-        format!("waits for a limit of the CA, {slot}"),
-    );
-    let text = text.to_string();
-    let said = o.order.status.as_ref().and_then(|s| s.reason.as_deref());
-    // What passes in a moment is not worth a write.
-    if between(now, slot.told) >= WORTH_SAYING && said != Some(&text) {
-        let id = Identity::of(&o.order.metadata);
-        let reason = json!({ "reason": text });
-        plan.actions.push(patch_status(Kind::Order, &id, reason));
-    }
-    plan
+fn ask(question: Question) -> Plan<Effect> {
+    effect(Effect::Ask(question))
 }
 
 fn effect(effect: Effect) -> Plan<Effect> {
     Plan {
         effect: Some(effect),
         ..Plan::idle()
-    }
-}
-
-/// Identifiers: the DNS names with the common name, sorted, then the addresses.
-fn create(order: &Order) -> Effect {
-    let spec = &order.spec;
-    let list = |field: &Option<Vec<String>>| field.clone().unwrap_or_default();
-    let mut names = list(&spec.dns_names);
-    let addresses = list(&spec.ip_addresses);
-    names.extend(
-        spec.common_name
-            .clone()
-            .filter(|name| !addresses.contains(name)),
-    );
-    names.sort();
-    names.dedup();
-    let dns = names.into_iter().map(Identifier::dns);
-    let ips = addresses
-        .iter()
-        .filter_map(|a| a.parse().ok())
-        .map(Identifier::ip);
-    let duration = spec
-        .duration
-        .as_deref()
-        .and_then(|d| parse_go_duration(d).ok());
-    Effect::Create {
-        identifiers: dns.chain(ips).collect(),
-        duration: duration.and_then(|d| Duration::try_from(d).ok()),
-        profile: spec.profile.clone(),
-        replaces: spec.replaces.clone().filter(|id| !id.is_empty()),
     }
 }
 
@@ -223,7 +164,7 @@ fn solve(o: &Observation, status: &OrderStatus, wanted: Vec<Challenge>) -> Plan<
         .iter()
         .any(|s| is(s, &["invalid", "expired", "errored"]));
     if all_valid || any_failed {
-        plan.effect = Some(Effect::Complete);
+        plan.effect = Some(Effect::Ask(Question::Complete));
         return plan;
     }
     if status.reason.is_some() && states.iter().any(Option::is_none) {

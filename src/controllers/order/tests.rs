@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Effect, Heard, Memo, Observation, Outcome, Wait, absorb, plan};
+use super::{Effect, Heard, Memo, Observation, Outcome, Question, Wait, absorb, plan};
 use crate::acme::limits::Turn;
 use crate::acme::{Identifier, dns01_value};
 use crate::api::{Challenge, Order, OrderSpec, names};
@@ -23,6 +23,7 @@ use crate::controllers::fixtures::{START, issuer, map};
 use crate::controllers::key::{Key, Kind};
 
 mod limits;
+mod preflight;
 
 const URL: &str = "https://ca.example/order/1";
 const THUMBPRINT: &str = "thumbprint";
@@ -76,6 +77,7 @@ fn seen(status: &Value, solvers: &Value) -> Observation {
         ),
         thumbprint: Some(THUMBPRINT.into()),
         challenges: vec![],
+        ahead: None,
         turn: Turn::Go,
         memo: Memo::default(),
     }
@@ -165,7 +167,7 @@ fn an_order_begins_at_the_ca_with_its_names_sorted() {
     let names =
         ["a.example.com", "b.example.com", "c.example.com"].map(|n| Identifier::dns(n.to_owned()));
     let ip = Identifier::ip("192.0.2.7".parse().unwrap());
-    let wanted = Effect::Create {
+    let wanted = Question::Create {
         identifiers: names.into_iter().chain([ip]).collect(),
         duration: Some(Duration::from_hours(24)),
         profile: Some("short".into()),
@@ -174,7 +176,7 @@ fn an_order_begins_at_the_ca_with_its_names_sorted() {
     assert_eq!(
         plan(&seen, START),
         Plan {
-            effect: Some(wanted),
+            effect: Some(Effect::Ask(wanted)),
             ..Plan::idle()
         }
     );
@@ -183,7 +185,8 @@ fn an_order_begins_at_the_ca_with_its_names_sorted() {
     for common_name in ["a.example.com", "192.0.2.7"] {
         order.spec.common_name = Some(common_name.into());
         seen.order = order.clone().into();
-        let Some(Effect::Create { identifiers, .. }) = plan(&seen, START).effect else {
+        let Some(Effect::Ask(Question::Create { identifiers, .. })) = plan(&seen, START).effect
+        else {
             panic!()
         };
         assert_eq!(identifiers.len(), 3, "{common_name}");
@@ -201,7 +204,7 @@ fn an_order_that_is_not_wholly_known_is_read() {
     ] {
         assert_eq!(
             plan(&seen(&status, &http01()), START).effect,
-            Some(Effect::Read),
+            Some(Effect::Ask(Question::Read)),
             "{status}"
         );
     }
@@ -328,7 +331,7 @@ fn only_what_is_open_is_solved() {
     assert_eq!(
         plan(&half, START),
         Plan {
-            effect: Some(Effect::Complete),
+            effect: Some(Effect::Ask(Question::Complete)),
             ..Plan::idle()
         },
         "nothing to prove"
@@ -373,7 +376,7 @@ fn the_ca_is_asked_when_all_is_done_or_something_failed() {
     ] {
         let plan = plan(&with_challenges(order(), &states), START);
         assert_eq!(
-            plan.effect == Some(Effect::Complete),
+            plan.effect == Some(Effect::Ask(Question::Complete)),
             completes,
             "{states:?}"
         );
@@ -389,7 +392,7 @@ fn an_order_that_the_ca_holds_for_ready_is_completed_whatever_the_solvers_are_no
             edit(&mut seen, &json!({ "state": state }));
             assert_eq!(
                 plan(&seen, START).effect,
-                Some(Effect::Complete),
+                Some(Effect::Ask(Question::Complete)),
                 "{state} {solvers}"
             );
         }
@@ -657,7 +660,10 @@ fn an_order_that_the_ca_is_about_to_end_is_given_up() {
     deletes(&plan.actions[1..], &seen.challenges);
     // What is proven is brought to its end.
     edit(&mut seen, &json!({ "state": "ready" }));
-    assert_eq!(super::plan(&seen, late).effect, Some(Effect::Complete));
+    assert_eq!(
+        super::plan(&seen, late).effect,
+        Some(Effect::Ask(Question::Complete))
+    );
 }
 
 #[test]
@@ -672,7 +678,7 @@ fn a_challenge_of_the_key_before_is_made_anew() {
     let plan = super::plan(&proven, START);
     assert_eq!(
         (plan.actions, plan.effect),
-        (vec![], Some(Effect::Complete))
+        (vec![], Some(Effect::Ask(Question::Complete)))
     );
 }
 

@@ -82,12 +82,12 @@ fn issuer_key(namespace: &str, issuer: &IssuerReference) -> Key {
 /// Ask servers whether they would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// For the directory and the account of these ACME issuers.
+    /// For the directory and the account of these ACME issuers; and the DNS, whether they may issue.
     Probe(Vec<IssuerReference>),
 }
 
-/// Whether each answered, and if not, why.
-pub type Outcome = Vec<(IssuerReference, Result<(), String>)>;
+/// Whether each answered, and if not, why; of one that did, which names CAA records do not let it issue for.
+pub type Outcome = Vec<(IssuerReference, Result<Option<String>, String>)>;
 
 /// Everything that the plan of this ordered issuer depends on; `None` when it is gone.
 pub fn observe(reader: &Reader, looks: &Looks, key: &Key) -> Option<Observation> {

@@ -14,6 +14,7 @@ use crate::api::meta::IssuerReference;
 use crate::api::ordered_issuer::{FAULTY, FIT, ListedIssuerStatus, MISSING, NOT_READY};
 use crate::controllers::action::{Event, Plan, patch_status};
 use crate::controllers::status::{condition, seconds, set_condition};
+use crate::explain::{Code, Verdict};
 
 /// When a server that failed is looked at for the first time, and at least how long after each look for the next.
 const FIRST_LOOK: SignedDuration = SignedDuration::from_secs(10);
@@ -65,7 +66,11 @@ fn next_look(
         return None;
     }
     Some(look.map_or(Timestamp::MIN, |look| {
-        let wait = if look.failed { FIRST_LOOK } else { PEACETIME };
+        let wait = match &entry.message {
+            _ if look.failed => FIRST_LOOK,
+            Some(_) => LAST_LOOK,
+            None => PEACETIME,
+        };
         look.at.checked_add(wait).unwrap_or(look.at)
     }))
 }
@@ -98,15 +103,22 @@ pub fn absorb(o: &Observation, outcome: &Outcome, now: Timestamp) -> Plan<Effect
 fn learn(
     watched: &Watched,
     entry: &mut ListedIssuerStatus,
-    answer: &Result<(), String>,
+    answer: &Result<Option<String>, String>,
     now: Timestamp,
 ) {
     let reference = &watched.listed.reference;
-    let Err(why) = answer else {
-        if is_faulty(entry) {
-            *entry = new(reference, FIT, None, now);
+    let why = match answer {
+        Ok(forbidden) => {
+            if is_faulty(entry) {
+                *entry = new(reference, FIT, None, now);
+            }
+            let verdict = |text: &String| Verdict::new(Code::ORDERED_CAA, text).to_string();
+            if entry.state == FIT {
+                entry.message = forbidden.as_ref().map(verdict);
+            }
+            return;
         }
-        return;
+        Err(why) => why,
     };
     // Once may be chance.
     let failed_before = watched.look.is_some_and(|look| look.failed);
@@ -183,7 +195,12 @@ fn entry(watched: &Watched, now: Timestamp) -> ListedIssuerStatus {
     let is_edited = changed.is_some_and(|(changed, since)| changed > since);
     match old.filter(|_| was_faulty && !is_edited) {
         Some(old) if is_acme(watched) || ends(old) > now => old.clone(),
-        _ => kept(FIT, None),
+        // Until the next look.
+        _ => kept(
+            FIT,
+            old.filter(|old| old.state == FIT)
+                .and_then(|old| old.message.clone()),
+        ),
     }
 }
 
@@ -219,8 +236,9 @@ fn is_acme(watched: &Watched) -> bool {
 /// Who is fit, and who is not and why.
 fn report(o: &Observation, entries: &[ListedIssuerStatus], now: Timestamp) -> Plan<Effect> {
     let is_fit = |entry: &ListedIssuerStatus| entry.state == FIT;
+    let is_whole = |entry: &ListedIssuerStatus| is_fit(entry) && entry.message.is_none();
     let (is_ready, reason) = match entries.first() {
-        Some(_) if entries.iter().all(is_fit) => (true, "InOrder"),
+        Some(_) if entries.iter().all(is_whole) => (true, "InOrder"),
         Some(first) if is_fit(first) => (true, "Degraded"),
         _ if entries.iter().any(is_fit) => (true, "Fallback"),
         _ => (false, "NoneFit"),
@@ -232,7 +250,12 @@ fn report(o: &Observation, entries: &[ListedIssuerStatus], now: Timestamp) -> Pl
 
 fn line(entry: &ListedIssuerStatus) -> String {
     let state = match entry.state.as_str() {
-        FIT => return format!("{} \"{}\" is fit", entry.kind, entry.name),
+        FIT => {
+            let but = entry.message.as_deref().map(|m| m.trim_end_matches('.'));
+            let but = but.map(|m| format!(", but not for all names: {m}"));
+            let but = but.unwrap_or_default();
+            return format!("{} \"{}\" is fit{but}", entry.kind, entry.name);
+        }
         FAULTY => "cannot sign",
         MISSING => "does not exist",
         _ => "is not ready",

@@ -24,6 +24,8 @@ struct World {
     failures: Vec<Option<(Timestamp, String)>>,
     /// At the first issuer.
     look: Option<Look>,
+    /// What CAA records forbid that issuer.
+    forbidden: Option<String>,
     now: Timestamp,
 }
 
@@ -55,6 +57,7 @@ fn world() -> World {
             at: START,
             failed: false,
         }),
+        forbidden: None,
         now: START,
     }
 }
@@ -88,7 +91,9 @@ impl World {
     fn probed(&mut self, answer: Result<(), &str>) -> Plan<Effect> {
         let seen = self.seen();
         let first = seen.issuers[0].listed.reference.clone();
-        let answer = answer.map_err(ToOwned::to_owned);
+        let answer = answer
+            .map(|()| self.forbidden.clone())
+            .map_err(ToOwned::to_owned);
         self.look = Some(Look {
             at: self.now,
             failed: answer.is_err(),
@@ -172,6 +177,32 @@ fn a_server_is_looked_at_in_peacetime_and_after_a_restart() {
         message.contains("since 2026-01-01T01:00:10Z: no reply"),
         "{message}"
     );
+}
+
+#[test]
+fn what_caa_records_forbid_is_found_in_peacetime() {
+    let mut world = world();
+    world.look = None;
+    assert!(world.step().effect.is_some());
+    world.forbidden = Some("The record example.com. CAA 0 issue \"b\" does not let it".into());
+    let plan = world.probed(Ok(()));
+    // It is looked at sooner than one that nothing forbids.
+    assert_eq!(plan.wake, Some(Duration::from_mins(5)));
+    let message = "Issuer \"a\" is fit, but not for all names: The record example.com. CAA 0 issue \"b\" does not let it \
+                   (EL-1222); Issuer \"b\" is fit";
+    assert_eq!(world.ready(), ("True", "Degraded", message));
+    assert_eq!(world.states(), ["Fit", "Fit"], "it is asked all the same");
+    assert_eq!(
+        world.step(),
+        Plan::wait(Duration::from_mins(5)),
+        "said once"
+    );
+    world.forbidden = None;
+    world.pass(SECONDS(300));
+    assert!(world.step().effect.is_some());
+    assert_eq!(world.probed(Ok(())).wake, Some(Duration::from_hours(1)));
+    let message = "Issuer \"a\" is fit; Issuer \"b\" is fit";
+    assert_eq!(world.ready(), ("True", "InOrder", message));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Ordered issuers, and the requests that are made for theirs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::routes::digest_of;
@@ -90,7 +90,14 @@ impl Store {
         });
         found.map(|(_, request)| request.clone()).collect()
     }
+
+    /// Labels and names of the Certificates of an ordered issuer, up to so many names.
+    pub fn names_by(&self, ordered: &Key, most: usize) -> Vec<(Labels, Vec<String>)> {
+        self.inner.read().names_by(ordered, most)
+    }
 }
+
+type Labels = BTreeMap<String, String>;
 
 fn has_failed_for_another(request: &RequestFact) -> bool {
     request.parent.is_some() && request.ready_reason() == "Failed"
@@ -142,6 +149,27 @@ impl Inner {
                 _ => key(Kind::OrderedIssuer, name),
             })
             .collect()
+    }
+
+    fn names_by(&self, ordered: &Key, most: usize) -> Vec<(Labels, Vec<String>)> {
+        let name = (ordered.namespace.clone(), ordered.name.clone());
+        let digest = digest_of(ordered.kind, &name);
+        let its = self.certificates.values().filter(|c| c.issuer == digest);
+        let mut left = most;
+        let named = its.filter_map(|entry| {
+            if left == 0 {
+                return None;
+            }
+            let certificate = entry.object.open()?;
+            let spec = &certificate.spec;
+            let mut names = spec.dns_names.clone().unwrap_or_default();
+            names.extend(spec.common_name.clone().filter(|name| !name.is_empty()));
+            names.truncate(left);
+            left -= names.len();
+            let labels = certificate.metadata.labels.clone().unwrap_or_default();
+            Some((labels, names))
+        });
+        named.collect()
     }
 
     /// The ordered issuers that have to know what became of this request.

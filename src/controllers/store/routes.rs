@@ -203,6 +203,7 @@ impl Inner {
                     && old.ready() == new.ready()
                     && old.status.ca == new.status.ca
                     && old.limits == new.limits
+                    && old.skips_preflight == new.skips_preflight
                     && old.id.uid == new.id.uid
             })
         });

@@ -175,7 +175,7 @@ impl AccountsInUse {
         &self,
         account: &Account,
         seen: &order::Observation,
-        effect: order::Effect,
+        question: order::Question,
     ) -> order::Outcome {
         let Some(session) = Session::new(account, now()) else {
             return order::Outcome::Unavailable {
@@ -189,8 +189,8 @@ impl AccountsInUse {
             .as_ref()
             .and_then(|s| s.url.clone())
             .unwrap_or_default();
-        match effect {
-            order::Effect::Create {
+        match question {
+            order::Question::Create {
                 identifiers,
                 duration,
                 profile,
@@ -201,8 +201,8 @@ impl AccountsInUse {
                     .create_order(&identifiers, duration, profile, replaces)
                     .await
             }
-            order::Effect::Read => session.read_order(&url).await,
-            order::Effect::Complete => {
+            order::Question::Read => session.read_order(&url).await,
+            order::Question::Complete => {
                 let request = &seen.order.spec.request.0;
                 let der = CertificateSigningRequest::parse_pem(request)
                     .or_else(|_| CertificateSigningRequest::parse_der(request));

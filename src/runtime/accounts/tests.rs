@@ -50,6 +50,7 @@ fn observation(ca: &ScriptedCa, spec: Value, status: IssuerStatus) -> Observatio
         generation: 1,
         changed_at: None,
         limits: None,
+        skips_preflight: false,
         account_key: AccountKeyWish {
             rotate: Some("now".into()),
             algorithm: Some("ES256".into()),

@@ -72,6 +72,7 @@ impl World {
             generation: 1,
             changed_at: None,
             limits: None,
+            skips_preflight: false,
             account_key: AccountKeyWish::default(),
             spec: serde_json::from_value(spec).unwrap(),
             status: crate::api::IssuerStatus {
@@ -92,6 +93,7 @@ impl World {
                 issuer: Some(issuer.into()),
                 thumbprint: Some(account.thumbprint.clone()),
                 challenges: vec![],
+                ahead: None,
                 turn: Turn::Go,
                 memo: Memo::default(),
             },
@@ -147,7 +149,12 @@ impl World {
     }
 
     async fn ask(&self, effect: Effect) -> order::Outcome {
-        self.accounts.order(&self.account, &self.seen, effect).await
+        let Effect::Ask(question) = effect else {
+            panic!("nobody is to look")
+        };
+        self.accounts
+            .order(&self.account, &self.seen, question)
+            .await
     }
 
     fn carry_out(&mut self, plan: Plan<Effect>) -> Option<Duration> {

@@ -29,6 +29,7 @@ fn issuer(store: &Store, generation: i64, ready: &Value) {
         generation,
         changed_at: None,
         limits: None,
+        skips_preflight: false,
         account_key: AccountKeyWish::default(),
         spec,
         status,

@@ -152,6 +152,22 @@ impl SelfCheck {
         }
     }
 
+    /// Where the CA's first request will go; the name resolves, or this is why it does not.
+    ///
+    /// # Errors
+    /// [`Reason::Unresolved`].
+    pub async fn addresses(&self, domain: &str) -> Result<Vec<SocketAddr>, Reason> {
+        resolve(&normalise_host(domain), self.settings.http_port).await
+    }
+
+    /// Whether somebody takes connections at one of [`Self::addresses`].
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn knock(&self, address: SocketAddr) -> Result<(), Reason> {
+        connect_to(address).await.map(drop)
+    }
+
     async fn walk(&self, domain: &str, token: &str, key: &str) -> Result<(), Reason> {
         let mut target = Target::first(domain, token, self.settings.http_port)?;
         for _ in 0..=MOST_REDIRECTS {
@@ -267,10 +283,17 @@ impl Target {
     }
 }
 
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Reason> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    let found: Vec<_> = found.map_err(|_| Reason::Unresolved)?.collect();
+    (!found.is_empty())
+        .then_some(found)
+        .ok_or(Reason::Unresolved)
+}
+
 async fn connect(host: &str, port: u16) -> Result<TcpStream, Reason> {
-    let addresses = tokio::net::lookup_host((host, port)).await;
     let mut last = Reason::Unresolved;
-    for address in addresses.map_err(|_| Reason::Unresolved)? {
+    for address in resolve(host, port).await? {
         match connect_to(address).await {
             Ok(stream) => return Ok(stream),
             Err(reason) => last = reason,

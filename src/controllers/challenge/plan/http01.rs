@@ -49,6 +49,9 @@ pub(super) fn live(
     }
     let limit = if o.missing_class.is_some() || o.objects.pod_problem.is_some() {
         OBSTACLE_LIMIT
+    } else if o.waited && o.memo.blocked {
+        // For the same as before.
+        Duration::ZERO
     } else {
         settings.self_check_limit
     };

@@ -65,7 +65,7 @@ fn an_order_that_would_be_refused_says_so_once_and_waits() {
     seen.turn = Turn::Go;
     assert!(matches!(
         plan(&seen, START).effect,
-        Some(Effect::Create { .. })
+        Some(Effect::Ask(Question::Create { .. }))
     ));
 }
 
