@@ -93,6 +93,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         is_stood_by: false,
         is_reported: false,
         asking: certificate::Asking::Idle,
+        signer: None,
     }
 }
 

@@ -252,6 +252,7 @@ impl World {
             is_stood_by: false,
             is_reported: self.is_reported,
             asking: Asking::Off,
+            signer: Some(self.certificate.spec.issuer_ref.clone()),
         };
         seen.asking = self.asking(&seen);
         if let Ok(outputs) = Outputs::try_from(&self.certificate.spec)
