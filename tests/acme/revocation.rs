@@ -469,7 +469,7 @@ fn an_annotation_has_a_compromised_key_revoked_and_replaced_once() -> Result<()>
     namespace.ready("site", DEADLINE)?;
     namespace.renew("site")?;
     revision(&namespace, "site", 2)?;
-    let (old, key) = (serial(&namespace, "site")?, public_key(&namespace, "site")?);
+    let (old, key) = (namespace.serial("site")?, public_key(&namespace, "site")?);
     let annotate = |value: &str| {
         let annotation = format!("everleaf.io/key-compromised={value}");
         namespace.kubectl(&[
@@ -498,7 +498,7 @@ fn an_annotation_has_a_compromised_key_revoked_and_replaced_once() -> Result<()>
     )?;
     let [made] = made.try_into().expect("one");
     assert_eq!(made["metadata"]["ownerReferences"], Value::Null);
-    assert_eq!(on_record(cluster, PORT, &old)?, revoked(KEY_COMPROMISE));
+    assert_eq!(on_record(&cluster.lab, &old)?, revoked(KEY_COMPROMISE));
     assert_ne!(public_key(&namespace, "site")?, key);
     // Nothing follows, not even when it is taken for done.
     let name = made["metadata"]["name"].as_str().context("a name")?;
