@@ -22,6 +22,8 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod tests;
 
+/// A part of [`Error`].
+pub use crate::net::Unanswered;
 pub use calls::{AccountRef, Preference};
 pub use chain::{CertificateChain, prefers};
 pub use client::{Client, Hooks, ServerConfig};

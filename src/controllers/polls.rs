@@ -9,8 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
 use super::facts::digest;
-use crate::acme::{Class, Error, RenewalInfo};
-use crate::net::Unanswered;
+use crate::acme::{Class, Error, RenewalInfo, Unanswered};
 
 /// Between two questions to one CA.
 const PACE: SignedDuration = SignedDuration::from_secs(1);

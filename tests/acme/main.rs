@@ -23,6 +23,7 @@ mod renewal;
 mod renewal_info;
 mod revocation;
 mod robustness;
+mod second_client;
 mod secrecy;
 mod shim;
 mod solvers;
