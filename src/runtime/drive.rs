@@ -375,9 +375,9 @@ impl Driver {
                     .account(&self.reader.store, &key.namespace, &o.spec.issuer_ref)
             });
         let thumbprint = account.as_ref().map(|a| a.thumbprint.clone());
-        let asks = thumbprint.is_some();
-        let turn = self.limits.order(&self.reader.store, key, asks, now());
         let memo = self.orders.memo(&self.reader.store, key);
+        let asks = thumbprint.is_some() && memo.rests(now()).is_none();
+        let turn = self.limits.order(&self.reader.store, key, asks, now());
         let Some(mut seen) = order::observe(&self.reader, key, thumbprint, turn, memo) else {
             self.orders.forget(key);
             return Ok(());
@@ -397,6 +397,9 @@ impl Driver {
                 order::plan(&seen, now())
             } else {
                 let heard = outcome.heard();
+                if heard == order::Heard::Wait(order::Wait::Human) && creates {
+                    self.limits.give_back(store, key, now());
+                }
                 let plan = order::absorb(&seen, outcome, now());
                 let memo = seen.memo.after(heard, plan.wake, now());
                 self.orders.note(store, key, memo);

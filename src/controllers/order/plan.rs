@@ -41,7 +41,7 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
     let mut plan = decide(o, now);
     // Whatever else wakes the Order, its own writes among it, is no reason to ask the CA again.
     if plan.effect.is_some()
-        && let Some(until) = o.memo.resting.filter(|until| *until > now)
+        && let Some(until) = o.memo.rests(now)
     {
         plan.effect = None;
         plan.sooner(between(now, until));
@@ -84,7 +84,9 @@ fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
             Turn::Go => effect(create(&o.order)),
             // Whoever comes to an end wakes it, or else time does.
             Turn::Behind(until) => Plan {
-                wake: until.map(|until| between(now, until) + TICK),
+                wake: until
+                    .or_else(|| o.memo.rests(now))
+                    .map(|until| between(now, until) + TICK),
                 ..Plan::idle()
             },
             Turn::Wait(slot) => wait_for(o, slot, now),
