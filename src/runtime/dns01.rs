@@ -168,7 +168,7 @@ impl Dns01 {
         }
         let place = place(object, solver, &resolver).await;
         self.with_kept(key, |kept| {
-            kept.refused = place.is_err().then_some(Refused::Lost)
+            kept.refused = place.is_err().then_some(Refused::Lost);
         });
         let place = place?;
         let is_new = self.with_kept(key, |kept| {
