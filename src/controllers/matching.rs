@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 
-use super::facts::{SecretFact, digest, public_digest};
+use super::facts::{digest, public_digest};
 use crate::api::duration::parse_go_duration;
 use crate::api::meta::IssuerReference;
 use crate::api::{CertificateRequestSpec, CertificateSpec, OrderSpec};
@@ -231,17 +231,6 @@ fn ip_names(addresses: Option<&Vec<String>>) -> impl Iterator<Item = String> {
         format!("ip {}", address.unwrap_or_else(|_| text.clone()))
     };
     list(addresses).iter().map(ip)
-}
-
-/// Whether the certificate in a Secret has these names, by [`leaf_names`], and came from this issuer.
-pub fn leaf_is_for(secret: &SecretFact, names: u64, issuer: &IssuerReference) -> bool {
-    let [name, kind, group] = secret.issuer.clone();
-    let found = name.map(|name| IssuerReference { group, kind, name });
-    let leaf = secret
-        .certificate
-        .as_ref()
-        .and_then(|leaf| leaf.as_ref().ok());
-    leaf.is_some_and(|leaf| leaf.names == names) && found.is_some_and(|found| found.is_same(issuer))
 }
 
 /// The same union of a spec. cert-manager leaves out the common name of a literal subject, and so issues

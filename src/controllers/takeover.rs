@@ -92,6 +92,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         compromised: vec![],
         is_stood_by: false,
         asking: certificate::Asking::Idle,
+        signer: None,
     }
 }
 

@@ -387,9 +387,9 @@ impl Driver {
         if let Some(Standing::Held(..)) = standing {
             self.limits.withdraw(store, key, now());
         }
-        let asks = thumbprint.is_some() && is_clear;
-        let turn = self.limits.order(store, key, asks, now());
         let memo = self.orders.memo(store, key);
+        let asks = thumbprint.is_some() && is_clear && memo.rests(now()).is_none();
+        let turn = self.limits.order(store, key, asks, now());
         let Some(mut seen) = order::observe(&self.reader, key, thumbprint, ahead, turn, memo)
         else {
             self.orders.forget(key);
@@ -420,6 +420,9 @@ impl Driver {
                 order::plan(&seen, now())
             } else {
                 let heard = outcome.heard();
+                if heard == order::Heard::Wait(order::Wait::Human) && creates {
+                    self.limits.give_back(store, key, now());
+                }
                 let plan = order::absorb(&seen, outcome, now());
                 let memo = seen.memo.after(heard, plan.wake, now());
                 self.orders.note(store, key, memo);

@@ -65,7 +65,8 @@ impl LimitsInUse {
         }
     }
 
-    /// Take in what issuers have stored, and all Orders, before the first of them is reconciled.
+    /// Take in what issuers have stored, and all Orders, before the first of them is reconciled: those that wait have their
+    /// places in the line again.
     pub fn rebuild(&self, store: &Store, now: Timestamp) {
         let mut ledger = self.ledger.lock();
         for issuer in store.issuers() {
@@ -75,14 +76,17 @@ impl LimitsInUse {
                 ledger.restore(&ca, restored(stored), stored.as_of.0);
             }
         }
-        for (_, (namespace, name)) in store.orders_since(now - MEMORY) {
+        for (namespace, name) in store.orders_since(now - MEMORY) {
             let key = Key {
                 kind: Kind::Order,
                 namespace,
                 name,
             };
-            if let Some(subject) = self.subject(store, &key) {
-                see(&mut ledger, store, &subject, now);
+            if let Some(subject) = self.subject(store, &key)
+                && !see(&mut ledger, store, &subject, now)
+                && let Some(ask) = order::ask(store, &subject.order, &subject.account, now)
+            {
+                ledger.stand(&subject.ca, &subject.id, &subject.uid, ask);
             }
         }
     }
@@ -140,6 +144,12 @@ impl LimitsInUse {
         let turn = self.ledger.lock().refused(&id(key), words, until, now);
         self.wake(store);
         turn
+    }
+
+    /// The CA does not take an Order, and not for a limit: others need not wait for it.
+    pub fn give_back(&self, store: &Store, key: &Key, now: Timestamp) {
+        self.ledger.lock().give_back(&id(key), now);
+        self.wake(store);
     }
 
     /// What an issuer has to store that it has not; the error says how long it has to wait, as many Orders may go at once.

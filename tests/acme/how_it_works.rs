@@ -1,10 +1,12 @@
-//! "How it works", step by step (letsencrypt.org/how-it-works): one certificate from the account's key to its renewal,
-//! and at each step what the CA has seen. The name resolves nowhere at first, so that the steps can be told apart.
+//! "How it works", step by step (letsencrypt.org/how-it-works): one certificate from the account's key to its renewal and
+//! revocation, and at each step what the CA has seen. The name resolves nowhere at first, so that the steps can be told
+//! apart.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::support::{Ca, DEADLINE, Namespace, certificate, entry, ready_condition};
+use crate::renewal_info::{at_once, restart_when_due};
+use crate::support::{Ca, DEADLINE, Namespace, certificate, entry, is_ready, ready_condition};
 use crate::{TEMPORARY, TRAEFIK, cluster};
 
 const HOST: &str = "how.nowhere.example.com";
@@ -13,7 +15,7 @@ const HOST: &str = "how.nowhere.example.com";
 const UNSEEN: &str = "{name: pebble, annotations: {everleaf.io/preflight: 'off'}}\nspec";
 
 #[test]
-fn a_certificate_from_the_account_to_its_renewal() -> Result<()> {
+fn a_certificate_from_the_account_to_its_revocation() -> Result<()> {
     let Some(cluster) = cluster() else {
         return Ok(());
     };
@@ -40,7 +42,9 @@ fn a_certificate_from_the_account_to_its_renewal() -> Result<()> {
     site.none_of_it_needed_https()?;
     site.the_agent_sends_a_request_of_a_new_key()?;
     site.the_ca_signs_and_the_agent_stores()?;
-    site.renewal_is_the_same_again()
+    site.renewal_is_the_same_again()?;
+    site.the_account_revokes_and_a_compromised_key_is_replaced()?;
+    site.what_the_ca_makes_known_is_seen()
 }
 
 struct Site<'a> {
@@ -196,8 +200,7 @@ impl Site<'_> {
     fn the_ca_signs_and_the_agent_stores(&self) -> Result<()> {
         let issued = self.ca.said("Issued certificate serial ")?;
         assert_eq!(issued.len(), 1);
-        let serial = self.namespace.x509("site", &["-serial"])?;
-        let serial = serial.trim().trim_start_matches("serial=").to_lowercase();
+        let serial = self.namespace.serial("site")?;
         assert!(issued[0].contains(&serial), "{serial} in {issued:?}");
         self.namespace.pair_matches("site")?;
         assert_eq!(self.asked("POST", "/certZ/")?, 1);
@@ -219,6 +222,80 @@ impl Site<'_> {
         self.namespace.pair_matches("site")?;
         let issued = self.ca.count("Issued certificate serial ")?;
         assert_eq!((self.ca.accounts()?, self.ca.orders()?, issued), (1, 2, 2));
+        Ok(())
+    }
+
+    /// Wait until the Certificate is ready with this revision; its key.
+    fn reissued(&self, revision: u64) -> Result<String> {
+        let what = format!("of revision {revision}");
+        self.namespace
+            .until(DEADLINE, "certificate", "site", &what, |object| {
+                is_ready(object) && object["status"]["revision"] == revision
+            })?;
+        self.namespace.pair_matches("site")?;
+        self.public_key(&self.namespace.get("secret", "site")?)
+    }
+
+    /// Have the certificate revoked; whose signature the CA was asked with, and what it has on record then.
+    fn revoked(&self, reason: &str) -> Result<(Value, (String, Option<u64>))> {
+        let serial = self.namespace.serial("site")?;
+        let name = reason.to_lowercase();
+        self.namespace.apply(&format!(
+            "{{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {{name: {name}}}, spec: \
+             {{certificateRef: {{name: site}}, reason: {reason}}}}}"
+        ))?;
+        let kind = "certificaterevocation";
+        let done = self
+            .namespace
+            .until(DEADLINE, kind, &name, "done", |object| {
+                ready_condition(object)["reason"] == "Revoked"
+            })?;
+        let entry = &done["status"]["certificates"][0];
+        assert_eq!(entry["serial"], *serial);
+        let record = self.ca.record(&self.namespace.cluster.lab, &serial)?;
+        Ok((entry["signedBy"].clone(), record))
+    }
+
+    /// 13. One request each, with its reason. A stolen key proves by itself that it is, and never comes back.
+    fn the_account_revokes_and_a_compromised_key_is_replaced(&self) -> Result<()> {
+        for (number, reason, signer, code) in [
+            (1, "superseded", "Account", 4),
+            (2, "keyCompromise", "CertificateKey", 1),
+        ] {
+            let key = self.public_key(&self.namespace.get("secret", "site")?)?;
+            let (signed_by, record) = self.revoked(reason)?;
+            assert_eq!(signed_by, signer);
+            assert_eq!(record, ("Revoked".into(), Some(code)));
+            assert_eq!(self.asked("POST", "/revoke-cert")?, number);
+            let replaced = self.reissued(2 + u64::try_from(number)?)?;
+            assert_ne!(replaced, key);
+        }
+        assert_eq!(self.ca.orders()?, 4);
+        Ok(())
+    }
+
+    /// 14. Its renewal information says that the certificate has to go: another one is there before anybody has to ask.
+    fn what_the_ca_makes_known_is_seen(self) -> Result<()> {
+        let Self { namespace, ca } = self;
+        let (cluster, name) = (namespace.cluster, namespace.name.clone());
+        drop(namespace);
+        let namespace = cluster.alone_in(&name);
+        let first = namespace.serial("site")?;
+        namespace.until(DEADLINE, "certificate", "site", "asked about", |object| {
+            object["status"]["acme"]["ari"]["suggestedWindow"].is_object()
+        })?;
+        let certificate = namespace.secret_entry("site", "tls.crt")?;
+        ca.suggest(&cluster.lab, &certificate, &at_once().to_string())?;
+        restart_when_due(cluster, &namespace, &["site"])?;
+        let site = Site { namespace, ca };
+        site.reissued(5)?;
+        assert_ne!(site.namespace.serial("site")?, first);
+        let orders = site.namespace.list("order")?;
+        let replaces = orders
+            .iter()
+            .any(|order| order["spec"]["replaces"].is_string());
+        assert!(replaces, "the CA is told which one it replaces");
+        assert_eq!((site.ca.accounts()?, site.ca.orders()?), (1, 5));
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::renewal_info::{at_once, restart_when_due};
 use crate::support::{Ca, Cluster, DEADLINE, Namespace, certificate, ready_condition};
 use crate::{SAID, TRAEFIK, cluster};
 
@@ -298,5 +299,72 @@ fn a_name_that_the_ca_refuses_is_not_asked_for_elsewhere() -> Result<()> {
         namespace.get("secret", "site").is_err(),
         "nothing is written"
     );
+    Ok(())
+}
+
+/// What the orders at this issuer's CA say that they replace.
+fn replaced(namespace: &Namespace<'_>, issuer: &str) -> Result<Vec<Value>> {
+    let mut orders = namespace.list("order")?;
+    orders.retain(|order| order["spec"]["issuerRef"]["name"] == issuer);
+    let replaces = orders.iter().map(|order| order["spec"]["replaces"].clone());
+    Ok(replaces.collect())
+}
+
+#[test]
+fn the_ca_that_has_signed_is_asked_when_to_renew_and_told_what_it_replaces() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("ordered-ari")?;
+    let [first, second] = [0, 1].map(|_| Ca::start(&cluster.lab, &[], |config| config));
+    let (first, second) = (first?, second?);
+    for (name, ca) in [("first", &first), ("second", &second)] {
+        let issuer = cluster.acme_issuer(name, "default", TRAEFIK)?;
+        namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &ca.directory))?;
+    }
+    namespace.apply(&list(["first", "second"]))?;
+    list_is(&namespace, "InOrder", DEADLINE)?;
+    let revision = |number: u64| {
+        namespace.until(DEADLINE, "certificate", "site", "issued", |object| {
+            let known = &object["status"]["acme"]["ari"]["suggestedWindow"];
+            object["status"]["revision"] == number && known.is_object()
+        })
+    };
+    namespace.apply(&ordered("ordered-ari.example.com"))?;
+    revision(1)?;
+    let questions =
+        || -> Result<_> { Ok((first.renewal_questions()?, second.renewal_questions()?)) };
+    assert_eq!(questions()?, (1, 0));
+
+    // The next one is another CA's, which knows nothing of this one.
+    first.stop()?;
+    renew(&namespace)?;
+    revision(2)?;
+    assert_eq!(questions()?, (1, 1));
+    assert_eq!(replaced(&namespace, "second")?, [Value::Null]);
+
+    let certificate = namespace.secret_entry("site", "tls.crt")?;
+    second.suggest(&cluster.lab, &certificate, &at_once().to_string())?;
+    restart_when_due(cluster, &namespace, &["site"])?;
+    namespace.until(DEADLINE, "certificate", "site", "replaced", |object| {
+        object["status"]["revision"] == 3
+    })?;
+    let replaced = replaced(&namespace, "second")?;
+    assert!(replaced.iter().any(Value::is_string), "{replaced:?}");
+    assert_eq!(second.orders()?, 2);
+    namespace.pair_matches("site")?;
+
+    // Nor has anybody to say who is to revoke it.
+    let serial = namespace.serial("site")?;
+    namespace.apply(
+        "{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {name: gone}, spec: \
+         {certificateRef: {name: site}, reason: superseded}}",
+    )?;
+    let kind = "certificaterevocation";
+    namespace.until(DEADLINE, kind, "gone", "done", |object| {
+        ready_condition(object)["reason"] == "Revoked"
+    })?;
+    let record = second.record(&cluster.lab, &serial)?;
+    assert_eq!(record, ("Revoked".into(), Some(4)));
     Ok(())
 }

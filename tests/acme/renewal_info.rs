@@ -37,7 +37,11 @@ fn asked(namespace: &Namespace<'_>, name: &str) -> Result<Value> {
 }
 
 /// End the operator, and start it when the next question about these certificates is due.
-fn restart_when_due(cluster: &Cluster, namespace: &Namespace<'_>, names: &[&str]) -> Result<()> {
+pub fn restart_when_due(
+    cluster: &Cluster,
+    namespace: &Namespace<'_>,
+    names: &[&str],
+) -> Result<()> {
     cluster.stop_operator()?;
     for name in names {
         let patch =
@@ -60,7 +64,7 @@ fn time(value: &Value) -> Result<Timestamp> {
 }
 
 /// As Pebble says it of a revoked certificate: an hour ago, for a second.
-fn at_once() -> Value {
+pub fn at_once() -> Value {
     json!({
         "suggestedWindow": { "start": "2026-01-01T00:00:00.123Z", "end": "2026-01-01T00:00:01.123Z" },
         "explanationURL": "https://ca.example/incident",

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Ca, Cluster, DEADLINE, Namespace, certificate, entry, is_ready, ready_condition,
+    Ca, DEADLINE, Namespace, certificate, entry, is_ready, on_record, ready_condition,
 };
 use crate::{FLAGS, TRAEFIK, cluster};
 
@@ -42,26 +42,6 @@ fn comes_to(namespace: &Namespace<'_>, name: &str, reason: &str) -> Result<Value
     })
 }
 
-/// Serial number of the certificate in a Secret, as openssl has it.
-fn serial(namespace: &Namespace<'_>, secret: &str) -> Result<String> {
-    let said = namespace.x509(secret, &["-serial"])?;
-    let serial = said.trim().strip_prefix("serial=").context("a serial")?;
-    Ok(serial.trim_start_matches('0').to_lowercase())
-}
-
-/// What a CA has on record for a serial number: its status, and why it was revoked.
-fn on_record(cluster: &Cluster, port: u32, serial: &str) -> Result<(String, Option<u64>)> {
-    let url = format!(
-        "https://{}:{port}/cert-status-by-serial/{serial}",
-        lab::ADDRESS
-    );
-    let record: Value = serde_json::from_str(&cluster.lab.get(&url)?)?;
-    let status = record["Status"].as_str().unwrap_or_default().to_owned();
-    Ok((status, record["Reason"].as_u64()))
-}
-
-const PORT: u32 = 15000;
-
 fn revoked(reason: u64) -> (String, Option<u64>) {
     ("Revoked".into(), Some(reason))
 }
@@ -90,12 +70,12 @@ fn by_the_account_with_its_reason_and_replaced_after_that() -> Result<()> {
     };
     let namespace = cluster.namespace("revoke")?;
     issued(&namespace, "revoke.example.com", "")?;
-    let old = serial(&namespace, "site")?;
-    assert_eq!(on_record(cluster, PORT, &old)?.0, "Valid");
+    let old = namespace.serial("site")?;
+    assert_eq!(on_record(&cluster.lab, &old)?.0, "Valid");
     let versions = namespace.watch("certificaterevocation", "gone")?;
     namespace.apply(&of_site("reason: superseded"))?;
     let done = comes_to(&namespace, "gone", "Revoked")?;
-    assert_eq!(on_record(cluster, PORT, &old)?, revoked(SUPERSEDED));
+    assert_eq!(on_record(&cluster.lab, &old)?, revoked(SUPERSEDED));
     let [entry] = entries(&done).try_into().expect("one certificate");
     assert_eq!(entry["serial"], *old);
     assert_eq!(
@@ -120,9 +100,9 @@ fn by_the_account_with_its_reason_and_replaced_after_that() -> Result<()> {
     );
 
     revision(&namespace, "site", 2)?;
-    let new = serial(&namespace, "site")?;
+    let new = namespace.serial("site")?;
     assert_ne!(old, new);
-    assert_eq!(on_record(cluster, PORT, &new)?.0, "Valid");
+    assert_eq!(on_record(&cluster.lab, &new)?.0, "Valid");
 
     // Asked again for the same certificate, by its PEM: the CA says that it is done.
     let pem = entry["certificate"].as_str().context("a PEM")?;
@@ -133,7 +113,7 @@ fn by_the_account_with_its_reason_and_replaced_after_that() -> Result<()> {
     });
     namespace.apply(&again.to_string())?;
     comes_to(&namespace, "again", "Revoked")?;
-    assert_eq!(on_record(cluster, PORT, &old)?, revoked(SUPERSEDED), "once");
+    assert_eq!(on_record(&cluster.lab, &old)?, revoked(SUPERSEDED), "once");
     Ok(())
 }
 
@@ -144,13 +124,13 @@ fn with_renew_first_the_new_certificate_is_stored_before_the_old_one_is_revoked(
     };
     let namespace = cluster.namespace("revoke-later")?;
     issued(&namespace, "revoke-later.example.com", "")?;
-    let old = serial(&namespace, "site")?;
+    let old = namespace.serial("site")?;
     let secrets = namespace.watch("secret", "site")?;
     let certificates = namespace.watch("certificate", "site")?;
     let revocations = namespace.watch("certificaterevocation", "gone")?;
     namespace.apply(&of_site("renewFirst: true, reason: superseded"))?;
     comes_to(&namespace, "gone", "Revoked")?;
-    assert_eq!(on_record(cluster, PORT, &old)?, revoked(SUPERSEDED));
+    assert_eq!(on_record(&cluster.lab, &old)?, revoked(SUPERSEDED));
 
     let version = |object: &Value| -> Result<u64> {
         let text = object["metadata"]["resourceVersion"].as_str();
@@ -162,7 +142,7 @@ fn with_renew_first_the_new_certificate_is_stored_before_the_old_one_is_revoked(
     let mut asked = asked.filter(|(_, o)| entries(o).iter().any(|e| e["state"] == "Requested"));
     let (_, asked) = asked.next().context("it was asked for")?;
     assert!(version(newest)? < version(&asked)?, "stored first");
-    assert_ne!(serial(&namespace, "site")?, old);
+    assert_ne!(namespace.serial("site")?, old);
     for (_, object) in certificates.events()? {
         assert_eq!(ready_condition(&object)["status"], "True", "{object}");
     }
@@ -186,7 +166,7 @@ fn a_compromised_key_is_never_used_again_by_anybody() -> Result<()> {
     namespace.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
     namespace.apply(&kept("revoke-key.example.com"))?;
     namespace.ready("site", DEADLINE)?;
-    let (old, key) = (serial(&namespace, "site")?, public_key(&namespace, "site")?);
+    let (old, key) = (namespace.serial("site")?, public_key(&namespace, "site")?);
     // Another namespace uses a copy of the key.
     let twin = cluster.namespace("revoke-twin")?;
     let secret = namespace.get("secret", "site")?;
@@ -202,7 +182,7 @@ fn a_compromised_key_is_never_used_again_by_anybody() -> Result<()> {
 
     namespace.apply(&of_site("reason: keyCompromise"))?;
     let done = comes_to(&namespace, "gone", "Revoked")?;
-    assert_eq!(on_record(cluster, PORT, &old)?, revoked(KEY_COMPROMISE));
+    assert_eq!(on_record(&cluster.lab, &old)?, revoked(KEY_COMPROMISE));
     assert_eq!(entries(&done)[0]["signedBy"], "CertificateKey");
     revision(&namespace, "site", 2)?;
     assert_ne!(public_key(&namespace, "site")?, key);
@@ -226,7 +206,7 @@ fn when_the_account_is_lost_the_key_of_the_certificate_does() -> Result<()> {
     };
     let namespace = cluster.namespace("revoke-lost")?;
     issued(&namespace, "revoke-lost.example.com", "")?;
-    let old = serial(&namespace, "site")?;
+    let old = namespace.serial("site")?;
     let account = json!({ "spec": { "acme": { "privateKeySecretRef": { "name": "another" } } } });
     namespace.kubectl(&[
         "patch",
@@ -247,12 +227,12 @@ fn when_the_account_is_lost_the_key_of_the_certificate_does() -> Result<()> {
         message.contains("privateKeySecretRef") && message.contains("EL-1603"),
         "{message}"
     );
-    assert_eq!(on_record(cluster, PORT, &old)?.0, "Valid");
+    assert_eq!(on_record(&cluster.lab, &old)?.0, "Valid");
 
     let by_key = "secretRef: {name: site}, privateKeySecretRef: {name: site}, reason: superseded";
     namespace.apply(&revocation("by-key", by_key))?;
     let done = comes_to(&namespace, "by-key", "Revoked")?;
-    assert_eq!(on_record(cluster, PORT, &old)?, revoked(SUPERSEDED));
+    assert_eq!(on_record(&cluster.lab, &old)?, revoked(SUPERSEDED));
     assert_eq!(entries(&done)[0]["signedBy"], "CertificateKey");
     revision(&namespace, "site", 2)?;
     Ok(())
@@ -269,11 +249,11 @@ fn older_revisions_too() -> Result<()> {
         "revoke-older.example.com",
         "revisionHistoryLimit: 3",
     )?;
-    let mut serials = vec![serial(&namespace, "site")?];
+    let mut serials = vec![namespace.serial("site")?];
     for number in [2, 3] {
         namespace.kubectl(&["delete", "secret", "site"])?;
         revision(&namespace, "site", number)?;
-        serials.push(serial(&namespace, "site")?);
+        serials.push(namespace.serial("site")?);
     }
     namespace.apply(&of_site(
         "olderRevisions: true, reason: cessationOfOperation",
@@ -282,7 +262,7 @@ fn older_revisions_too() -> Result<()> {
     assert_eq!(entries(&done).len(), 3);
     for serial in &serials {
         assert_eq!(
-            on_record(cluster, PORT, serial)?,
+            on_record(&cluster.lab, serial)?,
             revoked(CESSATION),
             "{serial}"
         );
@@ -403,7 +383,7 @@ fn issued_for_a_while(namespace: &Namespace<'_>, host: &str) -> Result<Value> {
 }
 
 fn waiting(namespace: &Namespace<'_>) -> Result<Value> {
-    let serial = serial(namespace, "site")?;
+    let serial = namespace.serial("site")?;
     let all = namespace.until_list("certificaterevocation", "one that waits", |all| {
         let one = all.first().filter(|_| all.len() == 1);
         one.is_some_and(|object| {
@@ -421,21 +401,21 @@ fn a_deleted_certificate_is_revoked_if_it_asked_for_that() -> Result<()> {
     };
     let namespace = cluster.namespace("revoke-deleted")?;
     issued_for_a_while(&namespace, "revoke-deleted.example.com")?;
-    let first = serial(&namespace, "site")?;
+    let first = namespace.serial("site")?;
     namespace.kubectl(&["delete", "secret", "site"])?;
     revision(&namespace, "site", 2)?;
     let standing = waiting(&namespace)?;
     let name = standing["metadata"]["name"].as_str().context("a name")?;
-    let last = serial(&namespace, "site")?;
-    assert_eq!(on_record(cluster, PORT, &last)?.0, "Valid");
+    let last = namespace.serial("site")?;
+    assert_eq!(on_record(&cluster.lab, &last)?.0, "Valid");
 
     let object = namespace.get("certificate", "site")?;
     assert_eq!(object["metadata"]["finalizers"], Value::Null);
     namespace.kubectl(&["delete", "certificate", "site", "--timeout=5s"])?;
     comes_to(&namespace, name, "Revoked")?;
-    assert_eq!(on_record(cluster, PORT, &last)?, revoked(CESSATION));
+    assert_eq!(on_record(&cluster.lab, &last)?, revoked(CESSATION));
     assert_eq!(
-        on_record(cluster, PORT, &first)?.0,
+        on_record(&cluster.lab, &first)?.0,
         "Valid",
         "not the one before"
     );
@@ -450,13 +430,13 @@ fn also_one_that_was_deleted_while_the_operator_was_down() -> Result<()> {
     let namespace = cluster.alone("revoke-down-deleted")?;
     let standing = issued_for_a_while(&namespace, "revoke-down-deleted.example.com")?;
     let name = standing["metadata"]["name"].as_str().context("a name")?;
-    let serial = serial(&namespace, "site")?;
+    let serial = namespace.serial("site")?;
     cluster.stop_operator()?;
     let deleted = namespace.kubectl(&["delete", "certificate", "site", "--timeout=5s"]);
     cluster.operator(&FLAGS)?;
     deleted.context("nothing holds it up")?;
     comes_to(&namespace, name, "Revoked")?;
-    assert_eq!(on_record(cluster, PORT, &serial)?, revoked(CESSATION));
+    assert_eq!(on_record(&cluster.lab, &serial)?, revoked(CESSATION));
     Ok(())
 }
 
@@ -467,11 +447,11 @@ fn one_that_does_not_ask_any_more_is_not() -> Result<()> {
     };
     let namespace = cluster.namespace("revoke-not")?;
     issued_for_a_while(&namespace, "revoke-not.example.com")?;
-    let serial = serial(&namespace, "site")?;
+    let serial = namespace.serial("site")?;
     let annotation = "everleaf.io/revoke-on-delete-";
     namespace.kubectl(&["annotate", "certificate", "site", annotation])?;
     namespace.none_left(&["certificaterevocation"], DEADLINE)?;
     namespace.kubectl(&["delete", "certificate", "site"])?;
-    assert_eq!(on_record(cluster, PORT, &serial)?.0, "Valid");
+    assert_eq!(on_record(&cluster.lab, &serial)?.0, "Valid");
     Ok(())
 }

@@ -12,9 +12,11 @@ mod support;
 
 mod dns;
 mod issuance;
+mod ledger;
 mod matrix;
 mod refusals;
 mod renewal;
+mod revocation;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -63,7 +65,7 @@ fn stage() -> Option<Stage> {
     let cluster = shared(&CLUSTER, || {
         let cluster = Cluster::start(&lab::Options::default())?;
         let options = Options {
-            overrides: Some(LIMITED.to_owned()),
+            overrides: Some(LIMITED.to_owned() + &ledger::overrides()),
             ..Options::default()
         };
         let boulder = Boulder::start(&cluster.lab, &options)?;

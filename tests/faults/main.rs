@@ -23,8 +23,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use lab::Options;
 
-use run::{Crash, Ended, Scenario, namespace_of};
-use support::Cluster;
+use run::{Crash, Ended, Scenario};
+use support::{Ca, Cluster};
 
 /// Plans at once: each has an operator and a namespace of its own, and waits for most of its time.
 const AT_ONCE: usize = 3;
@@ -47,14 +47,16 @@ fn a_crash_at_any_write_or_call_loses_nothing() -> Result<()> {
     let mut plans = 0;
     let mut failures = Vec::new();
     let only = std::env::var("EVERLEAF_CRASH_SCENARIO").ok();
-    for scenario in [Scenario::First, Scenario::Renewal, Scenario::Revocation] {
+    let down = Ca::start(&cluster.lab, &[], |config| config)?;
+    for scenario in Scenario::ALL {
         if only
             .as_ref()
             .is_some_and(|only| *only != format!("{scenario:?}"))
         {
             continue;
         }
-        let swept = sweep(&cluster, scenario, sample.map(|n| n.div_ceil(3)))?;
+        let sample = sample.map(|n| n.div_ceil(Scenario::ALL.len()));
+        let swept = sweep(&cluster, &down, scenario, sample)?;
         plans += swept.0;
         failures.extend(swept.1);
     }
@@ -66,18 +68,19 @@ fn a_crash_at_any_write_or_call_loses_nothing() -> Result<()> {
     Ok(())
 }
 
-/// All plans of a scenario: their number, and what went wrong.
+/// All plans of a scenario: their number, and what went wrong. `down` is a CA that cannot be reached when it is needed.
 fn sweep(
     cluster: &Cluster,
+    down: &Ca,
     scenario: Scenario,
     sample: Option<usize>,
 ) -> Result<(usize, Vec<String>)> {
     let began = Instant::now();
-    let rehearsal = namespace_of(0);
+    let rehearsal = scenario.namespace(0);
     if !run::has_certificate(cluster, &rehearsal) {
-        run::prepare(cluster, std::slice::from_ref(&rehearsal))?;
-        if scenario != Scenario::First {
-            run::rehearse(cluster, Scenario::First, &rehearsal)?;
+        run::prepare(cluster, down, scenario, std::slice::from_ref(&rehearsal))?;
+        if scenario.goes_on() {
+            run::issue(cluster, std::slice::from_ref(&rehearsal))?;
         }
     }
     let calls = run::rehearse(cluster, scenario, &rehearsal)?;
@@ -89,17 +92,16 @@ fn sweep(
         calls.len(),
         chosen.len()
     );
-    let namespaces: Vec<_> = (1..=chosen.len()).map(namespace_of).collect();
+    let namespaces = (1..=chosen.len()).map(|plan| scenario.namespace(plan));
+    let namespaces: Vec<_> = namespaces.collect();
     let missing: Vec<_> = namespaces
         .iter()
-        .filter(|name| scenario == Scenario::First || !run::has_certificate(cluster, name))
+        .filter(|name| !scenario.goes_on() || !run::has_certificate(cluster, name))
         .cloned()
         .collect();
-    run::prepare(cluster, &missing)?;
-    if scenario != Scenario::First {
-        for name in &missing {
-            run::rehearse(cluster, Scenario::First, name)?;
-        }
+    run::prepare(cluster, down, scenario, &missing)?;
+    if scenario.goes_on() {
+        run::issue(cluster, &missing)?;
     }
 
     let failures = Mutex::new(Vec::new());

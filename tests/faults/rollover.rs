@@ -82,9 +82,7 @@ impl<'a> Change<'a> {
         let namespace = cluster.existing(name);
         let before = namespace.get("issuer", "pebble")?["status"]["acme"].clone();
         let wish = "everleaf.io/rotate-account-key=now";
-        // RSA keys take their time.
-        let fast = "everleaf.io/account-key-algorithm=ES256";
-        namespace.kubectl(&["annotate", "issuer", "pebble", wish, fast])?;
+        namespace.kubectl(&["annotate", "issuer", "pebble", wish])?;
         Ok(Self { namespace, before })
     }
 

@@ -10,12 +10,17 @@ use lab::Process;
 use serde_json::Value;
 
 use crate::support::{
-    Cluster, DEADLINE, Namespace, certificate, everleaf, is_ready, ready_condition,
+    Ca, Cluster, DEADLINE, Namespace, certificate, everleaf, is_ready, on_record, ready_condition,
 };
 
 /// A crash costs its restart, not a back-off.
 pub const RECOVERY: Duration = Duration::from_secs(30);
+/// For all namespaces together: their CA is asked about renewal once a second.
+const PREPARATION: Duration = Duration::from_mins(5);
 pub const POLL: Duration = Duration::from_millis(50);
+
+/// The usual solver.
+const TRAEFIK: &str = "{ingressClassName: traefik}";
 
 /// What is made for a challenge.
 const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
@@ -31,6 +36,25 @@ pub enum Scenario {
     Renewal,
     /// The certificate is revoked, and replaced.
     Revocation,
+    /// The first one of an ordered issuer's cannot be reached, the second signs.
+    Ordered,
+}
+
+impl Scenario {
+    pub const ALL: [Self; 4] = [Self::First, Self::Renewal, Self::Revocation, Self::Ordered];
+
+    /// Whether it begins with the certificate that another has led to.
+    pub fn goes_on(self) -> bool {
+        matches!(self, Self::Renewal | Self::Revocation)
+    }
+
+    /// The namespace of a plan.
+    pub fn namespace(self, plan: usize) -> String {
+        match self {
+            Self::Ordered => format!("crash-ordered-{plan}"),
+            _ => namespace_of(plan),
+        }
+    }
 }
 
 /// Where the operator dies.
@@ -125,17 +149,23 @@ fn kind_of(call: &str) -> String {
 
 /// Namespaces with a registered ACME Issuer each, and what is not ours. The Certificates are there, and no operator
 /// runs.
-pub fn prepare(cluster: &Cluster, names: &[String]) -> Result<()> {
+pub fn prepare(cluster: &Cluster, down: &Ca, scenario: Scenario, names: &[String]) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
-    issuers(cluster, names)?;
+    let mut issuer = "pebble";
+    let mut reference = "issuerRef: {name: pebble}";
+    if scenario == Scenario::Ordered {
+        issuer = "list";
+        reference = "issuerRef: {group: everleaf.io, kind: OrderedIssuer, name: list}";
+        ordered(cluster, down, names)?;
+    } else {
+        issuers(cluster, names)?;
+    }
     let certificates = names.iter().map(|name| {
-        certificate("site", "pebble", &format!("{name}.example.com"), "").replacen(
-            "metadata: {",
-            &format!("metadata: {{namespace: {name}, "),
-            1,
-        )
+        let site = certificate("site", issuer, &format!("{name}.example.com"), "");
+        let site = site.replace(&format!("issuerRef: {{name: {issuer}}}"), reference);
+        within(name, &site)
     });
     let certificates: Vec<_> = certificates.collect();
     cluster.lab.apply(&certificates.join("\n---\n"))?;
@@ -144,18 +174,41 @@ pub fn prepare(cluster: &Cluster, names: &[String]) -> Result<()> {
 
 /// As [`prepare`], without the Certificates.
 pub fn issuers(cluster: &Cluster, names: &[String]) -> Result<()> {
-    let issuer = cluster.acme_issuer("pebble", "default", "{ingressClassName: traefik}")?;
+    let issuer = issuer(cluster, "pebble")?;
+    ready(cluster, names, &[issuer], &["issuer/pebble"])
+}
+
+/// An Issuer of the lab's own CA. Hundreds of RSA keys would take their time.
+fn issuer(cluster: &Cluster, name: &str) -> Result<String> {
+    let issuer = cluster.acme_issuer(name, "default", TRAEFIK)?;
+    let annotations = "annotations: {everleaf.io/account-key-algorithm: ES256}";
+    let metadata = format!("metadata: {{name: {name}, {annotations}}}");
+    Ok(issuer.replacen(&format!("metadata: {{name: {name}}}"), &metadata, 1))
+}
+
+/// With an ordered issuer in each, whose first one is registered at a CA that is gone then.
+fn ordered(cluster: &Cluster, down: &Ca, names: &[String]) -> Result<()> {
+    let pebble = issuer(cluster, "pebble")?;
+    let first = issuer(cluster, "first")?.replace(&cluster.lab.acme_directory(), &down.directory);
+    let list = "{apiVersion: everleaf.io/v1alpha1, kind: OrderedIssuer, metadata: {name: list}, \
+                spec: {after: 1s, issuers: [{name: first}, {name: pebble}]}}";
+    down.restart()?;
+    let answers = || cluster.lab.get(&down.directory).map(Some);
+    cluster.lab.wait(DEADLINE, "the other CA", answers)?;
+    let waits = ["issuer/pebble", "issuer/first", "orderedissuer/list"];
+    ready(cluster, names, &[pebble, first, list.to_owned()], &waits)?;
+    down.stop()
+}
+
+/// These objects in each namespace, until they are ready.
+fn ready(cluster: &Cluster, names: &[String], objects: &[String], waits: &[&str]) -> Result<()> {
     let mut manifests = Vec::new();
     for name in names {
         manifests.push(format!(
             "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"
         ));
         manifests.extend(foreign(name));
-        manifests.push(issuer.replacen(
-            "metadata: {",
-            &format!("metadata: {{namespace: {name}, "),
-            1,
-        ));
+        manifests.extend(objects.iter().map(|object| within(name, object)));
     }
     cluster.lab.apply(&manifests.join("\n---\n"))?;
     let operator = Operator::start(cluster, "prepare", 0, None, None)?;
@@ -163,14 +216,19 @@ pub fn issuers(cluster: &Cluster, names: &[String]) -> Result<()> {
         let wait = [
             "wait",
             "--for=condition=Ready",
-            "issuer/pebble",
-            "--timeout=60s",
+            "--timeout=5m",
+            "--namespace",
+            name,
         ];
-        cluster
-            .lab
-            .kubectl(&[&["--namespace", name], &wait[..]].concat())?;
+        cluster.lab.kubectl(&[&wait[..], waits].concat())?;
     }
     operator.stop()
+}
+
+/// An object in a namespace.
+fn within(namespace: &str, object: &str) -> String {
+    let metadata = format!("metadata: {{namespace: {namespace}, ");
+    object.replacen("metadata: {", &metadata, 1)
 }
 
 /// Objects that nobody may touch: no controller of the lab does.
@@ -192,6 +250,21 @@ pub fn has_certificate(cluster: &Cluster, name: &str) -> bool {
     namespace
         .get("certificate", "site")
         .is_ok_and(|c| is_ready(&c))
+}
+
+/// The first certificates of many namespaces, by one operator.
+pub fn issue(cluster: &Cluster, names: &[String]) -> Result<()> {
+    let namespaces = names.iter().map(|name| cluster.existing(name));
+    let goals = namespaces.map(|namespace| {
+        let goal = Goal::of(&namespace, Scenario::First)?;
+        Ok((namespace, goal))
+    });
+    let goals: Vec<_> = goals.collect::<Result<_>>()?;
+    let operator = Operator::start(cluster, "prepare", 0, None, None)?;
+    for (namespace, goal) in &goals {
+        finished(namespace, goal, PREPARATION)?;
+    }
+    operator.stop()
 }
 
 /// A run without a crash: the writes and calls that it makes.
@@ -277,7 +350,7 @@ fn unanswered(namespace: &Namespace<'_>, made: &[String]) -> Result<bool> {
 /// Give cause for what the scenario is about.
 fn begin(namespace: &Namespace<'_>, scenario: Scenario) -> Result<()> {
     match scenario {
-        Scenario::First => return Ok(()),
+        Scenario::First | Scenario::Ordered => return Ok(()),
         Scenario::Revocation => {
             return namespace.apply(
                 "{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {name: gone}, spec: \
@@ -301,8 +374,10 @@ fn finished(namespace: &Namespace<'_>, goal: &Goal, deadline: Duration) -> Resul
         std::thread::sleep(POLL);
     }
     namespace.pair_matches("site")?;
-    if goal.scenario == Scenario::Revocation {
-        revoked_once(namespace)?;
+    match goal.scenario {
+        Scenario::Revocation => revoked_once(namespace)?,
+        Scenario::Ordered => signed_by_the_second(namespace)?,
+        Scenario::First | Scenario::Renewal => {}
     }
     let end = Instant::now() + deadline;
     while let left = leftovers(namespace)?
@@ -329,25 +404,36 @@ fn finished(namespace: &Namespace<'_>, goal: &Goal, deadline: Duration) -> Resul
 
 /// The CA has the old certificate on record as revoked, with the reason that was given, and the new one as valid.
 fn revoked_once(namespace: &Namespace<'_>) -> Result<()> {
-    let record = |serial: &str| -> Result<Value> {
-        let server = format!("https://{}:15000", lab::ADDRESS);
-        let url = format!("{server}/cert-status-by-serial/{serial}");
-        Ok(serde_json::from_str(&namespace.cluster.lab.get(&url)?)?)
-    };
+    let lab = &namespace.cluster.lab;
     let revocation = namespace.get("certificaterevocation", "gone")?;
     let entries = revocation["status"]["certificates"].as_array();
     ensure!(entries.is_some_and(|all| all.len() == 1), "{revocation}");
     let entry = &revocation["status"]["certificates"][0];
-    let old = record(entry["serial"].as_str().unwrap_or_default())?;
-    ensure!(old["Status"] == "Revoked" && old["Reason"] == 4, "{old}");
+    let old = on_record(lab, entry["serial"].as_str().unwrap_or_default())?;
+    ensure!(old == ("Revoked".into(), Some(4)), "{old:?}");
     ensure!(
         entry["attempts"] == 1,
         "asked once, or the same question again: {entry}"
     );
-    let said = namespace.x509("site", &["-serial"])?;
-    let new = said.trim().trim_start_matches("serial=").to_lowercase();
-    let new = record(new.trim_start_matches('0'))?;
-    ensure!(new["Status"] == "Valid", "{new}");
+    let new = on_record(lab, &namespace.serial("site")?)?;
+    ensure!(new.0 == "Valid", "{new:?}");
+    Ok(())
+}
+
+/// The second issuer has given the answer, once; what was asked of the first one is given up. An attempt after one that
+/// failed while nobody answered may pass the first one over.
+fn signed_by_the_second(namespace: &Namespace<'_>) -> Result<()> {
+    let mut asked: Vec<(String, String)> = vec![];
+    for request in namespace.list("certificaterequest")? {
+        if request["metadata"]["ownerReferences"][0]["kind"] == "CertificateRequest" {
+            let reason = ready_condition(&request)["reason"].to_string();
+            asked.push((request["spec"]["issuerRef"]["name"].to_string(), reason));
+        }
+    }
+    asked.sort();
+    let expected = [("first", "Failed"), ("pebble", "Issued")];
+    let expected = expected.map(|(name, reason)| (format!("{name:?}"), format!("{reason:?}")));
+    ensure!(asked == expected || asked == expected[1..], "{asked:?}");
     Ok(())
 }
 
@@ -358,7 +444,8 @@ fn leftovers(namespace: &Namespace<'_>) -> Result<Vec<String>> {
         for object in namespace.list(kind)? {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             let stays = name.starts_with("foreign")
-                || (kind == "secret" && ["site", "pebble-account"].contains(&name));
+                || (kind == "secret"
+                    && ["site", "pebble-account", "first-account"].contains(&name));
             if !stays {
                 left.push(format!("{kind}/{name}"));
             }

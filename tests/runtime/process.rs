@@ -10,7 +10,7 @@ use crate::support::{Cluster, DEADLINE, certificate, everleaf, requests};
 
 const SELF_SIGNED: &str = "{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: self}, spec: {selfSigned: {}}}";
 
-fn cluster() -> Result<Option<Cluster>> {
+pub fn cluster() -> Result<Option<Cluster>> {
     let test = std::thread::current();
     if lab::skipped(test.name().unwrap_or("a test")) {
         return Ok(None);
@@ -111,18 +111,19 @@ fn ports_logs_idleness_and_an_orderly_end() -> Result<()> {
 }
 
 /// A replica with ports of its own, so that two run side by side.
-fn replica(lab: &Lab, number: u16) -> Result<Process> {
+pub fn replica(lab: &Lab, number: u16) -> Result<Process> {
     let mut command = lab.command(everleaf());
     command
         .args([
             "controller",
-            "--http01-port=0",
+            "--http01-mode=Direct",
             "--leader-election-retry-period=500ms",
         ])
         .args([
             "--leader-election-lease-duration=4s",
             "--leader-election-renew-deadline=3s",
         ])
+        .arg(format!("--http01-port={}", 8100 + number))
         .arg(format!(
             "--metrics-listen-address=0.0.0.0:{}",
             9500 + number
@@ -131,14 +132,23 @@ fn replica(lab: &Lab, number: u16) -> Result<Process> {
             "--internal-healthz-listen-address=0.0.0.0:{}",
             9600 + number
         ))
+        .env("POD_IP", lab::ADDRESS)
         .env("POD_NAME", format!("replica-{number}"));
     lab.spawn(&format!("replica-{number}"), command)
 }
 
-fn leads(lab: &Lab, number: u16) -> Result<Option<()>> {
+pub fn leads(lab: &Lab, number: u16) -> Result<Option<()>> {
     Ok(metrics(lab, 9500 + number)?
         .contains("everleaf_leader 1")
         .then_some(()))
+}
+
+/// Wait until a replica knows everything, and acts on nothing.
+pub fn stands_by(lab: &Lab, number: u16) -> Result<()> {
+    let caches = format!("http://{}:{}/readyz?verbose", lab::ADDRESS, 9600 + number);
+    lab.wait(DEADLINE, "the standby knows everything", || {
+        Ok(lab.get(&caches)?.contains("role standby").then_some(()))
+    })
 }
 
 #[test]
@@ -150,10 +160,7 @@ fn a_standby_acts_once_the_leader_is_gone_and_not_before() -> Result<()> {
     let first = replica(lab, 1)?;
     lab.wait(DEADLINE, "the first replica leads", || leads(lab, 1))?;
     let second = replica(lab, 2)?;
-    let caches = format!("http://{}:9602/readyz?verbose", lab::ADDRESS);
-    lab.wait(DEADLINE, "the standby knows everything", || {
-        Ok(lab.get(&caches)?.contains("role standby").then_some(()))
-    })?;
+    stands_by(lab, 2)?;
     let namespace = cluster.namespace("replicas")?;
     namespace.apply(SELF_SIGNED)?;
     namespace.apply(&certificate("one", "self", "one.example.com", ""))?;

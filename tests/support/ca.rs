@@ -2,10 +2,23 @@
 
 use anyhow::{Context, Result};
 use lab::{Lab, Process};
+use serde_json::Value;
 
 use super::{DEADLINE, unique};
 
 const RENEWAL_QUESTION: &str = "renewalInfo/ -> calling";
+
+/// What the lab's own CA has on record for a serial number: its status, and why it was revoked (RFC 5280 §5.3.1).
+pub fn on_record(lab: &Lab, serial: &str) -> Result<(String, Option<u64>)> {
+    record(lab, &format!("https://{}:15000", lab::ADDRESS), serial)
+}
+
+fn record(lab: &Lab, management: &str, serial: &str) -> Result<(String, Option<u64>)> {
+    let said = lab.get(&format!("{management}/cert-status-by-serial/{serial}"))?;
+    let record: Value = serde_json::from_str(&said)?;
+    let status = record["Status"].as_str().context("a status")?;
+    Ok((status.to_owned(), record["Reason"].as_u64()))
+}
 
 /// A Pebble of one test. It ends when dropped.
 pub struct Ca {
@@ -119,6 +132,11 @@ impl Ca {
     /// How many orders it has taken as replacements of a certificate.
     pub fn replacements(&self) -> Result<usize> {
         self.count("is a replacement of")
+    }
+
+    /// As [`on_record`].
+    pub fn record(&self, lab: &Lab, serial: &str) -> Result<(String, Option<u64>)> {
+        record(lab, &self.management, serial)
     }
 
     /// Have it answer with this, word for word, when it is asked when to renew a certificate.

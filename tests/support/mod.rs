@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 
 pub use audit::requests;
 #[allow(unused_imports, reason = "each test binary uses a part of it")]
-pub use ca::Ca;
+pub use ca::{Ca, on_record};
 pub use watch::Watch;
 
 /// Long enough for a loaded machine; a test that waits this long has failed.
@@ -188,6 +188,15 @@ impl Cluster {
             cluster: self,
             name: name.to_owned(),
             _turn: Turn::Together(self.turn.read_recursive()),
+        }
+    }
+
+    /// A namespace that is there, for a test that needs the cluster to itself from now on.
+    pub fn alone_in(&self, name: &str) -> Namespace<'_> {
+        Namespace {
+            cluster: self,
+            name: name.to_owned(),
+            _turn: Turn::Alone(self.turn.write()),
         }
     }
 
@@ -492,6 +501,13 @@ impl Namespace<'_> {
         let certificate = self.secret_entry(secret, "tls.crt")?;
         self.cluster
             .openssl(&[&["x509", "-noout"], options].concat(), &certificate)
+    }
+
+    /// Serial number of the certificate in a Secret, as CAs have it on record.
+    pub fn serial(&self, secret: &str) -> Result<String> {
+        let said = self.x509(secret, &["-serial"])?;
+        let serial = said.trim().strip_prefix("serial=").context("a serial")?;
+        Ok(serial.trim_start_matches('0').to_lowercase())
     }
 }
 

@@ -55,15 +55,27 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Whether this Order may be sent to its CA now. Who may has the place until [`Self::see`] tells otherwise.
+    /// Whether this Order may be sent to its CA now. Who may has the place until [`Self::see`] tells otherwise, or
+    /// [`Self::give_back`].
     pub fn ask(&mut self, ca: &Ca, id: &Id, uid: &str, ask: Ask, now: Timestamp) -> Turn {
         self.sweep(now);
         self.replace(id, uid, now);
+        if !self.stand(ca, id, uid, ask) {
+            return Turn::Go;
+        }
+        self.know(ca);
+        self.look(id, now);
+        self.turn(id, now)
+    }
+
+    /// Have an Order stand in line that has not asked yet, so that whoever asks first does not go before it: `false` if
+    /// its turn has come.
+    pub fn stand(&mut self, ca: &Ca, id: &Id, uid: &str, ask: Ask) -> bool {
         let place = ask.expires.map_or(Place::Fresh(ask.since), Place::Renewal);
         let account = self.accounts.entry(ask.account.clone()).or_default();
         if let Some(entry) = self.entries.get_mut(id) {
             let Stage::Waiting(old) = entry.stage else {
-                return Turn::Go;
+                return false;
             };
             if old != place {
                 account.line.leave(id, old, false);
@@ -89,9 +101,7 @@ impl Ledger {
             };
             self.entries.insert(id.clone(), entry);
         }
-        self.know(ca);
-        self.look(id, now);
-        self.turn(id, now)
+        true
     }
 
     fn know(&mut self, ca: &Ca) {
@@ -365,6 +375,15 @@ impl Ledger {
             told: None,
         };
         self.entries.insert(id.clone(), entry);
+    }
+
+    /// The CA does not take an Order for a reason of its own, which may last: others go first, until it asks again.
+    pub fn give_back(&mut self, id: &Id, now: Timestamp) {
+        if let Some(entry) = self.entries.get(id)
+            && entry.stage == Stage::Admitted
+        {
+            self.gone(id, now);
+        }
     }
 
     /// An Order is gone. What it took is to be kept.

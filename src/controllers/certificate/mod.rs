@@ -111,6 +111,8 @@ pub struct Observation {
     pub is_stood_by: bool,
     /// Whether the CA is asked when to renew.
     pub asking: Asking,
+    /// The issuer whose CA that is: one of an ordered issuer's, or `spec.issuerRef`.
+    pub signer: Option<IssuerReference>,
 }
 
 /// A rotation, as far as a Certificate cares.

@@ -64,12 +64,13 @@ pub async fn observe(
         compromised: vec![],
         is_stood_by: false,
         asking: Asking::Off,
+        signer: None,
         certificate,
         secret,
     };
     observation.rotation = following(reader, key, issuer.as_deref(), &observation);
     if settings.renewal_info {
-        observation.asking = asking(reader, key, issuer.as_deref(), &observation);
+        look_at_signer(reader, key, issuer.as_deref(), &mut observation);
     }
     let next = observation.next_revision();
     let names = observation
@@ -109,6 +110,19 @@ fn look_at_revocations(reader: &Reader, key: &Key, o: &mut Observation) {
     o.compromised = compromised.collect();
     let standing = standing_name(&o.certificate);
     o.is_stood_by = store.revocation(namespace, &standing).is_some();
+}
+
+/// Who has signed the certificate in the Secret, and whether that CA is asked when to renew.
+fn look_at_signer(reader: &Reader, key: &Key, issuer: Option<&IssuerFact>, o: &mut Observation) {
+    let (store, namespace) = (&reader.store, &key.namespace);
+    let secret = o.secret.as_deref();
+    o.signer = secret.and_then(|secret| store.signer(namespace, &o.certificate, secret));
+    let member = o
+        .signer
+        .as_ref()
+        .filter(|_| o.certificate.spec.issuer_ref.is_ordered())
+        .and_then(|signer| store.issuer(namespace, signer));
+    o.asking = asking(reader, key, issuer.or(member.as_deref()), o);
 }
 
 /// Whether the CA is asked when to renew. An issuer that is gone for a while does not change what its CA has said.
@@ -225,14 +239,14 @@ fn explain_it(
 ) {
     let namespace = o.certificate.metadata.namespace.clone().unwrap_or_default();
     let request = o.requests.iter().find(|r| r.revision == Some(next));
-    // That of an ordered issuer has another under it, and at most one that is not over.
+    // That of an ordered issuer has others under it, of which one has an Order at most.
     let children = request.map(|r| reader.store.requests_of(&namespace, &r.id.uid));
     let children = children.unwrap_or_default();
-    let asked = children.iter().find(|child| !child.is_final()).or(request);
-    let orders = asked
-        .map(|r| reader.store.orders_of(&namespace, &r.id.uid))
-        .unwrap_or_default();
-    let order = orders.first();
+    let orders = children.iter().chain(request);
+    let order = orders
+        .flat_map(|r| reader.store.orders_of(&namespace, &r.id.uid))
+        .next();
+    let order = order.as_ref();
     let uid = order
         .and_then(|o| o.metadata.uid.clone())
         .unwrap_or_default();

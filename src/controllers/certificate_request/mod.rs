@@ -202,14 +202,13 @@ fn compromised(reader: &Reader, request: &RequestFact) -> Option<String> {
 /// The certificate in the Secret that the request is for, if its issuer is the request's. That the issuer has
 /// another server or account since is for the CA to say, and costs one refusal.
 fn predecessor(reader: &Reader, request: &RequestFact) -> Option<Box<str>> {
+    let store = &reader.store;
     let namespace = &request.id.namespace;
-    let (_, owner) = request.owner.as_ref()?;
-    let certificate = reader.store.certificate(namespace, owner)?;
-    let secret = reader
-        .store
-        .secret(namespace, &certificate.spec.secret_name)?;
-    let is_its =
-        secret.certificate_name.as_deref() == Some(&**owner) && secret.is_from(&request.issuer);
+    let certificate = store.certificate_of(request)?;
+    let secret = store.secret(namespace, &certificate.spec.secret_name)?;
+    let signer = store.signer(namespace, &certificate, &secret);
+    let is_its = secret.certificate_name.as_deref() == certificate.metadata.name.as_deref()
+        && signer.is_some_and(|signer| signer.is_same(&request.issuer));
     let leaf = secret.certificate.as_ref()?.as_ref().ok()?;
     leaf.id.clone().filter(|_| is_its)
 }

@@ -403,18 +403,17 @@ impl SecretFact {
         self.signed_as_temporary && self.issuer.iter().all(Option::is_none)
     }
 
+    /// The issuer that its certificate came from, as its annotations say.
+    pub fn issued_by(&self) -> Option<IssuerReference> {
+        let [name, kind, group] = self.issuer.clone();
+        let name = name.filter(|name| !name.is_empty())?;
+        Some(IssuerReference { group, kind, name })
+    }
+
     /// Whether its certificate came from the issuer that a reference names, as its annotations say.
     pub fn is_from(&self, reference: &IssuerReference) -> bool {
-        let [name, kind, group] = &self.issuer;
-        let found = IssuerReference {
-            name: name.clone().unwrap_or_default(),
-            kind: kind.clone(),
-            group: group.clone(),
-        };
-        !found.name.is_empty()
-            && found.name == reference.name
-            && found.kind_or_default() == reference.kind_or_default()
-            && found.group_or_default() == reference.group_or_default()
+        self.issued_by()
+            .is_some_and(|found| found.is_same(reference))
     }
 
     /// Whether it has this label with this value.

@@ -6,10 +6,11 @@ use jiff::Timestamp;
 
 use crate::acme::limits::{Ask, Ca, Exemption, Policy, PolicyError, Progress};
 use crate::api::certificate::CertificateStatus;
+use crate::api::meta::IssuerReference;
 use crate::api::order::state;
 use crate::api::{Certificate, Challenge, Order, labels};
 use crate::controllers::facts::{IssuerFact, SecretFact, controller_of};
-use crate::controllers::matching::{leaf_is_for, order_names};
+use crate::controllers::matching::order_names;
 use crate::controllers::store::Store;
 
 /// The CA of an ACME issuer. `under_way`: Orders at once, unless the issuer says. What its annotation does not say
@@ -77,11 +78,20 @@ pub fn ask(store: &Store, order: &Order, account: &str, now: Timestamp) -> Optio
     let secret = certificate
         .as_ref()
         .and_then(|c| store.secret(namespace, &c.spec.secret_name));
+    let signer = certificate
+        .as_ref()
+        .zip(secret.as_ref())
+        .and_then(|(c, s)| store.signer(namespace, c, s));
+    let before = Before {
+        certificate: certificate.as_deref(),
+        secret: secret.as_deref(),
+        signer: signer.as_ref(),
+    };
     let created = order.metadata.creation_timestamp.as_ref();
     Some(Ask {
         account: account.into(),
         names,
-        exemption: exemption(order, certificate.as_deref(), secret.as_deref(), now),
+        exemption: exemption(order, &before, now),
         expires: secret.as_deref().and_then(expires),
         since: created.map_or(now, |time| time.0),
     })
@@ -91,7 +101,15 @@ pub fn ask(store: &Store, order: &Order, account: &str, now: Timestamp) -> Optio
 fn certificate(store: &Store, namespace: &str, order: &Order) -> Option<Arc<Certificate>> {
     let request = controller_of(&order.metadata, "CertificateRequest")?;
     let request = store.request(namespace, &request.name)?;
-    store.certificate(namespace, &request.owner.as_ref()?.1)
+    store.certificate_of(&request)
+}
+
+/// What an Order follows.
+struct Before<'a> {
+    certificate: Option<&'a Certificate>,
+    secret: Option<&'a SecretFact>,
+    /// Who has signed what is in the Secret.
+    signer: Option<&'a IssuerReference>,
 }
 
 /// When the certificate in a Secret expires, if there is one that counts.
@@ -101,13 +119,8 @@ fn expires(secret: &SecretFact) -> Option<Timestamp> {
 }
 
 /// A renewal that the CA itself has asked for counts nowhere; one of the same names counts less (docs/limits.md).
-pub fn exemption(
-    order: &Order,
-    certificate: Option<&Certificate>,
-    secret: Option<&SecretFact>,
-    now: Timestamp,
-) -> Exemption {
-    let status = certificate.and_then(|c| c.status.as_ref());
+fn exemption(order: &Order, before: &Before<'_>, now: Timestamp) -> Exemption {
+    let status = before.certificate.and_then(|c| c.status.as_ref());
     let replaces = order
         .spec
         .replaces
@@ -125,8 +138,10 @@ pub fn exemption(
         };
     }
     let wanted = order_names(&order.spec);
-    let same = secret.is_some_and(|secret| leaf_is_for(secret, wanted, &order.spec.issuer_ref));
-    if same {
+    let leaf = before.secret.and_then(|secret| secret.certificate.as_ref());
+    let same = leaf.is_some_and(|leaf| leaf.as_ref().is_ok_and(|leaf| leaf.names == wanted));
+    let signer = before.signer;
+    if same && signer.is_some_and(|signer| signer.is_same(&order.spec.issuer_ref)) {
         Exemption::SameNames
     } else {
         Exemption::Nothing

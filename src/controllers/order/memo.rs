@@ -92,6 +92,11 @@ impl Outcome {
 }
 
 impl Memo {
+    /// Until when the CA is left alone, if it is.
+    pub fn rests(&self, now: Timestamp) -> Option<Timestamp> {
+        self.resting.filter(|until| *until > now)
+    }
+
     /// Whether a chain that the issuer prefers, and that cannot be fetched for the moment, is waited for. What the CA gives
     /// first does as well, and is better than none.
     pub fn waits_for_a_chain(&self) -> bool {

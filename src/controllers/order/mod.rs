@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use ask::{ask, ca, exemption, policy, progress};
+pub use ask::{ask, ca, policy, progress};
 pub use memo::{Heard, Memo, Wait};
 pub use plan::{absorb, plan};
 

@@ -35,7 +35,7 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
     let mut plan = decide(o, now);
     // Whatever else wakes the Order, its own writes among it, is no reason to ask the CA again.
     if plan.effect.is_some()
-        && let Some(until) = o.memo.resting.filter(|until| *until > now)
+        && let Some(until) = o.memo.rests(now)
     {
         plan.effect = None;
         plan.events.clear();

@@ -100,7 +100,10 @@ async fn find(
             namespace,
             name,
             spec.issuer_ref.as_ref(),
-            |reference| reference.unwrap_or_else(|| certificate.spec.issuer_ref.clone()),
+            |reference| {
+                let named = reference.unwrap_or_else(|| certificate.spec.issuer_ref.clone());
+                signer(reader, namespace, name, named)
+            },
         );
         let mut found = match found.await? {
             Ok(found) => found,
@@ -118,7 +121,7 @@ async fn find(
             namespace,
             name,
             spec.issuer_ref.as_ref(),
-            Option::unwrap_or_default,
+            |reference| signer(reader, namespace, name, reference.unwrap_or_default()),
         );
         return Ok(found.await?.and_then(|found| checked(object, found)));
     }
@@ -197,6 +200,23 @@ async fn in_secret(
     }))
 }
 
+/// The issuer that a Secret names; of an ordered one that of its issuers which has signed, if that is known.
+fn signer(
+    reader: &Reader,
+    namespace: &str,
+    secret: &str,
+    named: IssuerReference,
+) -> IssuerReference {
+    let member = || {
+        let secret = reader.store.secret(namespace, secret)?;
+        let name = secret.certificate_name.as_deref()?;
+        let certificate = reader.store.certificate(namespace, name)?;
+        reader.store.signer(namespace, &certificate, &secret)
+    };
+    let member = named.is_ordered().then(member).flatten();
+    member.unwrap_or(named)
+}
+
 /// What the requests of a Certificate were answered with.
 async fn add_older(
     reader: &Reader,
@@ -216,7 +236,9 @@ async fn add_older(
             .map(|f| &f.certificate)
             .any(|c| c.der() == older.der());
         // The request is of this Certificate: that its answer is the namespace's needs no further proof.
-        if !known && found.certificates.len() < MOST && request.issuer.is_same(&found.issuer) {
+        let issuer = reader.store.answered_by(&request);
+        let same = issuer.is_some_and(|issuer| issuer.is_same(&found.issuer));
+        if !known && found.certificates.len() < MOST && same {
             found.certificates.push(FoundCertificate {
                 certificate: older,
                 key_held: false,

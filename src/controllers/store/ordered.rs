@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::routes::digest_of;
 use super::{Inner, Name, Store, id_name, issuer_digest, key};
+use crate::api::Certificate;
 use crate::api::meta::IssuerReference;
-use crate::controllers::facts::{OrderedFact, RequestFact, controller_of};
+use crate::controllers::facts::{OrderedFact, RequestFact, SecretFact, controller_of};
 use crate::controllers::key::{Key, Kind};
 
 impl Store {
@@ -31,6 +32,48 @@ impl Store {
     pub fn ordered_named(&self, namespace: &str, name: &str) -> Option<Arc<OrderedFact>> {
         let name = (namespace.into(), name.into());
         self.inner.read().ordered.get(&name).cloned()
+    }
+
+    /// Whose CA has signed the certificate in the Secret of a Certificate: the issuer that the Secret names; or that one of an
+    /// ordered issuer's which gave the answer, as long as the requests that tell are there.
+    pub fn signer(
+        &self,
+        namespace: &str,
+        certificate: &Certificate,
+        secret: &SecretFact,
+    ) -> Option<IssuerReference> {
+        let named = secret.issued_by()?;
+        if !named.is_ordered() {
+            return Some(named);
+        }
+        let leaf = secret.certificate.as_ref()?.as_ref().ok()?;
+        let revision = certificate.status.as_ref()?.revision;
+        let uid = certificate.metadata.uid.as_deref()?;
+        let is_its = |request: &&Arc<RequestFact>| {
+            let compared = request.compared.as_ref();
+            request.revision == revision && compared.is_ok_and(|c| c.public == leaf.public)
+        };
+        let requests = self.requests_of(namespace, uid);
+        self.answered_by(requests.iter().find(is_its)?)
+    }
+
+    /// Whose CA has answered a request: its issuer's, or that of one of an ordered issuer's.
+    pub fn answered_by(&self, request: &RequestFact) -> Option<IssuerReference> {
+        if !request.issuer.is_ordered() {
+            return Some(request.issuer.clone());
+        }
+        let children = self.requests_of(&request.id.namespace, &request.id.uid);
+        let signed = children.iter().find(|c| c.ready_reason() == "Issued")?;
+        Some(signed.issuer.clone())
+    }
+
+    /// The Certificate that a request is for, be it made of one of an ordered issuer's.
+    pub fn certificate_of(&self, request: &RequestFact) -> Option<Arc<Certificate>> {
+        let namespace = &request.id.namespace;
+        let parent = request.parent.as_deref();
+        let parent = parent.and_then(|(_, name)| self.request(namespace, name));
+        let (_, owner) = parent.as_deref().unwrap_or(request).owner.as_ref()?;
+        self.certificate(namespace, owner)
     }
 
     /// The requests that were made of this issuer for ordered ones, and failed; an empty namespace means all.

@@ -183,16 +183,15 @@ impl Store {
         self.inner.read().orders.get(&name)?.written()
     }
 
-    /// The Orders whose status was written since then, the oldest first.
-    pub fn orders_since(&self, since: Timestamp) -> Vec<(Timestamp, Name)> {
+    /// The Orders without a status, then those whose status was written since then, the oldest first.
+    pub fn orders_since(&self, since: Timestamp) -> Vec<Name> {
         let inner = self.inner.read();
-        let written = inner
-            .orders
-            .iter()
-            .filter_map(|(n, o)| Some((o.written()?, n.clone())));
-        let mut recent: Vec<_> = written.filter(|(at, _)| *at >= since).collect();
+        let all = inner.orders.iter();
+        let written = all.map(|(name, order)| (order.written(), name.clone()));
+        let recent = written.filter(|(at, _)| at.is_none_or(|at| at >= since));
+        let mut recent: Vec<_> = recent.collect();
         recent.sort();
-        recent
+        recent.into_iter().map(|(_, name)| name).collect()
     }
 
     /// A Challenge.

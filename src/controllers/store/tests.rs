@@ -124,6 +124,11 @@ fn the_secret_of_a_dns01_solver_wakes_its_issuer_and_the_challenges_that_wait_fo
 
 /// A certificate that ends in 2026.
 fn self_signed() -> Vec<u8> {
+    answered().1
+}
+
+/// A CSR, and a certificate for it.
+fn answered() -> (Vec<u8>, Vec<u8>) {
     let (key, csr) = signing_request(&RequestParams::default());
     let template = CertificateTemplate {
         csr: &CertificateSigningRequest::parse_pem(&csr).unwrap(),
@@ -133,7 +138,8 @@ fn self_signed() -> Vec<u8> {
         usages: KeyUsages::default(),
         urls: Urls::default(),
     };
-    self_sign(&template, &key).unwrap().to_pem().into_bytes()
+    let certificate = self_sign(&template, &key).unwrap().to_pem();
+    (csr, certificate.into_bytes())
 }
 
 #[test]

@@ -260,6 +260,51 @@ fn the_line_is_by_expiry_and_namespaces_take_turns_with_what_is_new() {
 }
 
 #[test]
+fn those_who_waited_before_a_restart_keep_their_places() {
+    let policy = Policy::of("https://ca.example", 9).with("domain=1/60s");
+    let ca = ca(policy.unwrap());
+    let asks = [
+        ("new", fresh(&["a.example.com"])),
+        ("in-9d", renewal(&["b.example.com"], START + days(9))),
+        ("in-3h", renewal(&["c.example.com"], at(3 * 3600))),
+        ("elsewhere", fresh(&["example.org"])),
+    ];
+    let mut ledger = Ledger::default();
+    for (name, ask) in &asks {
+        assert!(ledger.stand(&ca, &id("team", name), "u", ask.clone()));
+    }
+    assert_eq!(ledger.take_admitted(), [], "nobody has asked");
+    let [(name, first), .., (_, elsewhere)] = asks;
+    let turn = ledger.ask(&ca, &id("team", name), "u", first.clone(), START);
+    assert!(matches!(turn, Turn::Wait(_)), "{turn:?}");
+    let mut admitted = ledger.take_admitted();
+    admitted.sort();
+    assert_eq!(admitted, [id("team", "elsewhere"), id("team", "in-3h")]);
+    assert!(!ledger.stand(&ca, &id("team", "elsewhere"), "u", elsewhere));
+}
+
+#[test]
+fn what_the_ca_does_not_take_for_another_reason_keeps_no_token() {
+    let policy = Policy::of("https://ca.example", 1).with("domain=1/60s");
+    let (ca, mut cluster) = (ca(policy.unwrap()), Cluster::default());
+    let (paused, other) = (fresh(&["paused.example.com"]), fresh(&["b.example.com"]));
+    assert_eq!(cluster.ask(&ca, "paused", &paused), Turn::Go);
+    assert!(matches!(cluster.ask(&ca, "other", &other), Turn::Behind(_)));
+    cluster.ledger.give_back(&id("team", "paused"), START);
+    assert_eq!(cluster.admitted(), ["other"]);
+    assert_eq!(cluster.ask(&ca, "other", &other), Turn::Go);
+    // It asks again, behind those who came meanwhile.
+    assert!(matches!(
+        cluster.ask(&ca, "paused", &paused),
+        Turn::Behind(_)
+    ));
+    // What the CA has is given back by nobody.
+    cluster.see(&ca, "other", &other, &Progress::Made);
+    cluster.ledger.give_back(&id("team", "other"), START);
+    assert_eq!(cluster.admitted(), [""; 0]);
+}
+
+#[test]
 fn a_refusal_closes_what_it_names_and_nothing_else() {
     let (ca, mut cluster) = (lets_encrypt(), Cluster::default());
     let ask = fresh(&["www.example.com"]);

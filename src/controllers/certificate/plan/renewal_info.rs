@@ -26,8 +26,11 @@ impl Step<'_> {
             // What was said while it was asked is of no use any more.
             Asking::Off => return self.clear(["acme"]),
         };
-        let issuer = &o.certificate.spec.issuer_ref;
-        let Some(secret) = o.secret.as_ref().filter(|secret| secret.is_from(issuer)) else {
+        let wanted = &o.certificate.spec.issuer_ref;
+        let Some(secret) = o.secret.as_ref().filter(|secret| secret.is_from(wanted)) else {
+            return;
+        };
+        let Some(issuer) = o.signer.clone() else {
             return;
         };
         let Some((leaf, id)) = o.leaf().and_then(|leaf| Some((leaf, leaf.id.clone()?))) else {
@@ -41,7 +44,6 @@ impl Step<'_> {
         if next > self.now {
             self.plan.sooner(between(self.now, next));
         } else if self.is_at_rest() {
-            let issuer = issuer.clone();
             self.plan.effect = Some(Effect::AskCa { issuer, id });
         } else {
             self.plan.sooner(AGAIN);

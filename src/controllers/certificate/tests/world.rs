@@ -249,6 +249,7 @@ impl World {
             compromised: self.compromised.clone(),
             is_stood_by: false,
             asking: Asking::Off,
+            signer: Some(self.certificate.spec.issuer_ref.clone()),
         };
         seen.asking = self.asking(&seen);
         if let Ok(outputs) = Outputs::try_from(&self.certificate.spec)

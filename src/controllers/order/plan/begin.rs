@@ -62,7 +62,9 @@ pub(super) fn begin(o: &Observation, acme: &AcmeIssuer, now: Timestamp) -> Plan<
         // Whoever comes to an end wakes it, or else time does.
         Turn::Behind(until) => Plan {
             actions: unsay(o),
-            wake: until.map(|until| between(now, until) + TICK),
+            wake: until
+                .or_else(|| o.memo.rests(now))
+                .map(|until| between(now, until) + TICK),
             ..Plan::idle()
         },
         Turn::Wait(slot) => wait_for(o, slot, now),

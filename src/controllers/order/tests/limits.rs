@@ -76,6 +76,11 @@ fn a_wait_for_others_or_for_a_moment_is_not_written_down() {
     assert_eq!(plan(&seen, START), Plan::idle());
     seen.turn = Turn::Behind(Some(later()));
     assert!(plan(&seen, START).wake.unwrap() > Duration::from_mins(1));
+    // One that leaves the CA alone is in no line.
+    seen.turn = Turn::Behind(None);
+    seen.memo.resting = Some(later());
+    assert!(plan(&seen, START).wake.unwrap() > Duration::from_mins(1));
+    seen.memo.resting = None;
     seen.turn = waiting(2, 2);
     let soon = plan(&seen, START);
     assert_eq!((soon.actions, soon.effect), (vec![], None));

@@ -1,5 +1,7 @@
 //! Ordered issuers and the requests that are made for theirs.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::*;
@@ -175,4 +177,50 @@ fn an_answer_is_kept_until_the_request_that_it_is_for_has_it() {
     let answered = store.request("shop", PARENT).unwrap();
     store.request_is_consumed(&answered);
     assert!(!kept());
+}
+
+#[test]
+fn who_has_signed_is_known_from_the_requests_that_led_there() {
+    let (csr, certificate) = answered();
+    let (csr, certificate) = (STANDARD.encode(csr), STANDARD.encode(certificate));
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": { "namespace": "shop", "name": "site", "annotations": {
+            "cert-manager.io/issuer-name": "list", "cert-manager.io/issuer-kind": "OrderedIssuer",
+            "cert-manager.io/issuer-group": "everleaf.io" } },
+        "data": { "tls.crt": certificate },
+    }))
+    .unwrap();
+    let secret = SecretFact::of(&secret);
+    let request = |name: &str, owner: (&str, &str), issuer: Value, reason: &str, revision: i64| {
+        let object: CertificateRequest = serde_json::from_value(json!({
+            "metadata": { "namespace": "shop", "name": name, "uid": format!("uid-of-{name}"),
+                "annotations": { "cert-manager.io/certificate-revision": revision.to_string() },
+                "ownerReferences": [{ "apiVersion": "cert-manager.io/v1", "kind": owner.0, "name": owner.1,
+                    "uid": format!("uid-of-{}", owner.1), "controller": true }] },
+            "spec": { "request": csr, "issuerRef": issuer },
+            "status": { "conditions": ended(reason) },
+        }))
+        .unwrap();
+        Change::Request(RequestFact::of(object))
+    };
+    let list = json!({ "group": "everleaf.io", "kind": "OrderedIssuer", "name": "list" });
+    let store = scene();
+    let signer = |store: &Store, revision: i64| {
+        let mut certificate = Certificate::clone(&store.certificate("shop", "site").unwrap());
+        certificate.status.get_or_insert_default().revision = Some(revision);
+        let signer = store.signer("shop", &certificate, &secret);
+        signer.map(|signer| signer.name)
+    };
+    assert_eq!(signer(&store, 1), None, "of another key");
+    store.apply(request(PARENT, ("Certificate", "site"), list, "Issued", 1));
+    assert_eq!(signer(&store, 1), None, "nobody has yet");
+    for (name, issuer, reason) in [("site-1-7", "ca", "Failed"), ("site-1-8", "b", "Issued")] {
+        let owner = ("CertificateRequest", PARENT);
+        store.apply(request(name, owner, json!({ "name": issuer }), reason, 1));
+    }
+    assert_eq!(signer(&store, 1).as_deref(), Some("b"));
+    assert_eq!(signer(&store, 2), None, "another request is the last");
+    let child = store.request("shop", "site-1-8").unwrap();
+    let its = store.certificate_of(&child).unwrap();
+    assert_eq!(its.metadata.name.as_deref(), Some("site"));
 }
