@@ -51,6 +51,9 @@ impl<E> Plan<E> {
     }
 }
 
+/// A version that no object has: what is applied with it is made, and never put over what is there.
+pub const NO_VERSION: &str = "1";
+
 /// A write to the API server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -68,7 +71,8 @@ pub enum Action {
     Create(Box<Object>),
     /// Create an object; one that exists already, with the same controller, is as good.
     Ensure(Box<Object>),
-    /// Apply the target Secret with the field manager of the contract (§4.6).
+    /// Apply the target Secret with the field manager of the contract (§4.6). A version in it ([`NO_VERSION`]) refuses the
+    /// write where there is one.
     ApplySecret(Box<SecretObject>),
     /// Merge `patch` into the metadata and spec of a Certificate of this version.
     PatchCertificate {

@@ -225,3 +225,41 @@ fn fields_and_conditions_newer_than_ours_survive() -> Result<()> {
     );
     Ok(())
 }
+
+/// As a restore from a backup does: each Secret right before its Certificate, which an informer may show first.
+#[test]
+fn what_is_restored_is_not_issued_again() -> Result<()> {
+    const PAIRS: usize = 100;
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("restored")?;
+    issued(&namespace, "")?;
+    let data = namespace.get("secret", "site")?["data"].clone();
+    let names = (0..PAIRS).map(|number| format!("restored-{number}"));
+    let pair = |name: &String| {
+        let secret = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/tls",
+            "metadata": { "name": name },
+            "data": data,
+        });
+        format!(
+            "{secret}\n---\n{}",
+            certificate(name, "self", "site.example.com", "")
+        )
+    };
+    let names: Vec<_> = names.collect();
+    let pairs: Vec<_> = names.iter().map(pair).collect();
+    namespace.apply(&pairs.join("\n---\n"))?;
+    for name in &names {
+        namespace.ready(name, DEADLINE)?;
+        let object = namespace.until(DEADLINE, "certificate", name, "at rest", |object| {
+            condition(object, "Issuing").is_null()
+        })?;
+        assert!(object["status"]["revision"].is_null(), "{object}");
+        assert_eq!(namespace.get("secret", name)?["data"], data, "{name}");
+    }
+    Ok(())
+}

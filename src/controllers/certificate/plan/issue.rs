@@ -9,7 +9,7 @@ use super::{ISSUING, REQUESTS, Step, UP_TO_DATE, fallback, joined};
 use crate::api::duration::parse_go_duration;
 use crate::api::labels;
 use crate::api::meta::IssuerReference;
-use crate::controllers::action::{Action, Event, Object, SecretObject, Target};
+use crate::controllers::action::{Action, Event, NO_VERSION, Object, SecretObject, Target};
 use crate::controllers::certificate::budget;
 use crate::controllers::certificate::policy::{self};
 use crate::controllers::certificate::renewal::renewal;
@@ -72,6 +72,35 @@ impl Step<'_> {
             }
             _ => self.offer_temporary(&request, wanted),
         }
+    }
+
+    /// Whether the Secret whose absence has begun the issuance is there, good, and not by it: restored from a backup.
+    pub(super) fn is_restored(&self) -> bool {
+        let issuing = find(&self.conditions, "Issuing");
+        if issuing.and_then(|c| c.reason.as_deref()) != Some("DoesNotExist")
+            || policy::trigger(self.o, self.now).is_some()
+        {
+            return false;
+        }
+        let key = self.o.secret.as_ref().and_then(|s| s.key.as_ref());
+        let public = key.and_then(|key| Some(key.as_ref().ok()?.public));
+        let compared = self.next_request().and_then(|r| r.compared.as_ref().ok());
+        let ours = compared.map(|c| c.public);
+        let ours = ours.into_iter().chain(self.current_key().map(|k| k.public));
+        public.is_some_and(|public| ours.into_iter().all(|own| own != public))
+    }
+
+    /// Nothing need be issued: what was there before is there again.
+    pub(super) fn stand_down(&mut self, wanted: &Wanted) {
+        remove_condition(&mut self.conditions, "Issuing");
+        self.start_over();
+        let secret = &self.o.certificate.spec.secret_name;
+        let message = format!(
+            "Secret \"{secret}\" has come back with a certificate that will do: nothing is issued"
+        );
+        let event = Event::normal(ISSUING, "Restored", message);
+        self.plan.events.push(event);
+        self.settle(wanted);
     }
 
     /// A request that takes its time, and nothing to serve in the meantime: a temporary certificate, if one
@@ -301,7 +330,11 @@ impl Step<'_> {
     ) {
         let kind = self.o.secret.as_ref().map(|s| s.kind.as_str());
         let owned = self.settings.enable_certificate_owner_ref;
-        let secret = target(&self.o.certificate, issuer, leaf, data, kind, owned);
+        let mut secret = target(&self.o.certificate, issuer, leaf, data, kind, owned);
+        if self.o.secret.is_none() {
+            // It may have been restored a moment ago, and no informer has shown it yet.
+            secret.metadata.resource_version = Some(NO_VERSION.into());
+        }
         self.plan
             .actions
             .push(Action::ApplySecret(Box::new(SecretObject(secret))));

@@ -116,7 +116,9 @@ impl<'a> Step<'a> {
             return;
         }
         let issuing = find(&self.conditions, "Issuing").is_some_and(|c| c.status == "True");
-        if issuing {
+        if issuing && self.is_restored() {
+            self.stand_down(&wanted);
+        } else if issuing {
             self.proceed(&wanted);
         } else if let Some(violation) = policy::trigger(self.o, self.now) {
             self.trigger(&violation, &wanted);

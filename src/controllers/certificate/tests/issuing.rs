@@ -311,3 +311,41 @@ fn an_issuer_that_cannot_sign_is_waited_for_and_said() {
         assert_eq!(world.ready(), ("True", "Ready"));
     }
 }
+
+#[test]
+fn a_secret_that_comes_back_while_another_is_issued_stays() {
+    let restored = World::issued(&json!({})).secret;
+    for answer in [Answer::Nothing, Answer::Pend] {
+        for spec in [
+            json!({}),
+            json!({ "privateKey": { "rotationPolicy": "Never" } }),
+        ] {
+            let mut world = World::new(&spec);
+            world.answer = answer;
+            world.run(12);
+            assert_eq!((world.requests.len(), world.issuing().0), (1, "True"));
+            world.secret.clone_from(&restored);
+            assert!(world.run(12));
+            assert_eq!(world.ready(), ("True", "Ready"), "{:?}", world.conditions());
+            assert_eq!(world.issuing(), ("", ""));
+            assert_eq!((&world.secret, world.requests.len()), (&restored, 0));
+            assert!(world.next_keys.is_empty());
+            assert!(world.event_reasons().contains(&"Restored"));
+        }
+    }
+}
+
+#[test]
+fn a_secret_that_will_not_do_is_replaced_when_it_comes_back() {
+    let mut world = World::new(&json!({ "dnsNames": ["other.example.com"] }));
+    world.answer = Answer::Nothing;
+    world.run(12);
+    world.secret = World::issued(&json!({})).secret;
+    world.answer = Answer::Sign;
+    assert!(world.run(12));
+    assert_eq!(
+        (world.ready(), world.status().revision),
+        (("True", "Ready"), Some(1))
+    );
+    assert_eq!(world.requests.len(), 1);
+}

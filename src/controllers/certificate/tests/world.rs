@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::authority::{Answer, new_key, pem, read_key, respond, temporary_for};
 use crate::api::meta::Condition;
 use crate::api::{Certificate, CertificateRequest, CertificateStatus};
-use crate::controllers::action::{Action, Event, Object, Plan, Target};
+use crate::controllers::action::{Action, Event, NO_VERSION, Object, Plan, Target};
 use crate::controllers::certificate::outputs::{
     Entries, Outputs, PasswordRef, Passwords, missing, password_of,
 };
@@ -324,6 +324,12 @@ impl World {
             Action::Ensure(object) => self.create(*object, true),
             Action::ApplySecret(secret) => {
                 let mut secret = secret.0;
+                let made = secret.metadata.resource_version.take().as_deref() == Some(NO_VERSION);
+                assert_eq!(
+                    made,
+                    self.secret.is_none(),
+                    "what is there is never put over"
+                );
                 secret.metadata.uid = Some("uid-of-secret".into());
                 secret.metadata.managed_fields = Some(vec![applied_data(&secret)]);
                 self.secret = Some(secret);
