@@ -77,6 +77,8 @@ nightly: lab-deps ## what takes too long for `make test`: 100,000 specs, ten min
 RELEASE_FLAGS := -C target-feature=+crt-static
 # Half a megabyte of relocations in a twentieth of the space.
 RELEASE_FLAGS += -C link-arg=-Wl,-z,pack-relative-relocs
+# What is the same code under several names is there once.
+RELEASE_FLAGS += -C link-arg=-Wl,--icf=all
 RELEASE_FLAGS += --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 RELEASE_FLAGS += --remap-path-prefix=$(CURDIR)=/everleaf
 
