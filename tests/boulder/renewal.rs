@@ -14,6 +14,9 @@ use crate::{FLAGS, SAID, stage};
 fn a_certificate_that_the_ca_revoked_is_replaced() -> Result<()> {
     let Some(stage) = stage() else { return Ok(()) };
     let namespace = stage.cluster.alone("replaced")?;
+    // One that starts knows no turns of certificates that are gone.
+    stage.cluster.stop_operator()?;
+    stage.cluster.operator(&FLAGS)?;
     namespace.apply(&stage.issuer(&stage.boulder.directory(), "")?)?;
     namespace.apply(&certificate("site", "boulder", "www.replaced.shop", ""))?;
     namespace.ready("site", DEADLINE)?;

@@ -421,6 +421,12 @@ impl Namespace<'_> {
         }
     }
 
+    /// Delete its Certificates. The CA is asked about each, one a second: those of other tests would wait for their turn.
+    pub fn leave_the_line(&self) -> Result<()> {
+        self.kubectl(&["delete", "certificates", "--all", "--wait=false"])
+            .map(drop)
+    }
+
     /// Wait until the objects of a kind satisfy `holds`.
     pub fn until_list(
         &self,
