@@ -53,14 +53,7 @@ const SKEW: Duration = Duration::from_mins(5);
 
 /// Run until a signal, or until the Lease is lost.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let ignored = options.without_effect();
-    if !ignored.is_empty() {
-        let ignored: Vec<_> = ignored.iter().map(|name| format!("--{name}")).collect();
-        tracing::warn!(
-            flags = ignored.join(" "),
-            "flags without effect in this version"
-        );
-    }
+    name_what_is_ignored(&options);
     options.limits().set();
     let settings = options.settings()?;
     let dns01 = options.dns01()?;
@@ -155,14 +148,21 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     release.cancel();
     // What happened is told still, and the Lease given back, so that the next replica need not wait.
     drop(driver);
-    let lease = async {
-        if let Some(lease) = lease {
-            drop(lease.await);
-        }
-    };
-    drop(tokio::time::timeout(PARTING, futures::future::join(lease, poster)).await);
+    let parting = futures::future::join(futures::future::OptionFuture::from(lease), poster);
+    drop(tokio::time::timeout(PARTING, parting).await);
     drop(watches);
     outcome
+}
+
+fn name_what_is_ignored(options: &Options) {
+    let ignored = options.without_effect();
+    if !ignored.is_empty() {
+        let ignored: Vec<_> = ignored.iter().map(|name| format!("--{name}")).collect();
+        tracing::warn!(
+            flags = ignored.join(" "),
+            "flags without effect in this version"
+        );
+    }
 }
 
 /// Wait until this replica may act and knows everything; then act.
