@@ -83,20 +83,27 @@ fn renew(namespace: &Namespace<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Two CAs with an issuer each, and the list of both.
+fn two_cas(namespace: &Namespace<'_>) -> Result<[Ca; 2]> {
+    let cluster = namespace.cluster;
+    let start = || Ca::start(&cluster.lab, &[], |config| config);
+    let cas = [start()?, start()?];
+    for (name, ca) in ["first", "second"].into_iter().zip(&cas) {
+        let issuer = cluster.acme_issuer(name, "default", TRAEFIK)?;
+        namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &ca.directory))?;
+    }
+    namespace.apply(&list(["first", "second"]))?;
+    list_is(namespace, "InOrder", DEADLINE)?;
+    Ok(cas)
+}
+
 #[test]
 fn the_second_signs_while_the_first_hangs_and_the_first_when_it_is_back() -> Result<()> {
     let Some(cluster) = cluster() else {
         return Ok(());
     };
     let namespace = cluster.namespace("ordered")?;
-    let [first, second] = [0, 1].map(|_| Ca::start(&cluster.lab, &[], |config| config));
-    let (first, second) = (first?, second?);
-    for (name, ca) in [("first", &first), ("second", &second)] {
-        let issuer = cluster.acme_issuer(name, "default", TRAEFIK)?;
-        namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &ca.directory))?;
-    }
-    namespace.apply(&list(["first", "second"]))?;
-    list_is(&namespace, "InOrder", DEADLINE)?;
+    let [first, second] = two_cas(&namespace)?;
 
     first.pause()?;
     namespace.apply(&ordered("ordered.example.com"))?;
@@ -316,14 +323,7 @@ fn the_ca_that_has_signed_is_asked_when_to_renew_and_told_what_it_replaces() -> 
         return Ok(());
     };
     let namespace = cluster.alone("ordered-ari")?;
-    let [first, second] = [0, 1].map(|_| Ca::start(&cluster.lab, &[], |config| config));
-    let (first, second) = (first?, second?);
-    for (name, ca) in [("first", &first), ("second", &second)] {
-        let issuer = cluster.acme_issuer(name, "default", TRAEFIK)?;
-        namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &ca.directory))?;
-    }
-    namespace.apply(&list(["first", "second"]))?;
-    list_is(&namespace, "InOrder", DEADLINE)?;
+    let [first, second] = two_cas(&namespace)?;
     let revision = |number: u64| {
         namespace.until(DEADLINE, "certificate", "site", "issued", |object| {
             let known = &object["status"]["acme"]["ari"]["suggestedWindow"];

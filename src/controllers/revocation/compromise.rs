@@ -1,13 +1,8 @@
 //! A revocation that the annotation of a Certificate asks for, since its private key is compromised: an object of its own, which
 //! stays when the Certificate goes, and keeps the key out of use.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-use super::standing::name_of;
-use crate::api::meta::LocalObjectReference;
-use crate::api::{Certificate, CertificateRevocation, CertificateRevocationSpec, labels};
+use super::standing::{name_of, order_for};
+use crate::api::{Certificate, CertificateRevocation, labels};
 use crate::pki::RevocationReason;
 
 /// The revision whose private key is compromised, as the annotation of a Certificate says; an error says what is wrong with its
@@ -39,26 +34,8 @@ pub fn compromise_name(certificate: &Certificate, revision: i64) -> String {
 
 /// The revocation of all that there is of the Certificate up to this revision.
 pub fn compromise_order(certificate: &Certificate, revision: i64) -> CertificateRevocation {
-    let meta = &certificate.metadata;
-    let managed = (
-        labels::MANAGED_BY_LABEL.to_owned(),
-        labels::MANAGED_BY_EVERLEAF.to_owned(),
-    );
-    CertificateRevocation {
-        metadata: ObjectMeta {
-            name: Some(compromise_name(certificate, revision)),
-            namespace: meta.namespace.clone(),
-            labels: Some(BTreeMap::from([managed])),
-            ..ObjectMeta::default()
-        },
-        spec: CertificateRevocationSpec {
-            certificate_ref: Some(LocalObjectReference {
-                name: meta.name.clone().unwrap_or_default(),
-            }),
-            older_revisions: Some(true),
-            reason: Some(RevocationReason::KeyCompromise.word().to_owned()),
-            ..CertificateRevocationSpec::default()
-        },
-        status: None,
-    }
+    let name = compromise_name(certificate, revision);
+    let mut order = order_for(certificate, name, RevocationReason::KeyCompromise);
+    order.spec.older_revisions = Some(true);
+    order
 }

@@ -47,13 +47,25 @@ pub fn standing_order(certificate: &Certificate) -> Option<Result<CertificateRev
             RevocationReason::WORDS.join(", ")
         )));
     };
+    let mut order = order_for(certificate, standing_name(certificate), reason);
+    order.spec.when = Some(CERTIFICATE_DELETED.to_owned());
+    Some(Ok(order))
+}
+
+/// A revocation of a Certificate that one of its annotations asks for.
+pub(super) fn order_for(
+    certificate: &Certificate,
+    name: String,
+    reason: RevocationReason,
+) -> CertificateRevocation {
+    let meta = &certificate.metadata;
     let managed = (
         labels::MANAGED_BY_LABEL.to_owned(),
         labels::MANAGED_BY_EVERLEAF.to_owned(),
     );
-    Some(Ok(CertificateRevocation {
+    CertificateRevocation {
         metadata: ObjectMeta {
-            name: Some(standing_name(certificate)),
+            name: Some(name),
             namespace: meta.namespace.clone(),
             labels: Some(BTreeMap::from([managed])),
             ..ObjectMeta::default()
@@ -63,11 +75,10 @@ pub fn standing_order(certificate: &Certificate) -> Option<Result<CertificateRev
                 name: meta.name.clone().unwrap_or_default(),
             }),
             reason: Some(reason.word().to_owned()),
-            when: Some(CERTIFICATE_DELETED.to_owned()),
             ..CertificateRevocationSpec::default()
         },
         status: None,
-    }))
+    }
 }
 
 /// Whether it waits for the deletion of a Certificate.
