@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use super::facts::{AccountKeyWish, Identity, IssuerFact};
+use super::facts::{Identity, IssuerFact};
 use super::status::condition;
 use crate::api::{IssuerSpec, IssuerStatus};
 use crate::pki::{Curve, KeyAlgorithm, PrivateKey, RequestParams, build_request};
@@ -30,18 +31,14 @@ pub(super) fn identity(name: &str) -> Identity {
 pub(super) fn issuer(spec: Value, ready: Option<(bool, &str)>) -> IssuerFact {
     let spec: IssuerSpec = serde_json::from_value(spec).unwrap();
     let conditions = ready.map(|(is, reason)| vec![condition("Ready", is, reason, "", Some(2))]);
+    let status = IssuerStatus {
+        conditions,
+        ..IssuerStatus::default()
+    };
     IssuerFact {
         id: identity("ca"),
         generation: 2,
-        changed_at: None,
-        limits: None,
-        skips_preflight: false,
-        account_key: AccountKeyWish::default(),
-        spec,
-        status: IssuerStatus {
-            conditions,
-            ..IssuerStatus::default()
-        },
+        ..IssuerFact::of(&ObjectMeta::default(), spec, Some(status))
     }
 }
 

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::action::{Action, Plan};
 use super::facts::{
-    self, AccountKeyWish, IngressFact, IssuerFact, KeyFact, RequestFact, SecretFact, controller_of,
+    self, IngressFact, IssuerFact, KeyFact, RequestFact, SecretFact, controller_of,
 };
 use super::{certificate, certificate_request, ingress, issuer, order};
 use crate::acme::limits::Turn;
@@ -295,16 +295,7 @@ fn acme_issuer(file: &str) -> (IssuerFact, PrivateKey) {
         .find(|s| s.metadata.name.as_deref() == Some("acme-account"))
         .unwrap();
     let key = PrivateKey::from_pem(&account.data.as_ref().unwrap()["tls.key"].0).unwrap();
-    let fact = IssuerFact {
-        id: facts::Identity::of(&issuer.metadata),
-        generation: issuer.metadata.generation.unwrap(),
-        changed_at: None,
-        limits: None,
-        skips_preflight: false,
-        account_key: AccountKeyWish::default(),
-        spec: issuer.spec,
-        status: issuer.status.unwrap_or_default(),
-    };
+    let fact = IssuerFact::of(&issuer.metadata, issuer.spec, issuer.status);
     (fact, key)
 }
 

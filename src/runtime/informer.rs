@@ -25,8 +25,8 @@ use crate::api::{
     OrderedIssuer, labels,
 };
 use crate::controllers::facts::{
-    AccountKeyWish, Identity, IngressFact, IssuerFact, OrderedFact, PodView, RequestFact,
-    SecretFact, SolverFact, certificate, changed_at, digest, limits_of, skips_preflight,
+    Identity, IngressFact, IssuerFact, OrderedFact, PodView, RequestFact, SecretFact, SolverFact,
+    certificate, digest,
 };
 use crate::controllers::key::Kind;
 use crate::controllers::progress::{Informer, Progress};
@@ -103,19 +103,7 @@ impl Informers {
             Change::Revocation
         );
         run!(Issuers, Issuer, all(), |o: Issuer| {
-            Change::Issuer(
-                Kind::Issuer,
-                IssuerFact {
-                    id: Identity::of(&o.metadata),
-                    generation: o.metadata.generation.unwrap_or_default(),
-                    changed_at: changed_at(&o.metadata),
-                    limits: limits_of(&o.metadata),
-                    skips_preflight: skips_preflight(&o.metadata),
-                    account_key: AccountKeyWish::of(&o.metadata),
-                    spec: o.spec,
-                    status: o.status.unwrap_or_default(),
-                },
-            )
+            Change::Issuer(Kind::Issuer, IssuerFact::of(&o.metadata, o.spec, o.status))
         });
         run!(OrderedIssuers, OrderedIssuer, all(), |o: OrderedIssuer| {
             Change::Ordered(
@@ -189,16 +177,7 @@ impl Informers {
             let reduce = |o: ClusterIssuer| {
                 Change::Issuer(
                     Kind::ClusterIssuer,
-                    IssuerFact {
-                        id: Identity::of(&o.metadata),
-                        generation: o.metadata.generation.unwrap_or_default(),
-                        changed_at: changed_at(&o.metadata),
-                        limits: limits_of(&o.metadata),
-                        skips_preflight: skips_preflight(&o.metadata),
-                        account_key: AccountKeyWish::of(&o.metadata),
-                        spec: o.spec.0,
-                        status: o.status.unwrap_or_default(),
-                    },
+                    IssuerFact::of(&o.metadata, o.spec.0, o.status),
                 )
             };
             me.run(Informer::ClusterIssuers, api, all(), reduce).await;

@@ -2,6 +2,7 @@
 //! request and without a private key in memory.
 
 mod applied;
+mod issuer;
 mod outputs;
 mod packed;
 mod pod;
@@ -16,23 +17,18 @@ use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 pub use applied::{Applied, is_template_annotation, is_template_label};
+pub use issuer::{AccountKeyWish, IssuerFact};
 pub use outputs::{Output, OutputsFact, ca_digest, stores_digest};
 pub use packed::Packed;
 pub use pod::PodView;
 
 use crate::acme::{certificate_id, web_link};
-use crate::api::dns01::Dns01Solver;
 use crate::api::meta::{CLUSTER_ISSUER_KIND, Condition, ISSUER_KIND, IssuerReference};
-use crate::api::vault::VaultIssuer;
-use crate::api::{
-    Certificate, CertificateRequest, IssuerSpec, IssuerStatus, OrderedIssuerSpec,
-    OrderedIssuerStatus, labels,
-};
+use crate::api::{Certificate, CertificateRequest, OrderedIssuerSpec, OrderedIssuerStatus, labels};
 use crate::controllers::ingress::ownership;
 use crate::controllers::matching::{Compared, request_fields};
 use crate::controllers::status::find;
 use crate::pki::{KeyAlgorithm, PrivateKey, TEMPORARY_ISSUER, parse_chain, sha256_hex};
-use crate::solvers::dns01::needs;
 
 /// Identity and version of an object.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -104,45 +100,9 @@ pub fn public_digest(der: &[u8]) -> u64 {
     short(&sha256_hex(der))
 }
 
-impl IssuerFact {
-    /// Whether the issuer reads a Secret of this name.
-    pub fn refers_to(&self, secret: &str) -> bool {
-        let acme = self.spec.acme.iter().flat_map(|acme| {
-            let eab = acme
-                .external_account_binding
-                .as_ref()
-                .map(|e| e.key_secret_ref.name.as_str());
-            std::iter::once(acme.private_key_secret_ref.name.as_str()).chain(eab)
-        });
-        let ca = self.spec.ca.iter().map(|ca| ca.secret_name.as_str());
-        let vault = self.spec.vault.iter().flat_map(VaultIssuer::secrets);
-        let dns01 = self.dns01_secrets();
-        acme.chain(ca)
-            .chain(vault)
-            .chain(dns01)
-            .any(|name| name == secret)
-    }
-
-    /// Its DNS-01 solvers.
-    pub fn dns01_solvers(&self) -> impl Iterator<Item = &Dns01Solver> {
-        let solvers = self
-            .spec
-            .acme
-            .iter()
-            .flat_map(|acme| acme.solvers.iter().flatten());
-        solvers.filter_map(|solver| solver.dns01.as_deref())
-    }
-
-    /// The Secrets that those refer to.
-    pub fn dns01_secrets(&self) -> impl Iterator<Item = &str> {
-        let needs = self.dns01_solvers().flat_map(needs);
-        needs.map(|need| need.selector.name.as_str())
-    }
-}
-
 /// When the object was last changed other than in its status, by its managed fields: it survives a
 /// restart of the operator.
-pub fn changed_at(meta: &ObjectMeta) -> Option<Timestamp> {
+fn changed_at(meta: &ObjectMeta) -> Option<Timestamp> {
     meta.managed_fields
         .as_deref()?
         .iter()
@@ -156,22 +116,6 @@ pub fn status_changed_at(meta: &ObjectMeta) -> Option<Timestamp> {
     let fields = meta.managed_fields.as_deref()?.iter();
     let of_status = fields.filter(|f| f.subresource.as_deref() == Some("status"));
     of_status.filter_map(|f| f.time.as_ref().map(|t| t.0)).max()
-}
-
-/// The annotation of an issuer that says what its CA allows.
-pub fn limits_of(meta: &ObjectMeta) -> Option<Box<str>> {
-    let text = meta
-        .annotations
-        .as_ref()?
-        .get(labels::ACME_LIMITS_ANNOTATION)?;
-    Some(text.as_str().into())
-}
-
-/// Whether the annotation of an issuer says that orders are made without a look first.
-pub fn skips_preflight(meta: &ObjectMeta) -> bool {
-    let annotations = meta.annotations.as_ref();
-    let said = annotations.and_then(|a| a.get(labels::PREFLIGHT_ANNOTATION));
-    said.is_some_and(|said| said == "off")
 }
 
 /// A request that counts against the budget of its Certificate.
@@ -484,67 +428,6 @@ impl SecretFact {
 /// Digest of a label or an annotation.
 fn pair(label: bool, key: &str, value: &str) -> u64 {
     digest(&(label, key, value))
-}
-
-/// An Issuer or ClusterIssuer.
-#[derive(Debug, Clone)]
-pub struct IssuerFact {
-    /// Identity; the namespace of a ClusterIssuer is empty.
-    pub id: Identity,
-    /// `metadata.generation`.
-    pub generation: i64,
-    /// When its spec was last written.
-    pub changed_at: Option<Timestamp>,
-    /// The annotation `everleaf.io/acme-limits`.
-    pub limits: Option<Box<str>>,
-    /// The annotation `everleaf.io/preflight` says `off`.
-    pub skips_preflight: bool,
-    /// What it wants of its ACME account's key.
-    pub account_key: AccountKeyWish,
-    /// `spec`.
-    pub spec: IssuerSpec,
-    /// `status`.
-    pub status: IssuerStatus,
-}
-
-/// What the annotations of an issuer say about its ACME account's key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccountKeyWish {
-    /// Another value than the Secret has asks for another key.
-    pub rotate: Option<String>,
-    /// JWS algorithm of new keys.
-    pub algorithm: Option<String>,
-}
-
-impl AccountKeyWish {
-    /// Of an issuer's metadata.
-    pub fn of(meta: &ObjectMeta) -> Self {
-        let annotation = |key: &str| meta.annotations.as_ref().and_then(|a| a.get(key)).cloned();
-        Self {
-            rotate: annotation(labels::ROTATE_ACCOUNT_KEY_ANNOTATION),
-            algorithm: annotation(labels::ACCOUNT_KEY_ALGORITHM_ANNOTATION),
-        }
-    }
-}
-
-impl IssuerFact {
-    /// The Ready condition, if it is True.
-    pub fn is_ready(&self) -> bool {
-        self.ready().is_some_and(|c| c.status == "True")
-    }
-
-    /// The Ready condition.
-    pub fn ready(&self) -> Option<&Condition> {
-        find(
-            self.status.conditions.as_deref().unwrap_or_default(),
-            "Ready",
-        )
-    }
-
-    /// Whether this operator signs by itself, with nobody outside to ask.
-    pub fn signs_in_process(&self) -> bool {
-        self.spec.self_signed.is_some() || self.spec.ca.is_some()
-    }
 }
 
 /// An OrderedIssuer or ClusterOrderedIssuer.

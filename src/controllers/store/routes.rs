@@ -197,16 +197,9 @@ impl Inner {
         let name = id_name(&fact.id);
         let old = self.issuers.insert(name.clone(), Arc::new(fact));
         let new = self.issuers.get(&name);
-        let same = old.is_some_and(|old| {
-            new.is_some_and(|new| {
-                old.generation == new.generation
-                    && old.ready() == new.ready()
-                    && old.status.ca == new.status.ca
-                    && old.limits == new.limits
-                    && old.skips_preflight == new.skips_preflight
-                    && old.id.uid == new.id.uid
-            })
-        });
+        let same = old
+            .zip(new)
+            .is_some_and(|(old, new)| new.is_as_before(&old));
         let mut keys = vec![key(kind, &name)];
         if !same {
             keys.extend(self.users_of(kind, &name));

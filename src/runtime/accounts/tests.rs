@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::register::known_or_new;
@@ -47,16 +48,11 @@ fn observation(ca: &ScriptedCa, spec: Value, status: IssuerStatus) -> Observatio
             name: "acme".into(),
             ..Identity::default()
         },
-        generation: 1,
-        changed_at: None,
-        limits: None,
-        skips_preflight: false,
         account_key: AccountKeyWish {
             rotate: Some("now".into()),
             algorithm: Some("ES256".into()),
         },
-        spec,
-        status,
+        ..IssuerFact::of(&ObjectMeta::default(), spec, Some(status))
     };
     Observation {
         kind: Kind::Issuer,

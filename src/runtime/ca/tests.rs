@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::acme::Hooks;
@@ -19,7 +20,7 @@ use crate::acme::tests::fake::Response;
 use crate::acme::tests::scripted::{Call, Issue, ScriptedCa};
 use crate::api::{Challenge, Order};
 use crate::controllers::action::{Action, Object, Plan};
-use crate::controllers::facts::{AccountKeyWish, Identity, IssuerFact};
+use crate::controllers::facts::IssuerFact;
 use crate::controllers::order::{self, Effect, Memo, Observation, has_ended};
 use crate::controllers::status::condition;
 use crate::issuers::acme::{Account, Trouble};
@@ -67,25 +68,13 @@ impl World {
         let solvers = json!([{ "http01": { "ingress": { "ingressClassName": "traefik" } } }]);
         let spec = json!({ "acme": {
             "server": "https://ca.example/dir", "privateKeySecretRef": { "name": "a" }, "solvers": solvers } });
-        let issuer = IssuerFact {
-            id: Identity::default(),
-            generation: 1,
-            changed_at: None,
-            limits: None,
-            skips_preflight: false,
-            account_key: AccountKeyWish::default(),
-            spec: serde_json::from_value(spec).unwrap(),
-            status: crate::api::IssuerStatus {
-                conditions: Some(vec![condition(
-                    "Ready",
-                    true,
-                    "ACMEAccountRegistered",
-                    "",
-                    None,
-                )]),
-                ..Default::default()
-            },
+        let ready = condition("Ready", true, "ACMEAccountRegistered", "", None);
+        let status = crate::api::IssuerStatus {
+            conditions: Some(vec![ready]),
+            ..Default::default()
         };
+        let spec = serde_json::from_value(spec).unwrap();
+        let issuer = IssuerFact::of(&ObjectMeta::default(), spec, Some(status));
         let now = clock::now();
         Self {
             seen: Observation {

@@ -1,10 +1,11 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{CertificateRequest, IssuerSpec, IssuerStatus};
-use crate::controllers::facts::{AccountKeyWish, Identity, RequestFact};
+use crate::controllers::facts::{Identity, IssuerFact, RequestFact};
 use crate::controllers::store::Change;
 use crate::net::Unanswered;
 
@@ -27,12 +28,7 @@ fn issuer(store: &Store, generation: i64, ready: &Value) {
     let fact = IssuerFact {
         id: identity("vault", "1"),
         generation,
-        changed_at: None,
-        limits: None,
-        skips_preflight: false,
-        account_key: AccountKeyWish::default(),
-        spec,
-        status,
+        ..IssuerFact::of(&ObjectMeta::default(), spec, Some(status))
     };
     store.apply(Change::Issuer(Kind::Issuer, fact));
 }
