@@ -47,8 +47,8 @@ pub fn certificate_request_name(certificate: &str, revision: i64) -> String {
     format!("{prefix}-{hex}-{revision}")
 }
 
-/// Name of the `CertificateRequest` that is made of one of the issuers of an ordered issuer, for a request of that.
-pub fn ordered_request_name(request: &str, issuer: &IssuerReference) -> String {
+/// Name of the `CertificateRequest` that is made of this issuer, for another request.
+pub fn child_request_name(request: &str, issuer: &IssuerReference) -> String {
     let issuer = format!("{request}/{}/{}", issuer.kind_or_default(), issuer.name);
     hashed_name(request, &issuer)
 }

@@ -1,5 +1,6 @@
 //! Approval and signing of a CertificateRequest (contract §2.2, §4.7, §5.2, §6).
 
+mod child;
 mod order;
 mod ordered;
 

@@ -4,20 +4,16 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::json;
 
 use super::{ISSUED, Step};
-use crate::api::labels::{self, MANAGER_ORDERED_ISSUERS as ORDERED};
+use crate::api::labels::MANAGER_ORDERED_ISSUERS as ORDERED;
 use crate::api::meta::IssuerReference;
-use crate::api::{CertificateRequest, CertificateRequestSpec, names};
-use crate::controllers::action::{Action, Event, Object, Target, patch_status};
+use crate::controllers::action::{Action, Event, Target};
 use crate::controllers::certificate_request::{Child, Ordered};
-use crate::controllers::facts::Identity;
-use crate::controllers::key::Kind;
 use crate::controllers::ordered_issuer::{Fitness, Listed, patience, shown};
-use crate::controllers::status::{condition, find, remove_condition, seconds, set_condition};
-use crate::explain::{Code, Fault, Verdict, ca_fault};
+use crate::controllers::status::{condition, find, remove_condition};
+use crate::explain::{Code, Verdict};
 
 /// Holds while the issuer that is asked has a fault of its own; since when it has, is its transition time.
 const FAULT: &str = "IssuerFault";
@@ -27,12 +23,6 @@ const BECAUSE: &str = " is asked, because ";
 
 /// How long an issuer of which nothing new is known is not asked again by a request that gave it up.
 const TRIED_AGAIN: SignedDuration = SignedDuration::from_mins(10);
-
-/// Annotations of a request that are about its Certificate, not about what is signed.
-const NOT_COPIED: [&str; 2] = [
-    labels::CERTIFICATE_REVISION_ANNOTATION,
-    labels::REQUESTS_MADE_ANNOTATION,
-];
 
 /// An issuer that has a fault, in words that end in a code.
 struct Trouble {
@@ -174,26 +164,13 @@ impl Step<'_> {
             Code::ACME_RATE_LIMITED => text,
             code => Verdict::new(code, text).to_string(),
         };
-        let body = child.request.object();
-        let status = body.as_ref().and_then(|body| body.status.as_ref());
-        let conditions = status.and_then(|status| status.conditions.clone());
-        let mut conditions = conditions.unwrap_or_default();
-        let failed = condition("Ready", false, "Failed", message, None);
-        set_condition(&mut conditions, failed, self.now);
-        let status = json!({ "conditions": conditions, "failureTime": seconds(self.now) });
-        let patch = patch_status(Kind::CertificateRequest, &child.request.id, status);
-        self.after.push(patch);
+        self.end_child(child, message);
     }
 
     /// No request is under way: make one of the best issuer that can sign.
     fn ask_next(&mut self, ordered: &Ordered) {
-        let left = ordered.children.iter().flat_map(|child| &child.orders);
-        let left: Vec<_> = left.map(|o| Identity::of(&o.metadata)).collect();
-        if !left.is_empty() {
-            // Their deletion wakes this one.
-            let gone = left.into_iter().filter(|id| !id.deleting);
-            let gone = gone.map(|id| Action::Delete(Target::Order, id));
-            return self.after.extend(gone);
+        if !self.clears_orders(&ordered.children) {
+            return;
         }
         let tried: Vec<_> = ordered.tried().collect();
         match self.next(ordered, &tried) {
@@ -303,46 +280,7 @@ impl Step<'_> {
         };
         self.changed |= remove_condition(&mut self.conditions, FAULT);
         self.set(condition("Ready", false, "Pending", message, None));
-        let child = self.child(&listed.reference);
-        let child = Box::new(Object::CertificateRequest(child));
-        self.after.push(Action::Ensure(child));
-    }
-
-    /// The same request, of this issuer.
-    fn child(&self, issuer: &IssuerReference) -> CertificateRequest {
-        let id = &self.o.request.id;
-        let meta = &self.body.metadata;
-        let spec = &self.body.spec;
-        let annotations = meta.annotations.clone().map(|mut annotations| {
-            annotations.retain(|name, _| !NOT_COPIED.contains(&name.as_str()));
-            annotations
-        });
-        CertificateRequest {
-            metadata: ObjectMeta {
-                name: Some(names::ordered_request_name(&id.name, issuer)),
-                namespace: meta.namespace.clone(),
-                labels: meta.labels.clone(),
-                annotations,
-                owner_references: Some(vec![OwnerReference {
-                    api_version: labels::API_VERSION.into(),
-                    kind: Kind::CertificateRequest.name().into(),
-                    name: id.name.to_string(),
-                    uid: id.uid.clone(),
-                    controller: Some(true),
-                    block_owner_deletion: Some(true),
-                }]),
-                ..ObjectMeta::default()
-            },
-            spec: CertificateRequestSpec {
-                duration: spec.duration.clone(),
-                is_ca: spec.is_ca,
-                issuer_ref: issuer.clone(),
-                request: spec.request.clone(),
-                usages: spec.usages.clone(),
-                ..CertificateRequestSpec::default()
-            },
-            status: None,
-        }
+        self.ask_for(&listed.reference);
     }
 }
 
@@ -385,37 +323,5 @@ impl Ordered {
     fn tried(&self) -> impl Iterator<Item = &IssuerReference> {
         let given_up = self.children.iter().filter(|child| child.is_given_up());
         given_up.map(|child| &child.request.issuer)
-    }
-}
-
-impl Child {
-    /// Whether it failed because its issuer could not sign.
-    fn is_given_up(&self) -> bool {
-        self.end().is_some()
-    }
-
-    /// Why it failed, if its issuer was to blame.
-    fn end(&self) -> Option<Fault<'_>> {
-        let ready = self.request.ready.as_ref();
-        let ready = ready.filter(|c| c.reason.as_deref() == Some("Failed"))?;
-        ca_fault(ready.message.as_deref()?)
-    }
-
-    /// What its issuer does wrong at the moment.
-    fn fault(&self) -> Option<Fault<'_>> {
-        let open = |state: Option<&str>| !matches!(state, Some("valid" | "invalid" | "expired"));
-        let challenges = self.challenges.iter().filter_map(|c| {
-            let status = c.status.as_ref()?;
-            let is_open = open(status.state.as_deref());
-            status.reason.as_deref().filter(|_| is_open)
-        });
-        let orders = self.orders.iter().filter_map(|o| {
-            let status = o.status.as_ref()?;
-            let is_open = open(status.state.as_deref());
-            status.reason.as_deref().filter(|_| is_open)
-        });
-        let ready = self.request.ready.as_ref();
-        let ready = ready.and_then(|c| c.message.as_deref());
-        challenges.chain(orders).chain(ready).find_map(ca_fault)
     }
 }
