@@ -123,6 +123,9 @@ pub const PRIVATE_KEY_SECRET_NAME_ANNOTATION: &str = "cert-manager.io/private-ke
 pub const ACME_LIMITS_ANNOTATION: &str = "everleaf.io/acme-limits";
 /// On an ACME issuer: `off` to make orders without a look at their names first (ours).
 pub const PREFLIGHT_ANNOTATION: &str = "everleaf.io/preflight";
+/// On an ACME issuer: another one of the same kind, such as one at the CA's staging server, that is asked first once
+/// attempts have failed (ours).
+pub const REHEARSAL_ISSUER_ANNOTATION: &str = "everleaf.io/rehearsal-issuer";
 /// On an ACME issuer: another value than the Secret of its account's key has asks for another key (ours).
 pub const ROTATE_ACCOUNT_KEY_ANNOTATION: &str = "everleaf.io/rotate-account-key";
 /// On an ACME issuer: the JWS algorithm of new account keys; RS256 when absent (ours).
@@ -131,6 +134,8 @@ pub const ACCOUNT_KEY_ALGORITHM_ANNOTATION: &str = "everleaf.io/account-key-algo
 pub const ACCOUNT_KEY_ROTATION_ANNOTATION: &str = "everleaf.io/account-key-rotation";
 /// On a request: when those were made that count against its Certificate's budget (ours).
 pub const REQUESTS_MADE_ANNOTATION: &str = "everleaf.io/requests-made";
+/// On a request: how many attempts before it failed in a row, if there were several (ours).
+pub const FAILED_ATTEMPTS_ANNOTATION: &str = "everleaf.io/failed-attempts";
 /// On a Certificate: the revision whose private key is compromised, so that its certificates are revoked (ours).
 pub const KEY_COMPROMISED_ANNOTATION: &str = "everleaf.io/key-compromised";
 /// On a Certificate: revoke its certificate when it is deleted; the reason in the words of RFC 5280 (ours).

@@ -277,6 +277,7 @@ fn requests_that_have_ended_are_left_alone() {
                 waits: None,
                 compromised: None,
                 predecessor: None,
+                rehearsal: None,
             };
             assert_eq!(
                 certificate_request::plan(&seen, &settings, now()),

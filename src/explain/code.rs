@@ -142,8 +142,7 @@ const ACME_URN: &str = "urn:ietf:params:acme:error:";
 
 /// The code and the advice for the ACME problem that a text quotes.
 pub fn of_acme_problem(text: &str) -> Option<(Code, &'static str)> {
-    let (_, rest) = text.split_once(ACME_URN)?;
-    let kind = rest.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+    let kind = acme_problems(text).next()?;
     let found = ACME.iter().find(|(known, ..)| *known == kind);
     found.map(|(_, code, advice)| (*code, *advice))
 }
@@ -163,12 +162,31 @@ const LASTING: [&str; 9] = [
 
 /// Whether a text of ours is about an ACME order that failed for something that may pass by itself.
 pub fn acme_failure_may_pass(text: &str) -> bool {
-    let lasts = text
-        .match_indices(ACME_URN)
+    let lasts = acme_problems(text).any(|kind| LASTING.contains(&kind));
+    text.contains("order resource \"") && !lasts
+}
+
+/// ACME problem types of a challenge that failed (RFC 8555 §6.7).
+const VALIDATION: [&str; 6] = [
+    "caa",
+    "connection",
+    "dns",
+    "incorrectResponse",
+    "tls",
+    "unauthorized",
+];
+
+/// Whether a text of ours is about an ACME order that failed since the CA could not validate a name.
+pub fn acme_validation_failed(text: &str) -> bool {
+    let is_one = acme_problems(text).any(|kind| VALIDATION.contains(&kind));
+    text.contains("order is in \"invalid\" state") && is_one
+}
+
+/// The ACME problem types that a text quotes.
+fn acme_problems(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices(ACME_URN)
         .filter_map(|(at, urn)| text.get(at + urn.len()..))
         .filter_map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next())
-        .any(|kind| LASTING.contains(&kind));
-    text.contains("order resource \"") && !lasts
 }
 
 /// The code that a text of ours ends with, and the text before it.

@@ -9,7 +9,7 @@ pub mod vault;
 
 use std::fmt;
 
-pub use code::{Code, acme_failure_may_pass, quoted};
+pub use code::{Code, acme_failure_may_pass, acme_validation_failed, quoted};
 pub use fault::{Fault, ca_fault, not_before};
 
 use crate::api::meta::IssuerReference;

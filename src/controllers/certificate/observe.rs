@@ -259,10 +259,10 @@ fn explain_it(
 ) {
     let namespace = o.certificate.metadata.namespace.clone().unwrap_or_default();
     let request = o.requests.iter().find(|r| r.revision == Some(next));
-    // That of an ordered issuer has others under it, of which one has an Order at most.
+    // Its own Order, else that of a request that was made for it: one of those has an Order at most.
     let children = request.map(|r| reader.store.requests_of(&namespace, &r.id.uid));
     let children = children.unwrap_or_default();
-    let orders = children.iter().chain(request);
+    let orders = request.into_iter().chain(&children);
     let order = orders
         .flat_map(|r| reader.store.orders_of(&namespace, &r.id.uid))
         .next();

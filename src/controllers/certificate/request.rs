@@ -242,6 +242,9 @@ pub fn owner(certificate: &Certificate) -> OwnerReference {
     }
 }
 
+/// How many attempts in a row have failed before the next one is made with care.
+const REPEATED: i64 = 2;
+
 /// The CertificateRequest of a revision.
 pub fn certificate_request(
     certificate: &Certificate,
@@ -268,6 +271,14 @@ pub fn certificate_request(
     if let Some(made) = made {
         let made: Vec<_> = made.iter().map(ToString::to_string).collect();
         annotations.insert(labels::REQUESTS_MADE_ANNOTATION.into(), made.join(" "));
+    }
+    let status = certificate.status.as_ref();
+    let failed = status.and_then(|status| status.failed_issuance_attempts);
+    if let Some(failed) = failed.filter(|failed| *failed >= REPEATED) {
+        annotations.insert(
+            labels::FAILED_ATTEMPTS_ANNOTATION.into(),
+            failed.to_string(),
+        );
     }
     CertificateRequest {
         metadata: ObjectMeta {

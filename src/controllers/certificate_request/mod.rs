@@ -16,8 +16,9 @@ use super::ordered_issuer::{Listed, listed};
 use super::reads::Reader;
 use super::rotation::{Known, Leaf};
 use super::status::find;
+use crate::api::meta::IssuerReference;
 use crate::api::vault::VaultIssuer;
-use crate::api::{Challenge, Order};
+use crate::api::{Challenge, Order, labels};
 
 /// What the flags say about requests.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub struct Observation {
     pub issuer: Option<Arc<IssuerFact>>,
     /// What it depends on if it is of an ordered issuer that exists.
     pub ordered: Option<Box<Ordered>>,
+    /// Another issuer that is to be asked first, since attempts have failed.
+    pub rehearsal: Option<Box<Rehearsal>>,
     /// The Orders that it controls.
     pub orders: Vec<Arc<Order>>,
     /// Its issuer could not be asked, and is left alone until then; unless the issuer changes.
@@ -67,7 +70,18 @@ pub struct Ordered {
     pub not_after: Option<Timestamp>,
 }
 
-/// A request of one of the issuers, and what is under it.
+/// An issuer at which the order is tried, before the CA is asked.
+#[derive(Debug, Clone)]
+pub struct Rehearsal {
+    /// Of the same kind as the request's issuer.
+    pub reference: IssuerReference,
+    /// It, if it exists.
+    pub issuer: Option<Arc<IssuerFact>>,
+    /// The request that was made of it.
+    pub child: Option<Child>,
+}
+
+/// A request that was made of another issuer for this one, and what is under it.
 #[derive(Debug, Clone)]
 pub struct Child {
     /// The request.
@@ -188,6 +202,9 @@ pub fn observe(
             .as_ref()
             .filter(|issuer| issuer.spec.acme.is_some())
             .and_then(|_| predecessor(reader, &request)),
+        rehearsal: issuer
+            .as_deref()
+            .and_then(|issuer| rehearsal(reader, &request, issuer)),
         issuer,
         ordered: ordered(reader, &request),
         orders: store.orders_of(&key.namespace, &request.id.uid),
@@ -215,28 +232,56 @@ fn predecessor(reader: &Reader, request: &RequestFact) -> Option<Box<str>> {
     leaf.id.clone().filter(|_| is_its)
 }
 
-fn ordered(reader: &Reader, request: &RequestFact) -> Option<Box<Ordered>> {
+/// The rehearsal of a request, if attempts before it have failed and its issuer's annotation names one.
+fn rehearsal(
+    reader: &Reader,
+    request: &RequestFact,
+    issuer: &IssuerFact,
+) -> Option<Box<Rehearsal>> {
+    let name = issuer.rehearsal_issuer.as_deref()?;
+    let body = request.object()?;
+    let annotations = body.metadata.annotations.as_ref()?;
+    annotations.get(labels::FAILED_ATTEMPTS_ANNOTATION)?;
+    let reference = IssuerReference {
+        name: name.into(),
+        ..request.issuer.clone()
+    };
+    let mut children = children(reader, request);
+    Some(Box::new(Rehearsal {
+        issuer: reader.store.issuer(&request.id.namespace, &reference),
+        child: children.find(|child| child.request.issuer.is_same(&reference)),
+        reference,
+    }))
+}
+
+/// The requests that were made for this one.
+fn children(reader: &Reader, request: &RequestFact) -> impl Iterator<Item = Child> {
     let store = &reader.store;
-    let namespace = &request.id.namespace;
-    let fact = store.ordered(namespace, &request.issuer)?;
-    let children = store.requests_of(namespace, &request.id.uid).into_iter();
-    let children = children.map(|request| {
-        let orders = store.orders_of(namespace, &request.id.uid);
+    let namespace = request.id.namespace.clone();
+    let children = store.requests_of(&namespace, &request.id.uid).into_iter();
+    children.map(move |request| {
+        let orders = store.orders_of(&namespace, &request.id.uid);
         let uids = orders.iter().filter_map(|o| o.metadata.uid.as_deref());
-        let challenges = uids.flat_map(|uid| store.challenges_of(namespace, uid));
+        let challenges = uids.flat_map(|uid| store.challenges_of(&namespace, uid));
         Child {
             challenges: challenges.collect(),
             orders,
             request,
         }
-    });
+    })
+}
+
+fn ordered(reader: &Reader, request: &RequestFact) -> Option<Box<Ordered>> {
+    let store = &reader.store;
+    let namespace = &request.id.namespace;
+    let fact = store.ordered(namespace, &request.issuer)?;
     let owner = request.owner.as_ref();
     let certificate = owner.and_then(|(_, name)| store.certificate(namespace, name));
     let secret = certificate.and_then(|c| store.secret(namespace, &c.spec.secret_name));
     let leaf = secret.and_then(|secret| secret.certificate.clone()?.ok());
     Some(Box::new(Ordered {
         listed: listed(store, namespace, &fact),
-        children: children.collect(),
+        children: children(reader, request).collect(),
         not_after: leaf.map(|leaf| leaf.not_after),
         fact,
     }))

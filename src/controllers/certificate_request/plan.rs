@@ -3,6 +3,7 @@
 mod child;
 mod order;
 mod ordered;
+mod rehearsal;
 
 use std::sync::Arc;
 use std::time::Duration;

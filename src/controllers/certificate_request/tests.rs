@@ -5,6 +5,7 @@
 )]
 
 mod ordered;
+mod rehearsal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use super::{Effect, Observation, Outcome, Settings, Wanted, absorb, plan};
 use crate::api::{CertificateRequest, Order, OrderSpec, OrderStatus, names};
 use crate::controllers::action::{Action, Event, Object, Plan, Target};
-use crate::controllers::facts::{Identity, RequestFact};
+use crate::controllers::facts::{Identity, IssuerFact, RequestFact};
 use crate::controllers::fixtures::{START, issuer, map, signing_request};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::status::condition;
@@ -149,6 +150,7 @@ impl Scene {
             waits: None,
             compromised: None,
             predecessor: None,
+            rehearsal: None,
         }
     }
 

@@ -24,6 +24,8 @@ pub struct IssuerFact {
     pub limits: Option<Box<str>>,
     /// The annotation `everleaf.io/preflight` says `off`.
     pub skips_preflight: bool,
+    /// The annotation `everleaf.io/rehearsal-issuer`.
+    pub rehearsal_issuer: Option<Box<str>>,
     /// What it wants of its ACME account's key.
     pub account_key: AccountKeyWish,
     /// `spec`.
@@ -61,6 +63,7 @@ impl IssuerFact {
             changed_at: changed_at(meta),
             limits: annotation(meta, labels::ACME_LIMITS_ANNOTATION).map(Into::into),
             skips_preflight: annotation(meta, labels::PREFLIGHT_ANNOTATION) == Some("off"),
+            rehearsal_issuer: annotation(meta, labels::REHEARSAL_ISSUER_ANNOTATION).map(Into::into),
             account_key: AccountKeyWish::of(meta),
             spec,
             status: status.unwrap_or_default(),
@@ -74,6 +77,7 @@ impl IssuerFact {
             && old.status.ca == self.status.ca
             && old.limits == self.limits
             && old.skips_preflight == self.skips_preflight
+            && old.rehearsal_issuer == self.rehearsal_issuer
             && old.id.uid == self.id.uid
     }
 

@@ -10,13 +10,15 @@ use crate::controllers::action::{Action, Object, Target, patch_status};
 use crate::controllers::certificate_request::Child;
 use crate::controllers::facts::Identity;
 use crate::controllers::key::Kind;
+use crate::controllers::ordered_issuer::shown;
 use crate::controllers::status::{condition, seconds, set_condition};
-use crate::explain::{Fault, ca_fault};
+use crate::explain::{Code, Fault, Verdict, ca_fault};
 
 /// Annotations of a request that are about its Certificate, not about what is signed.
-const NOT_COPIED: [&str; 2] = [
+const NOT_COPIED: [&str; 3] = [
     labels::CERTIFICATE_REVISION_ANNOTATION,
     labels::REQUESTS_MADE_ANNOTATION,
+    labels::FAILED_ATTEMPTS_ANNOTATION,
 ];
 
 impl Step<'_> {
@@ -26,8 +28,15 @@ impl Step<'_> {
         self.after.push(Action::Ensure(child));
     }
 
-    /// The request ends here, with this message.
-    pub(super) fn end_child(&mut self, child: &Child, message: String) {
+    /// The request ends here for a fault of its issuer, so that there is never more than one under way.
+    pub(super) fn give_up(&mut self, child: &Child, fault: &str, code: Code) {
+        let issuer = shown(&child.request.issuer);
+        let text = format!("Given up, because {issuer} cannot sign: {fault}");
+        // A limit is told by its own words, and when it ends.
+        let message = match code {
+            Code::ACME_RATE_LIMITED => text,
+            code => Verdict::new(code, text).to_string(),
+        };
         let body = child.request.object();
         let status = body.as_ref().and_then(|body| body.status.as_ref());
         let conditions = status.and_then(|status| status.conditions.clone());

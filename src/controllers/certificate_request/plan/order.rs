@@ -34,6 +34,9 @@ impl Step<'_> {
         {
             return self.follow(&order);
         }
+        if !self.is_rehearsed() {
+            return;
+        }
         let spec = OrderSpec {
             common_name,
             dns_names: some(sans.dns_names),

@@ -152,19 +152,7 @@ impl Step<'_> {
             let left = trouble.patient_until.duration_since(self.now);
             return self.plan.sooner(left.try_into().unwrap_or_default());
         }
-        self.give_up(child, trouble);
-    }
-
-    /// The request at this issuer ends here, so that there is never more than one.
-    fn give_up(&mut self, child: &Child, trouble: &Trouble) {
-        let issuer = shown(&child.request.issuer);
-        let text = format!("Given up, because {issuer} cannot sign: {}", trouble.text);
-        // A limit is told by its own words, and when it ends.
-        let message = match trouble.code {
-            Code::ACME_RATE_LIMITED => text,
-            code => Verdict::new(code, text).to_string(),
-        };
-        self.end_child(child, message);
+        self.give_up(child, &trouble.text, trouble.code);
     }
 
     /// No request is under way: make one of the best issuer that can sign.

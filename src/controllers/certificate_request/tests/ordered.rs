@@ -12,7 +12,7 @@ use crate::controllers::fixtures::identity;
 use crate::controllers::ordered_issuer::Listed;
 
 const ORDERED: &str = "everleaf-ordered-issuers";
-const UNREACHABLE: &str = "Failed to create Order: cannot reach ca.example (EL-1420).";
+pub(super) const UNREACHABLE: &str = "Failed to create Order: cannot reach ca.example (EL-1420).";
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 struct World {
@@ -225,7 +225,10 @@ impl World {
 }
 
 /// Objects that name the child as their owner.
-fn under<T: kube::Resource + Clone>(child: &CertificateRequest, all: &[T]) -> Vec<Arc<T>> {
+pub(super) fn under<T: kube::Resource + Clone>(
+    child: &CertificateRequest,
+    all: &[T],
+) -> Vec<Arc<T>> {
     let its = all.iter().filter(|object| {
         let owners = object.meta().owner_references.iter().flatten();
         owners
