@@ -1,13 +1,14 @@
 //! `everleaf controller`: put the parts together, run, and come to an orderly end.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use http::HeaderValue;
 use jiff::Timestamp;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -21,6 +22,7 @@ use super::drive::Driver;
 use super::effects::Effects;
 use super::events::Events;
 use super::informer::Informers;
+use super::kubeconfig;
 use super::lease;
 use super::limits::LimitsInUse;
 use super::lists::serve_lists;
@@ -216,20 +218,17 @@ async fn client(options: &Options) -> anyhow::Result<Client> {
         context: text(&options.context),
         ..KubeConfigOptions::default()
     };
-    let mut config = if options.kubeconfig.is_empty() && options.context.is_empty() {
-        Config::infer()
+    let file = match options.kubeconfig.as_str() {
+        "" => kubeconfig::usual().context("the kubeconfig")?,
+        path => Some(kubeconfig::read(Path::new(path)).context("--kubeconfig")?),
+    };
+    let mut config = match file {
+        Some(file) => Config::from_custom_kubeconfig(file, &choice)
             .await
-            .context("no cluster to work in: neither in a Pod nor with a kubeconfig")?
-    } else if options.kubeconfig.is_empty() {
-        Config::from_kubeconfig(&choice)
-            .await
-            .context("--context")?
-    } else {
-        let file = Kubeconfig::read_from(&options.kubeconfig)
-            .with_context(|| format!("--kubeconfig {}", options.kubeconfig))?;
-        Config::from_custom_kubeconfig(file, &choice)
-            .await
-            .context("--kubeconfig")?
+            .context("the kubeconfig")?,
+        None if !options.context.is_empty() => anyhow::bail!("--context: there is no kubeconfig"),
+        None => Config::incluster()
+            .context("no cluster to work in: neither in a Pod nor with a kubeconfig")?,
     };
     // Retries are ours: each call has a deadline, and each object a back-off.
     config.default_retry = false;

@@ -11,6 +11,7 @@ pub mod drive;
 pub mod effects;
 pub mod events;
 pub mod informer;
+mod kubeconfig;
 pub mod lease;
 pub mod limits;
 pub mod lists;
