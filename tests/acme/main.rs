@@ -20,6 +20,7 @@ mod ledger;
 mod matrix;
 mod ordered;
 mod preflight;
+mod rehearsal;
 mod renewal;
 mod renewal_info;
 mod revocation;
