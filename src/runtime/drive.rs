@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::accounts::AccountsInUse;
+use super::accounts::{AccountsInUse, Answer};
 use super::clock::{monotonic, now};
 use super::crash::{self, Stage, point};
 use super::effects::{EffectError, Effects};
@@ -350,19 +350,16 @@ impl Driver {
                 issuer::Effect::ChangeKey => self.accounts.change_key(&seen).await,
                 issuer::Effect::CheckVault => vaults.check(&self.reader, &seen).await?,
             };
-            let refused = matches!(
-                outcome,
-                issuer::Outcome::Refused { .. } | issuer::Outcome::KeyKept { .. }
-            );
+            let answer = Answer::of(&outcome);
             let asked_vault = matches!(outcome, issuer::Outcome::Vault(_));
             let plan = issuer::absorb(&seen, &self.settings.issuer, outcome, now());
             if asked_vault {
                 let until = plan.wake.map(|wait| now().checked_add(wait));
                 vaults.rest(key, asked, until.transpose().ok().flatten());
             }
-            if let Some(wait) = plan.wake.filter(|_| refused) {
-                let until = now().checked_add(wait).unwrap_or_else(|_| now());
-                self.accounts.rest(&self.reader.store, key, until);
+            if let Some(answer) = answer {
+                let until = plan.wake.and_then(|wait| now().checked_add(wait).ok());
+                self.accounts.note(&self.reader.store, key, answer, until);
             }
             let usable = self.accounts.is_usable(key);
             self.carry_out(key, &uid, plan, ended).await?;

@@ -206,7 +206,13 @@ async fn registered(ca: &ScriptedCa) -> Account {
     let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
     let pem = key.to_pem(KeyEncoding::Pkcs8).unwrap();
     let secret = Secret::default();
-    let account = Account::load(&spec, pem.as_bytes(), &secret, Hooks::default(), (1, None));
+    let account = Account::load(
+        &spec,
+        pem.as_bytes(),
+        &secret,
+        Hooks::default(),
+        (String::new(), 1, None),
+    );
     let account = account.unwrap();
     let known = account.client.new_account(&account.key, None, None).await;
     account.with_url(Some(known.unwrap().url))
