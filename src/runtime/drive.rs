@@ -98,6 +98,9 @@ enum Failure {
     Read(#[from] ReadError),
     #[error(transparent)]
     Write(#[from] EffectError),
+    /// The API server refuses a solver's object; without what only the CA is to know.
+    #[error("{0}")]
+    Solver(String),
 }
 
 /// What a reconcile leaves behind.

@@ -31,8 +31,8 @@ impl Driver {
             let order = Key::new(Kind::Order, &key.namespace, &order.name);
             seen.waited = self.preflights.has_waited(&order);
         }
-        let uid = seen.challenge.metadata.uid.clone().unwrap_or_default();
-        if self.reader.recoveries.since(&uid).is_some() {
+        let uid = seen.challenge.metadata.uid.as_deref().unwrap_or_default();
+        if self.reader.recoveries.since(uid).is_some() {
             // No informer shows it to the Certificate, whose back-off it ends.
             if let Some(root) = self.reader.store.root_of(&seen.challenge) {
                 self.queue.add(root);
@@ -40,7 +40,7 @@ impl Driver {
         }
         let mut plan = challenge::plan(&seen, settings, now());
         let effect = plan.effect.take();
-        self.carry_out_in_turn(key, &uid, plan, ended).await?;
+        self.act(key, &seen, plan, ended).await?;
         if let Some(effect) = effect {
             let outcome = self
                 .validations
@@ -51,7 +51,7 @@ impl Driver {
                 self.suspect(&account, &seen.challenge.spec.issuer_ref, &key.namespace);
             }
             let plan = challenge::absorb(&seen, settings, outcome, now());
-            self.carry_out_in_turn(key, &uid, plan, ended).await?;
+            self.act(key, &seen, plan, ended).await?;
             if self.validations.is_valid(key)
                 && let Some(order) = controller_of(&seen.challenge.metadata, "Order")
             {
@@ -60,6 +60,32 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// The writes of a plan. What the API server refuses of a solver's objects is said of the Challenge.
+    async fn act(
+        &self,
+        key: &Key,
+        seen: &challenge::Observation,
+        plan: Plan<challenge::Effect>,
+        ended: &mut Ended,
+    ) -> Result<(), Failure> {
+        let uid = seen.challenge.metadata.uid.as_deref().unwrap_or_default();
+        let presents = plan.actions.iter().any(challenge::presents);
+        let Err(failure) = self.carry_out_in_turn(key, uid, plan, ended).await else {
+            return Ok(());
+        };
+        let refusal = match &failure {
+            Failure::Write(error) => error.refusal(),
+            _ => None,
+        };
+        let Some(words) = refusal else {
+            return Err(failure);
+        };
+        let words = challenge::without_secrets(&seen.challenge, &words);
+        let plan = challenge::refused(seen, presents, &words);
+        self.carry_out(key, uid, plan, ended).await?;
+        Err(Failure::Solver(words))
     }
 
     /// As [`Self::carry_out`]; what Challenges share is written by one at a time.
