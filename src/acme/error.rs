@@ -59,8 +59,10 @@ pub enum Error {
     /// The server has no such resource in its directory.
     #[error("the ACME server's directory has no {0}")]
     Unsupported(&'static str),
-    /// The server does not offer the profile that was asked for.
-    #[error("the ACME server does not offer the profile {profile:?}; it offers: {offered}")]
+    /// The server does not offer the profile that was asked for. The front is cert-manager's wording.
+    #[error(
+        "acme: certificate authority does not advertise a profile with name {profile}; it offers: {offered}"
+    )]
     UnknownProfile { profile: String, offered: String },
     /// What the caller gave cannot be used: `field` says which.
     #[error("{field}: {problem}")]

@@ -41,6 +41,15 @@ impl Status {
             Self::Unknown => "unknown",
         }
     }
+
+    /// The word that the status of an Order or Challenge may have for it (contract §1.9); none for what is not known.
+    pub fn stored(self) -> Option<&'static str> {
+        match self {
+            Self::Unknown => None,
+            Self::Deactivated | Self::Revoked => Some(Self::Expired.as_str()),
+            known => Some(known.as_str()),
+        }
+    }
 }
 
 /// What a certificate shall name: `dns` (RFC 8555 §9.7.7), `ip` (RFC 8738), or another type that a server speaks of.

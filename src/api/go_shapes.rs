@@ -173,7 +173,8 @@ const POD_AFFINITY_TERM: Struct = &[
 ];
 const LABEL_SELECTOR: Struct = &[opt("matchLabels"), list("matchExpressions", REQUIREMENT)];
 
-const DNS01: Struct = &[
+/// A DNS-01 solver.
+pub(super) const DNS01: Struct = &[
     opt("cnameStrategy"),
     ptr_to(
         "akamai",

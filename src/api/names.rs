@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::challenge::ChallengeSpec;
+use super::dns01::Dns01Solver;
 use super::go_json;
-use super::go_shapes::{CHALLENGE_SPEC, NAMED_ORDER_SPEC, ORDER_SPEC};
+use super::go_shapes::{CHALLENGE_SPEC, DNS01, NAMED_ORDER_SPEC, ORDER_SPEC};
 use super::meta::IssuerReference;
 use super::order::OrderSpec;
 
@@ -83,6 +84,13 @@ pub fn challenge_name(order: &str, spec: &ChallengeSpec) -> Result<String, Error
     let mut spec = object(spec)?;
     spec.remove("key");
     Ok(hashed_name(order, &go_json::encode(&spec, CHALLENGE_SPEC)))
+}
+
+/// Whether cert-manager takes two DNS-01 solvers for the same: it writes references that a user has left out with an empty
+/// name into the Challenges that it makes.
+pub fn is_same_dns01(one: &Dns01Solver, other: &Dns01Solver) -> bool {
+    let encoded = |solver| Some(go_json::encode(&object(solver).ok()?, DNS01));
+    one == other || encoded(one).is_some_and(|text| Some(text) == encoded(other))
 }
 
 fn object(spec: &impl Serialize) -> Result<Map<String, Value>, Error> {

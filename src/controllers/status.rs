@@ -67,6 +67,12 @@ pub fn backoff(failed: Option<&Condition>, now: Timestamp, most: Duration) -> Du
     passed.unwrap_or_default().clamp(FIRST_WAIT, most)
 }
 
+/// `first`, doubled this many times, at most `most`.
+pub fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
+    let factor = 1_u32.checked_shl(times.min(16)).unwrap_or(u32::MAX);
+    first.saturating_mul(factor).min(most)
+}
+
 /// How long a CA is left alone after it has refused for this many times in a row, without saying until when: Let's
 /// Encrypt's integration guide asks for no more than this, and pauses who does not keep to it.
 pub fn refusal_delay(refusals: u32) -> Duration {

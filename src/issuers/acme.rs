@@ -18,6 +18,10 @@ use crate::pki::PrivateKey;
 
 type Name = (Arc<str>, Arc<str>);
 
+/// What an account was loaded for: uid and generation of the issuer, version of the Secret. An issuer that was deleted and
+/// made anew begins at the first generation again, perhaps with another server.
+pub type LoadedFor = (String, i64, Option<u64>);
+
 /// An account's key and the way to its server.
 pub struct Account {
     /// The server.
@@ -30,8 +34,8 @@ pub struct Account {
     pub thumbprint: String,
     /// The account's URL, once it is registered.
     pub kid: Option<String>,
-    /// What it was loaded for: generation of the issuer, version of the Secret.
-    pub loaded_for: (i64, Option<u64>),
+    /// What it was loaded for.
+    pub loaded_for: LoadedFor,
     /// The key that is to replace it: in the Secret, and perhaps at the CA already.
     pub next: Option<Arc<PrivateKey>>,
     /// Which wish for another key the Secret's was made or staged for.
@@ -85,7 +89,7 @@ impl Account {
         pem: &[u8],
         secret: &Secret,
         hooks: Hooks,
-        loaded_for: (i64, Option<u64>),
+        loaded_for: LoadedFor,
     ) -> Result<Self, Error> {
         let reference = &spec.private_key_secret_ref;
         let entry = reference.key_or("tls.key").to_owned();
@@ -123,7 +127,7 @@ impl Account {
             hash: self.hash.clone(),
             thumbprint: self.thumbprint.clone(),
             kid: kid.filter(|url| !url.is_empty()),
-            loaded_for: self.loaded_for,
+            loaded_for: self.loaded_for.clone(),
             next: self.next.clone(),
             rotation: self.rotation.clone(),
             secret: self.secret.clone(),

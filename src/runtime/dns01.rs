@@ -25,6 +25,7 @@ use crate::solvers::dns01::{
 };
 
 mod credentials;
+mod entitled;
 mod looks;
 
 /// What the flags say about it.
@@ -153,7 +154,7 @@ impl Dns01 {
     async fn change(&self, key: &Key, object: &Challenge, removing: bool) -> Result<(), Error> {
         let solver = object.spec.solver.dns01.as_ref();
         let solver = solver.ok_or_else(|| Error::permanent("spec.solver.dns01 is absent"))?;
-        let provider = self.provider(object, solver).await?;
+        let provider = self.provider(object, solver, removing).await?;
         let (resolver, _) = self.resolver(solver)?;
         if removing {
             let mut places = self.with_kept(key, |kept| kept.places.clone());
@@ -222,8 +223,9 @@ impl Dns01 {
         &self,
         object: &Challenge,
         solver: &Dns01Solver,
+        removing: bool,
     ) -> Result<Box<dyn Provider>, Error> {
-        let issuer = self.issuer(object, solver)?;
+        let (issuer, solver) = self.entitled(object, solver, removing)?;
         let home = self.reader.store.home(issuer.kind, &issuer.namespace);
         let may = match issuer.kind {
             Kind::ClusterIssuer => self.settings.cluster_issuer_ambient,
@@ -231,7 +233,7 @@ impl Dns01 {
         };
         let given = Given {
             clock: now,
-            secrets: credentials::all(&self.reader, home, solver).await?,
+            secrets: credentials::all(&self.reader, home, &solver).await?,
             ambient: may.then(|| self.ambient.clone()),
         };
         Ok(if let Some(spec) = &solver.webhook {
@@ -239,7 +241,7 @@ impl Dns01 {
             Box::new(webhook::provider(spec, home, may, client)?)
         } else if let Some(spec) = &solver.rfc2136 {
             Box::new(rfc2136::provider(spec, &given)?)
-        } else if let Some(made) = self.hosted.provider(solver, &given) {
+        } else if let Some(made) = self.hosted.provider(&solver, &given) {
             made?
         } else if let Some(spec) = &solver.acme_dns {
             Box::new(acme_dns::provider(spec, &given, self.http.clone())?)
@@ -248,34 +250,13 @@ impl Dns01 {
         })
     }
 
-    /// Whose solver it is. What a Challenge says is used with the credentials of a ClusterIssuer only if that says so
-    /// too: whoever may write Challenges is not whom those are entrusted to.
-    fn issuer(&self, object: &Challenge, solver: &Dns01Solver) -> Result<Key, Error> {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        let reference = &object.spec.issuer_ref;
-        if reference.kind_or_default() != Kind::ClusterIssuer.name() {
-            return Ok(Key::new(Kind::Issuer, namespace, &reference.name));
-        }
-        let issuer = self.reader.store.issuer(namespace, reference);
-        let acme = issuer.as_ref().and_then(|issuer| issuer.spec.acme.as_ref());
-        let mut solvers = acme
-            .into_iter()
-            .flat_map(|acme| acme.solvers.iter().flatten());
-        if !solvers.any(|known| known.dns01.as_deref() == Some(solver)) {
-            return Err(Error::permanent(format!(
-                "ClusterIssuer \"{}\" has no such solver, or no longer: delete this Challenge, so that its Order makes another",
-                reference.name
-            )));
-        }
-        Ok(Key::new(Kind::ClusterIssuer, "", &reference.name))
-    }
-
     /// What the answer of a provider depends on, as far as it is in the cluster.
     fn asked(&self, object: &Challenge) -> u64 {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         let reference = &object.spec.issuer_ref;
         let store = &self.reader.store;
-        let generation = store.issuer(namespace, reference).map(|i| i.generation);
+        let issuer = store.issuer(namespace, reference);
+        let issuer = issuer.map(|i| (i.id.uid.clone(), i.generation));
         let kind = if reference.kind_or_default() == Kind::ClusterIssuer.name() {
             Kind::ClusterIssuer
         } else {
@@ -283,7 +264,7 @@ impl Dns01 {
         };
         let home = store.home(kind, &namespace.into()).clone();
         let solver = object.spec.solver.dns01.as_deref();
-        digest(&(generation, versions(store, &home, solver)))
+        digest(&(issuer, versions(store, &home, solver)))
     }
 
     /// Whether the Secrets that the DNS-01 solvers of an issuer refer to are known to be there.
@@ -297,7 +278,8 @@ impl Dns01 {
             return Solvers::Sound;
         }
         let home = store.home(key.kind, &key.namespace);
-        let asked = digest(&(issuer.generation, versions(store, home, solvers)));
+        let (uid, generation) = (&issuer.id.uid, issuer.generation);
+        let asked = digest(&(uid, generation, versions(store, home, solvers)));
         match self.solvers.lock().get(key) {
             Some((of, problem)) if *of == asked => match problem {
                 None => Solvers::Sound,
@@ -316,6 +298,7 @@ impl Dns01 {
         let key = Key::new(seen.kind, &id.namespace, &id.name);
         let store = &self.reader.store;
         let asked = digest(&(
+            &id.uid,
             seen.issuer.generation,
             versions(store, &seen.home, seen.issuer.dns01_solvers()),
         ));

@@ -1,6 +1,7 @@
 //! From a key to writes: observe, plan, carry out. One reconcile that panics is counted and its object
 //! kept away for a while; all others go on.
 
+mod challenges;
 mod revocations;
 
 use std::collections::HashMap;
@@ -13,8 +14,8 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::accounts::AccountsInUse;
-use super::clock::{monotonic, now};
+use super::accounts::{AccountsInUse, Answer};
+use super::clock::now;
 use super::crash::{self, Stage, point};
 use super::effects::{EffectError, Effects};
 use super::events::Events;
@@ -22,13 +23,12 @@ use super::limits::LimitsInUse;
 use super::orders::Orders;
 use super::preflight::{self, Preflights};
 use super::queue::{Done, Queue};
-use super::shared;
 use super::signing::Signer;
 use super::validations::Validations;
 use super::vaults;
 use crate::api::meta::IssuerReference;
 use crate::controllers::action::{Action, Event, Plan};
-use crate::controllers::facts::{RequestFact, controller_of};
+use crate::controllers::facts::RequestFact;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::order::preflight::Standing;
 use crate::controllers::polls::{Heard, Subject};
@@ -98,6 +98,9 @@ enum Failure {
     Read(#[from] ReadError),
     #[error(transparent)]
     Write(#[from] EffectError),
+    /// The API server refuses a solver's object; without what only the CA is to know.
+    #[error("{0}")]
+    Solver(String),
 }
 
 /// What a reconcile leaves behind.
@@ -350,19 +353,16 @@ impl Driver {
                 issuer::Effect::ChangeKey => self.accounts.change_key(&seen).await,
                 issuer::Effect::CheckVault => vaults.check(&self.reader, &seen).await?,
             };
-            let refused = matches!(
-                outcome,
-                issuer::Outcome::Refused { .. } | issuer::Outcome::KeyKept { .. }
-            );
+            let answer = Answer::of(&outcome);
             let asked_vault = matches!(outcome, issuer::Outcome::Vault(_));
             let plan = issuer::absorb(&seen, &self.settings.issuer, outcome, now());
             if asked_vault {
                 let until = plan.wake.map(|wait| now().checked_add(wait));
                 vaults.rest(key, asked, until.transpose().ok().flatten());
             }
-            if let Some(wait) = plan.wake.filter(|_| refused) {
-                let until = now().checked_add(wait).unwrap_or_else(|_| now());
-                self.accounts.rest(&self.reader.store, key, until);
+            if let Some(answer) = answer {
+                let until = plan.wake.and_then(|wait| now().checked_add(wait).ok());
+                self.accounts.note(&self.reader.store, key, answer, until);
             }
             let usable = self.accounts.is_usable(key);
             self.carry_out(key, &uid, plan, ended).await?;
@@ -465,80 +465,6 @@ impl Driver {
                 status.state = Some("valid".into());
             }
         }
-    }
-
-    async fn challenge(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
-        let settings = &self.settings.challenge;
-        let account = self
-            .reader
-            .store
-            .challenge(&key.namespace, &key.name)
-            .and_then(|c| {
-                self.accounts
-                    .account(&self.reader.store, &key.namespace, &c.spec.issuer_ref)
-            });
-        let memo = self.validations.memo(key);
-        let known = account.is_some();
-        let Some(mut seen) = challenge::observe(&self.reader, key, settings, memo, known).await?
-        else {
-            self.validations.forget(key);
-            return Ok(());
-        };
-        self.validations.prepare(key, &mut seen, settings);
-        if let Some(order) = controller_of(&seen.challenge.metadata, "Order") {
-            let order = Key::new(Kind::Order, &key.namespace, &order.name);
-            seen.waited = self.preflights.has_waited(&order);
-        }
-        let uid = seen.challenge.metadata.uid.clone().unwrap_or_default();
-        if self.reader.recoveries.since(&uid).is_some() {
-            // No informer shows it to the Certificate, whose back-off it ends.
-            if let Some(root) = self.reader.store.root_of(&seen.challenge) {
-                self.queue.add(root);
-            }
-        }
-        let mut plan = challenge::plan(&seen, settings, now());
-        let effect = plan.effect.take();
-        self.carry_out_in_turn(key, &uid, plan, ended).await?;
-        if let Some(effect) = effect {
-            let outcome = self
-                .validations
-                .clone()
-                .run(key, &seen, account.clone(), effect)
-                .await;
-            if let Some(account) = account {
-                self.suspect(&account, &seen.challenge.spec.issuer_ref, &key.namespace);
-            }
-            let plan = challenge::absorb(&seen, settings, outcome, now());
-            self.carry_out_in_turn(key, &uid, plan, ended).await?;
-            if self.validations.is_valid(key)
-                && let Some(order) = controller_of(&seen.challenge.metadata, "Order")
-            {
-                self.queue
-                    .add(Key::new(Kind::Order, &key.namespace, &order.name));
-            }
-        }
-        Ok(())
-    }
-
-    /// As [`Self::carry_out`]; what Challenges share is written by one at a time.
-    async fn carry_out_in_turn(
-        &self,
-        key: &Key,
-        uid: &str,
-        mut plan: Plan<challenge::Effect>,
-        ended: &mut Ended,
-    ) -> Result<(), Failure> {
-        let shared = &self.validations.shared;
-        let Some(_turn) = shared.turn(key, &plan.actions).await else {
-            return self.carry_out(key, uid, plan, ended).await;
-        };
-        plan.actions = shared.due(key, plan.actions, monotonic());
-        let makes = plan.actions.iter().any(shared::makes);
-        self.carry_out(key, uid, plan, ended).await?;
-        if makes {
-            shared.made(key, monotonic());
-        }
-        Ok(())
     }
 
     async fn ingress(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {

@@ -181,7 +181,10 @@ fn a_profile_that_the_ca_does_not_have() -> Result<()> {
     let issuer = cluster.acme_issuer("pebble", "nosuch", TRAEFIK)?;
     namespace.apply(&issuer)?;
     namespace.apply(&certificate("site", "pebble", "profile.example.com", ""))?;
-    let words = ["does not offer the profile \"nosuch\"", "default"];
+    let words = [
+        "Failed to create Order: acme: certificate authority does not advertise a profile with name nosuch",
+        "default",
+    ];
     namespace.says("site", &words, SAID)?;
     namespace.apply(&issuer.replace("nosuch", "shortlived"))?;
     recovers(&namespace)

@@ -265,7 +265,7 @@ async fn an_unknown_profile_is_not_ordered() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the ACME server does not offer the profile \"long\"; it offers: other, short"
+        "acme: certificate authority does not advertise a profile with name long; it offers: other, short"
     );
     assert_eq!(error.class(), Class::Permanent);
     assert!(server.posts().is_empty());

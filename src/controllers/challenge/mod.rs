@@ -11,14 +11,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::Ingress;
 
-pub use plan::{absorb, plan};
+pub use plan::{absorb, plan, presents, refused, without_secrets};
 
+use super::action::Target;
 use super::facts::{Identity, controller_of};
 use super::key::Key;
 use super::reads::{ReadError, Reader};
 use crate::api::Challenge;
 use crate::api::challenge::DNS_01;
-use crate::solvers::http01::objects::{Mode, Presentation, SolverSettings};
+use crate::solvers::http01::objects::{Mode, Presentation, SolverSettings, is_cert_managers};
 use crate::solvers::http01::service::DIRECT_NAME;
 
 /// What the flags say about Challenges.
@@ -190,6 +191,8 @@ pub struct Objects {
     pub direct_service: Option<Identity>,
     /// The user's Ingress that a solver with `name` edits, live.
     pub edited: Option<Box<Ingress>>,
+    /// Those that cert-manager has made for it, before a take-over.
+    pub adopted: Vec<(Target, Identity)>,
 }
 
 /// A step that asks the network or the CA.
@@ -294,6 +297,12 @@ pub async fn observe(
         objects.direct_service = store
             .solver_service(&key.namespace, DIRECT_NAME)
             .map(|s| s.id.clone());
+        // What it has presented itself it says seldom.
+        let status = challenge.status.as_ref();
+        if status.is_some_and(|status| status.presented == Some(true)) {
+            objects.adopted = store.solver_objects_of(&key.namespace, &key.name);
+            objects.adopted.retain(|(_, id)| is_cert_managers(&id.name));
+        }
     }
     if let Some(name) = solver
         .and_then(|s| s.name.as_deref())

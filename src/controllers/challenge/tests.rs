@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{
     Check, Dns01Settings, Effect, Memo, Objects, Observation, Outcome, RecordState, Settings,
-    absorb, plan,
+    absorb, plan, presents, refused, without_secrets,
 };
 use crate::api::Challenge;
 use crate::controllers::action::{Action, Event, Object, Plan, Target};
@@ -400,30 +400,55 @@ fn the_obstacle_is_named() {
     );
 }
 
+fn with_wait(wait: &str) -> Observation {
+    let mut seen = presented(seen(
+        &json!({ "http01": { "ingress": {} }, "waitInsteadOfSelfCheck": wait }),
+    ));
+    // No self-check has been made.
+    seen.memo = Memo::default();
+    seen
+}
+
 #[test]
-fn a_fixed_wait_takes_the_place_of_the_self_check() {
-    let waiting = |wait: &str| {
-        presented(seen(
-            &json!({ "http01": { "ingress": {} }, "waitInsteadOfSelfCheck": wait }),
-        ))
-    };
+fn a_fixed_wait_takes_the_place_of_the_self_check_and_outlives_the_process() {
+    let mut seen = with_wait("10s");
+    let begun = plan(&seen, &settings(), START);
+    let written = json!({
+        "presented": true,
+        "presentedAt": Time(START),
+        "processing": true,
+        "state": "pending",
+        "reason": "Waiting 10s before accepting HTTP-01 challenge without self-check",
+    });
+    assert_eq!(status(&begun.actions[0]), &written);
+    let wait = Some(Duration::from_secs(10));
+    assert_eq!((begun.effect, begun.wake), (None, wait));
+
+    edit(&mut seen, |c| {
+        c.status = serde_json::from_value(written).unwrap()
+    });
     assert_eq!(
-        plan(&waiting("10s"), &settings(), after(4)),
+        plan(&seen, &settings(), after(4)),
         does(None, Some(Duration::from_secs(6)))
     );
     assert_eq!(
-        plan(&waiting("10s"), &settings(), after(10)),
+        plan(&seen, &settings(), after(10)),
         does(Some(Effect::Accept), None)
     );
+    // What was taken away again has to be there for as long once more.
+    edit(&mut seen, |c| {
+        c.status.get_or_insert_default().presented = Some(false);
+    });
+    assert_eq!(plan(&seen, &settings(), after(10)).wake, wait);
     for none in ["0s", "-1s"] {
         assert_eq!(
-            plan(&waiting(none), &settings(), START),
+            plan(&with_wait(none), &settings(), START),
             does(Some(Effect::Accept), None),
             "{none}"
         );
     }
     assert_eq!(
-        plan(&waiting("soon"), &settings(), START).effect,
+        plan(&with_wait("soon"), &settings(), START).effect,
         Some(Effect::SelfCheck),
         "what cannot be read does not count"
     );
@@ -696,6 +721,175 @@ fn objects_belong_to_the_challenge_and_carry_its_labels() {
     );
 }
 
+#[test]
+fn what_the_api_server_refuses_of_a_solver_is_said_once_and_unsaid() {
+    let mut seen = pod_mode();
+    let actions = plan(&seen, &settings(), START).actions;
+    assert!(actions.iter().all(presents));
+    let quoted = format!("host and path \"/x/token\" of {KEY} is already defined");
+    let words = without_secrets(&seen.challenge, &quoted);
+    assert_eq!(
+        words,
+        "host and path \"/x/<token>\" of <key> is already defined"
+    );
+
+    let told = format!("Error presenting challenge: {words}");
+    let first = refused(&seen, true, &words);
+    let written = status(&first.actions[0]).clone();
+    assert_eq!(written, json!({ "reason": told, "state": "pending" }));
+    let event = Event::warning("cert-manager-challenges", "PresentError", told);
+    assert_eq!(first.events, [event]);
+    edit(&mut seen, |c| {
+        c.status = serde_json::from_value(written).unwrap()
+    });
+    assert_eq!(refused(&seen, true, &words), Plan::idle(), "said once");
+    let made = plan(&seen, &settings(), START);
+    assert_eq!(kinds(&made.actions), ["pod", "service", "ingress"]);
+
+    seen.objects = presented(pod_mode()).objects;
+    let forgotten = plan(&seen, &settings(), START);
+    assert_eq!(status(&forgotten.actions[0]), &json!({ "reason": null }));
+    assert_eq!(forgotten.effect, None, "the version is another one then");
+}
+
+#[test]
+fn what_cannot_be_cleaned_up_is_no_matter_of_the_status() {
+    let mut seen = seen(&json!({ "http01": { "ingress": { "name": "web" } } }));
+    seen.objects.edited = Some(Box::new(user_ingress()));
+    let added = plan(&seen, &settings(), START).actions;
+    let mut whole = json!(user_ingress());
+    let Action::EditIngress(_, patch) = &added[2] else {
+        panic!()
+    };
+    json_patch::patch(&mut whole, patch).unwrap();
+    seen.objects.edited = Some(Box::new(serde_json::from_value(whole).unwrap()));
+    edit(&mut seen, |c| {
+        c.metadata.deletion_timestamp = Some(Time(START))
+    });
+    let removed = plan(&seen, &settings(), START).actions;
+    assert_eq!(kinds(&removed), ["edit", "finalizers"]);
+    assert!(!removed.iter().any(presents));
+    let plan = refused(&seen, false, "not allowed");
+    let message = "Error cleaning up challenge: not allowed";
+    let event = Event::warning("cert-manager-challenges", "CleanUpError", message);
+    assert_eq!((plan.actions, plan.events), (vec![], vec![event]));
+}
+
+#[test]
+fn a_challenge_without_a_finalizer_is_held_before_anything_is_made() {
+    let finalizers = |all: &[&str]| Some(all.iter().map(|f| (*f).to_owned()).collect());
+    for (found, left) in [
+        (None, Some(["acme.cert-manager.io/finalizer"].as_slice())),
+        (
+            finalizers(&["other/x"]),
+            Some(&["other/x", "acme.cert-manager.io/finalizer"]),
+        ),
+        (finalizers(&["finalizer.acme.cert-manager.io"]), None),
+    ] {
+        let mut seen = pod_mode();
+        edit(&mut seen, |c| c.metadata.finalizers.clone_from(&found));
+        let plan = plan(&seen, &settings(), START);
+        let Some(left) = left else {
+            assert_eq!(kinds(&plan.actions), ["pod", "service", "ingress"]);
+            continue;
+        };
+        let [Action::SetFinalizers { finalizers, .. }] = plan.actions.as_slice() else {
+            panic!("{plan:?}")
+        };
+        assert_eq!(finalizers, left);
+    }
+    // What has ended is not held any more.
+    let mut over = ended(pod_mode(), "invalid");
+    edit(&mut over, |c| c.metadata.finalizers = None);
+    assert_eq!(plan(&over, &settings(), START).actions, []);
+}
+
+#[test]
+fn what_is_deleted_while_the_ca_is_at_work_is_made_again() {
+    let mut seen = checked(Check::Passed);
+    seen.memo.accepted = true;
+    (seen.objects.pod, seen.objects.ingress) = (None, None);
+    // The CA is asked first: it may be done, and the API server may refuse.
+    assert_eq!(
+        plan(&seen, &settings(), START),
+        does(Some(Effect::Poll), None)
+    );
+    let still = || Outcome::State {
+        state: "pending".into(),
+        reason: None,
+        retry: Some(Duration::from_secs(9)),
+    };
+    let again = absorb(&seen, &settings(), still(), START);
+    assert_eq!(kinds(&again.actions), ["pod", "ingress"]);
+    assert_eq!(again.wake, Some(Duration::from_secs(9)));
+    seen.memo.accepted = false;
+    assert_eq!(absorb(&seen, &settings(), still(), START).actions, []);
+}
+
+/// Of a Challenge that cert-manager has presented: its Ingress, Service and Pod.
+fn adopted(mut seen: Observation) -> Observation {
+    let made = [Target::Ingress, Target::Service, Target::Pod];
+    seen.objects.adopted = made.map(|target| (target, identity("theirs"))).into();
+    seen
+}
+
+#[test]
+fn what_cert_manager_has_presented_answers_or_goes() {
+    let whole = plan(&adopted(pod_mode()), &settings(), START);
+    assert_eq!(whole, does(Some(Effect::SelfCheck), None), "it answers");
+    // Two Ingresses of a path are refused by some controllers: theirs goes first.
+    let mut broken = adopted(pod_mode());
+    broken.objects.adopted.pop();
+    assert_eq!(
+        kinds(&plan(&broken, &settings(), START).actions),
+        ["-ingress", "-service", "pod", "service", "ingress"]
+    );
+    assert_eq!(
+        kinds(&plan(&adopted(direct()), &settings(), START).actions),
+        [
+            "-ingress",
+            "-service",
+            "-pod",
+            "slice",
+            "direct service",
+            "ingress"
+        ]
+    );
+    for (_, id) in &mut broken.objects.adopted {
+        id.deleting = true;
+    }
+    let ours = kinds(&plan(&broken, &settings(), START).actions);
+    assert_eq!(ours, ["pod", "service", "ingress"]);
+    let over = plan(&ended(adopted(pod_mode()), "valid"), &settings(), START);
+    assert_eq!(kinds(&over.actions), ["-ingress", "-service", "-pod"]);
+}
+
+#[test]
+fn each_step_is_told_to_who_wants_to_know() {
+    let loud = Settings {
+        verbose_events: true,
+        ..settings()
+    };
+    let event = |reason, message| vec![Event::normal("cert-manager-challenges", reason, message)];
+    let started = event("Started", "Challenge scheduled for processing");
+    let in_place = event(
+        "Presented",
+        "Presented challenge using HTTP-01 challenge mechanism",
+    );
+    assert_eq!(plan(&pod_mode(), &loud, START).events, started);
+    let mut half = pod_mode();
+    half.objects.pod = Some(identity("pod"));
+    assert_eq!(plan(&half, &loud, START).events, []);
+    half.objects = presented(pod_mode()).objects;
+    assert_eq!(plan(&half, &loud, START).events, in_place);
+    half.memo.presented = Some(START);
+    assert_eq!(plan(&half, &loud, START).events, []);
+    assert_eq!(plan(&with_wait("10s"), &loud, START).events, in_place);
+    for quiet in [pod_mode(), with_wait("10s")] {
+        assert_eq!(plan(&quiet, &settings(), START).events, []);
+    }
+}
+
 proptest! {
     #[test]
     fn nothing_panics_and_keys_stay_out_of_status_and_events(
@@ -714,6 +908,7 @@ proptest! {
         now in prop_oneof![Just(Timestamp::MIN), Just(Timestamp::MAX), (0..1000_i64).prop_map(after)],
         admitted in any::<bool>(),
         record in prop::sample::select(dns01::states()),
+        adopted in prop::sample::subsequence(vec![Target::Ingress, Target::Service, Target::Pod], 0..=3),
     ) {
         let mut seen = seen(&solver);
         if seen.challenge.spec.solver.dns01.is_some() {
@@ -731,6 +926,7 @@ proptest! {
             ingress: some(bits[3], "ingress"),
             direct_service: some(bits[4], "direct"),
             edited: bits[5].then(|| Box::new(user_ingress())),
+            adopted: adopted.iter().map(|target| (*target, identity("theirs"))).collect(),
         };
         seen.memo = Memo { presented: bits[6].then_some(START), check, direct: bits[11], accepted: bits[7], valid: bits[12], blocked: bits[8], ..Memo::default() };
         seen.last = bits[13];

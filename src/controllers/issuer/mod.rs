@@ -67,8 +67,10 @@ pub struct AccountState {
     pub rotation: Option<String>,
     /// The CA has refused it, and is left alone until then.
     pub resting: Option<Timestamp>,
-    /// For which time in a row.
+    /// How many times in a row, where asking again is of no use before something changes.
     pub refusals: u32,
+    /// How many times in a row the CA could not be reached, or did not work.
+    pub faults: u32,
 }
 
 /// What the flags say about issuers.

@@ -26,8 +26,8 @@ const VAULT_ERROR: &str = "VaultError";
 
 const NOT_SUPPORTED: &str = "NotSupported";
 
-/// How long a CA that could not be reached is left alone.
-const TRANSIENT: Duration = Duration::from_secs(10);
+/// The least time between two logins to a Vault that works.
+const LOGIN: Duration = Duration::from_secs(10);
 /// The longest time between two questions to a Vault that did not do.
 const VAULT_PATIENCE: Duration = Duration::from_mins(1);
 
@@ -104,7 +104,7 @@ fn judge_vault(o: &Observation, answer: Result<Login, Problem>, now: Timestamp) 
             let message = "Vault verified";
             let mut plan = ready(o, true, "VaultVerified", message, Map::new(), now);
             // Vault's clock may be behind ours.
-            plan.wake = until.map(|until| (between(now, until) + second).max(TRANSIENT));
+            plan.wake = until.map(|until| (between(now, until) + second).max(LOGIN));
             plan
         }
         Err(problem) => {

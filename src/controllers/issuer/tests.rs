@@ -330,7 +330,7 @@ fn a_refusal_is_said_and_tried_again_later() {
     let minutes = |n| START + SignedDuration::from_mins(n);
     for (retry, wake) in [
         (Retry::OnChange, Duration::from_mins(1)),
-        (Retry::Soon, Duration::from_secs(10)),
+        (Retry::Soon, Duration::from_secs(5)),
         (Retry::At(minutes(45)), Duration::from_mins(45)),
         (Retry::At(START), Duration::from_mins(1)),
         (Retry::At(minutes(1_000_000)), Duration::from_hours(7 * 24)),
@@ -426,6 +426,22 @@ fn refusals_in_a_row_are_further_and_further_apart() {
         let plan = absorb(&seen, outcome, START);
         is_ready(&plan, "False", "ErrRegisterACMEAccount", says);
         assert_eq!(plan.wake, Some(Duration::from_mins(minutes)));
+    }
+}
+
+#[test]
+fn faults_in_a_row_double_the_wait_up_to_five_minutes() {
+    let mut seen = seen(acme(&json!({})), None);
+    for (before, seconds) in [(0, 5), (1, 10), (2, 20), (5, 160), (6, 300), (90, 300)] {
+        // Refusals are another matter.
+        (seen.account.faults, seen.account.refusals) = (before, 3);
+        let outcome = Outcome::Refused {
+            reason: "ErrRegisterACMEAccount",
+            message: "no".into(),
+            retry: Retry::Soon,
+        };
+        let plan = absorb(&seen, outcome, START);
+        assert_eq!(plan.wake, Some(Duration::from_secs(seconds)), "{before}");
     }
 }
 

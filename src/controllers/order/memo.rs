@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Outcome;
-use crate::controllers::status::refusal_delay;
+use crate::controllers::status::{doubled, refusal_delay};
 use crate::explain::not_before;
 
 /// The first wait after a fault that may be gone in a moment; it doubles.
@@ -136,9 +136,4 @@ impl Memo {
             Heard::News => Self::default(),
         }
     }
-}
-
-fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
-    let factor = 1_u32.checked_shl(times.min(16)).unwrap_or(u32::MAX);
-    first.saturating_mul(factor).min(most)
 }

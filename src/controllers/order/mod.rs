@@ -85,7 +85,7 @@ pub enum Outcome {
         url: String,
         /// Where it is finalized.
         finalize_url: String,
-        /// Its state.
+        /// Its state; empty for one that the API does not have.
         state: String,
         /// When it or one of its authorizations ends, whichever is first.
         expires: Option<Timestamp>,
@@ -96,7 +96,7 @@ pub enum Outcome {
     Issued(Vec<u8>),
     /// The CA is not done yet.
     NotYet {
-        /// The order's state.
+        /// The order's state; empty for one that the API does not have.
         state: String,
         /// When to look again, if the CA says so.
         retry: Option<Duration>,

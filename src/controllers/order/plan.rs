@@ -27,6 +27,9 @@ const MOMENT: SignedDuration = SignedDuration::from_secs(30);
 /// How long a CA may be at work once all is proven.
 const WORK: SignedDuration = SignedDuration::from_hours(1);
 
+/// How soon an order is read again that has nothing to prove yet.
+const UNPROVABLE: Duration = Duration::from_secs(10);
+
 /// Less than this before its end, an order is given up: what is proven then comes too late.
 const TOO_LATE: SignedDuration = SignedDuration::from_secs(30);
 
@@ -81,12 +84,15 @@ fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
         .authorizations
         .as_ref()
         .is_some_and(|a| !a.is_empty() && a.iter().all(|a| a.identifier.is_some()));
-    if status.finalize_url.is_none() || !known {
+    if status.finalize_url.is_none() {
         return ask(Question::Read);
     }
     if matches!(state, "ready" | "processing" | "valid") {
-        // All is proven, whatever solvers the issuer has by now.
+        // All is proven, whatever solvers the issuer has by now, and whatever there was to prove (RFC 8555 §7.1.3).
         return ask(Question::Complete);
+    }
+    if !known {
+        return ask(Question::Read);
     }
     let end = status.expires.as_ref().map(|end| end.0 - TOO_LATE);
     if end.is_some_and(|end| end <= now) {
@@ -232,13 +238,15 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             let status = json!({
                 "url": url,
                 "finalizeURL": finalize_url,
-                "state": state,
+                "state": Some(&state).filter(|state| !state.is_empty()),
                 "authorizations": authorizations,
                 "expires": expires.map(seconds),
                 "reason": null,
             });
             let mut plan = Plan {
                 actions: patch(status),
+                // What is written as it was wakes nobody.
+                wake: (authorizations.is_empty() && old.url.is_some()).then_some(UNPROVABLE),
                 ..Plan::idle()
             };
             plan.actions.extend(first_challenges(
@@ -310,7 +318,7 @@ fn not_yet(o: &Observation, state: &str, retry: Option<Duration>, now: Timestamp
     } else {
         let age = now.duration_since(id.created);
         // What lasts a moment is not worth a write.
-        if old.state.as_deref() != Some(state) && age >= MOMENT {
+        if !state.is_empty() && old.state.as_deref() != Some(state) && age >= MOMENT {
             status.insert("state".into(), json!(state));
         }
         if old.reason.is_some() {
@@ -345,7 +353,7 @@ fn first_challenges(
     let status = order.status.get_or_insert_default();
     status.url = Some(url);
     status.finalize_url = Some(finalize_url);
-    status.state = Some(state);
+    status.state = Some(state).filter(|state| !state.is_empty());
     status.authorizations = Some(authorizations);
     status.reason = None;
     let after = Observation {

@@ -489,6 +489,28 @@ fn the_certificate_is_stored_and_the_challenges_go() {
 }
 
 #[test]
+fn an_order_with_nothing_to_prove_is_finalized_when_it_is_ready_and_read_until_then() {
+    let mut seen = pending(&[], &http01());
+    assert_eq!(plan(&seen, START).effect, Some(Effect::Ask(Question::Read)));
+    for state in ["ready", "processing", "valid"] {
+        edit(&mut seen, &json!({ "state": state }));
+        let wanted = Some(Effect::Ask(Question::Complete));
+        assert_eq!(plan(&seen, START).effect, wanted, "{state}");
+    }
+    // What is written as it was wakes nobody.
+    let outcome = Outcome::Read {
+        url: URL.into(),
+        finalize_url: "https://ca.example/f".into(),
+        state: String::new(),
+        expires: None,
+        authorizations: vec![],
+    };
+    let again = absorb(&seen, outcome, START);
+    assert_eq!(again.wake, Some(Duration::from_secs(10)));
+    assert_eq!(status(&again.actions[0])["state"], Value::Null, "not known");
+}
+
+#[test]
 fn passing_states_are_written_only_when_they_last() {
     let seen = pending(&["a.example.com"], &http01());
     let outcome = |state: &str| Outcome::NotYet {
@@ -502,6 +524,8 @@ fn passing_states_are_written_only_when_they_last() {
     );
     let late = absorb(&seen, outcome("processing"), later());
     assert_eq!(status(&late.actions[0]), &json!({ "state": "processing" }));
+    // One that the API does not have is none.
+    assert_eq!(absorb(&seen, outcome(""), later()).actions, []);
     assert_eq!(
         absorb(&seen, outcome("pending"), later()).actions,
         [],

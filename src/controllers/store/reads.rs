@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use super::{Name, Store};
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, Challenge, Order};
+use crate::controllers::action::Target;
 use crate::controllers::facts::{
-    IngressFact, IssuerFact, Made, RequestFact, SecretFact, SolverFact, controller_of, digest,
+    Identity, IngressFact, IssuerFact, Made, RequestFact, SecretFact, SolverFact, controller_of,
+    digest,
 };
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::rotation::Leaf;
@@ -239,6 +241,27 @@ impl Store {
             .services
             .get(&(namespace.into(), name.into()))
             .cloned()
+    }
+
+    /// The Ingresses, Services and Pods that a Challenge controls.
+    pub fn solver_objects_of(&self, namespace: &str, challenge: &str) -> Vec<(Target, Identity)> {
+        let inner = self.inner.read();
+        let is_its = |name: &Name, owner: &Option<String>| {
+            &*name.0 == namespace && owner.as_deref() == Some(challenge)
+        };
+        let ingresses = inner.ingresses.iter();
+        let ingresses = ingresses.filter(|(name, fact)| is_its(name, &fact.challenge));
+        let ingresses = ingresses.map(|(_, fact)| (Target::Ingress, fact.id.clone()));
+        let kinds = [
+            (Target::Service, &inner.services),
+            (Target::Pod, &inner.pods),
+        ];
+        let others = kinds.into_iter().flat_map(|(target, facts)| {
+            let its = facts.iter();
+            let its = its.filter(|(name, fact)| is_its(name, &fact.challenge));
+            its.map(move |(_, fact)| (target, fact.id.clone()))
+        });
+        ingresses.chain(others).collect()
     }
 
     /// Whether an IngressClass of this name exists, or may exist.

@@ -61,10 +61,8 @@ impl AccountsInUse {
         };
         let name = name_of(seen);
         let key = Key::new(seen.kind, &name.0, &name.1);
-        let loaded_for = (
-            seen.issuer.generation,
-            secret_version(&reader.store, &key, spec),
-        );
+        let version = secret_version(&reader.store, &key, spec);
+        let loaded_for = (seen.issuer.id.uid.clone(), seen.issuer.generation, version);
         let loaded = Account::load(spec, &pem.0, &secret, self.hooks.clone(), loaded_for);
         Ok(match loaded {
             Ok(account) => {

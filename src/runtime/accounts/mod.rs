@@ -19,7 +19,7 @@ use super::signing::Signer;
 use crate::acme::{Client, Hooks, Preference, Status};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::meta::IssuerReference;
-use crate::controllers::issuer::AccountState;
+use crate::controllers::issuer::{AccountState, Retry};
 use crate::controllers::key::Key;
 use crate::controllers::order::Wait;
 use crate::controllers::store::{Name, Store};
@@ -40,16 +40,40 @@ pub struct AccountsInUse {
     signer: Arc<Signer>,
 }
 
-/// The CA refused an account. What for, until when it is left alone, and for which time in a row.
+/// The CA refused an account. What for, until when it is left alone, and how many times in a row.
 struct Refusal {
     asked: Asked,
     until: Timestamp,
     row: u32,
+    faults: u32,
 }
 
-/// What a CA's answer to a registration depends on, as far as it is in the cluster: generation of the
+/// What a CA made of an account, as far as it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It has it.
+    Taken,
+    /// It refused, or could not be asked. `None`: what was refused is tried again on another wish only.
+    Refused(Option<Retry>),
+}
+
+impl Answer {
+    /// What is to be remembered of this.
+    pub fn of(outcome: &issuer::Outcome) -> Option<Self> {
+        match outcome {
+            issuer::Outcome::Registered { .. } | issuer::Outcome::KeyChanged(_) => {
+                Some(Self::Taken)
+            }
+            issuer::Outcome::Refused { retry, .. } => Some(Self::Refused(Some(*retry))),
+            issuer::Outcome::KeyKept { .. } => Some(Self::Refused(None)),
+            _ => None,
+        }
+    }
+}
+
+/// What a CA's answer to a registration depends on, as far as it is in the cluster: uid and generation of the
 /// issuer, versions of the Secrets of the account's key and of the external account binding.
-type Asked = (i64, Option<u64>, Option<u64>);
+type Asked = (String, i64, Option<u64>, Option<u64>);
 
 impl AccountsInUse {
     /// None is loaded yet.
@@ -87,10 +111,8 @@ impl AccountsInUse {
         let account = self
             .accounts
             .get(&(key.namespace.clone(), key.name.clone()))?;
-        let current = (
-            issuer.generation,
-            secret_version(store, key, issuer.spec.acme.as_ref()?),
-        );
+        let version = secret_version(store, key, issuer.spec.acme.as_ref()?);
+        let current = (issuer.id.uid.clone(), issuer.generation, version);
         (account.loaded_for == current).then(|| account.hash.clone())
     }
 
@@ -101,7 +123,8 @@ impl AccountsInUse {
         let refusals = self.refusals.lock();
         let refusal = refusals.get(&name);
         let refusal = refusal.filter(|refusal| {
-            asked(store, key) == Some(refusal.asked) && now().duration_since(refusal.until) < ROW
+            asked(store, key).as_ref() == Some(&refusal.asked)
+                && now().duration_since(refusal.until) < ROW
         });
         let trouble = account.as_ref().and_then(|account| account.trouble());
         let (unknown, blocked) = match trouble {
@@ -118,15 +141,31 @@ impl AccountsInUse {
             rotation: account.and_then(|account| account.rotation.clone()),
             resting: refusal.map(|refusal| refusal.until),
             refusals: refusal.map_or(0, |refusal| refusal.row),
+            faults: refusal.map_or(0, |refusal| refusal.faults),
         }
     }
 
-    /// The CA refused: leave it alone until then.
-    pub fn rest(&self, store: &Store, key: &Key, until: Timestamp) {
-        if let Some(asked) = asked(store, key) {
-            let name = (key.namespace.clone(), key.name.clone());
-            let row = self.state(store, key).refusals.saturating_add(1);
-            let refusal = Refusal { asked, until, row };
+    /// Take note of the CA's answer. One that has refused is left alone until then; only what would be refused again counts
+    /// towards longer waits, and only until the account is taken.
+    pub fn note(&self, store: &Store, key: &Key, answer: Answer, until: Option<Timestamp>) {
+        let name = (key.namespace.clone(), key.name.clone());
+        let Answer::Refused(retry) = answer else {
+            self.refusals.lock().remove(&name);
+            return;
+        };
+        if let Some((asked, until)) = asked(store, key).zip(until) {
+            let before = self.state(store, key);
+            let (row, faults) = match retry {
+                Some(Retry::OnChange) => (before.refusals.saturating_add(1), 0),
+                Some(Retry::Soon) => (before.refusals, before.faults.saturating_add(1)),
+                Some(Retry::At(_)) | None => (before.refusals, 0),
+            };
+            let refusal = Refusal {
+                asked,
+                until,
+                row,
+                faults,
+            };
             self.refusals.lock().insert(name, refusal);
         }
     }
@@ -249,5 +288,6 @@ fn asked(store: &Store, key: &Key) -> Option<Asked> {
     let binding = binding.and_then(|b| {
         store.secret_version(store.home(key.kind, &key.namespace), &b.key_secret_ref.name)
     });
-    Some((issuer.generation, secret_version(store, key, spec), binding))
+    let version = secret_version(store, key, spec);
+    Some((issuer.id.uid.clone(), issuer.generation, version, binding))
 }

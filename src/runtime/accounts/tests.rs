@@ -21,6 +21,7 @@ use crate::controllers::action::SecretPatch;
 use crate::controllers::facts::{AccountKeyWish, Identity, IssuerFact};
 use crate::controllers::issuer::{Observation, Outcome, Retry, Solvers};
 use crate::controllers::key::Kind;
+use crate::controllers::store::Change;
 use crate::pki::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey};
 
 /// A cert-manager 1.21.1 cluster.
@@ -70,7 +71,14 @@ fn observation(ca: &ScriptedCa, spec: Value, status: IssuerStatus) -> Observatio
 fn loaded(seen: &Observation, secret: &Secret) -> Account {
     let spec = seen.issuer.spec.acme.as_ref().unwrap();
     let pem = &secret.data.as_ref().unwrap()["tls.key"].0;
-    Account::load(spec, pem, secret, Hooks::default(), (1, None)).unwrap()
+    Account::load(
+        spec,
+        pem,
+        secret,
+        Hooks::default(),
+        (String::new(), 1, None),
+    )
+    .unwrap()
 }
 
 #[tokio::test]
@@ -251,4 +259,61 @@ async fn another_key_is_made_as_wished() {
     let key = PrivateKey::from_pem(&pem.0).unwrap();
     assert_eq!(key.algorithm(), KeyAlgorithm::Ecdsa(Curve::P256));
     assert_eq!(staged.ca.count(Call::KeyChange), 0, "stored first");
+}
+
+/// An Issuer of this uid in the store, of the first generation.
+fn stored(store: &Store, seen: &Observation, uid: &str) {
+    let mut fact = IssuerFact::clone(&seen.issuer);
+    (fact.id.uid, fact.generation) = (uid.into(), 1);
+    store.apply(Change::Issuer(Kind::Issuer, fact));
+}
+
+#[tokio::test]
+async fn an_issuer_that_was_made_anew_has_nothing_of_the_one_before() {
+    let staged = Staged::new().await;
+    let (store, key) = (Store::new("cm"), Key::new(Kind::Issuer, "shop", "acme"));
+    stored(&store, &staged.seen, "first");
+    let name = name_of(&staged.seen);
+    let mut account = staged.accounts.accounts.get(&name).unwrap().with_url(None);
+    account.loaded_for = ("first".into(), 1, None);
+    let hash = account.hash.clone();
+    staged.accounts.accounts.put(name, Arc::new(account));
+    assert_eq!(staged.accounts.loaded_hash(&store, &key), Some(hash));
+    let answer = Answer::Refused(Some(Retry::OnChange));
+    let later = now() + SignedDuration::from_mins(1);
+    staged.accounts.note(&store, &key, answer, Some(later));
+    assert_eq!(staged.accounts.state(&store, &key).resting, Some(later));
+
+    stored(&store, &staged.seen, "second");
+    assert_eq!(staged.accounts.loaded_hash(&store, &key), None);
+    assert_eq!(staged.accounts.state(&store, &key).resting, None);
+}
+
+/// (What the CA answered, refusals and faults in a row then.)
+#[tokio::test]
+async fn only_refusals_for_good_count_as_such_and_until_the_account_is_taken() {
+    let ca = ScriptedCa::start();
+    let spec = json!({ "acme": { "server": "", "privateKeySecretRef": { "name": "a" } } });
+    let seen = observation(&ca, spec, IssuerStatus::default());
+    let (store, key) = (Store::new("cm"), Key::new(Kind::Issuer, "shop", "acme"));
+    stored(&store, &seen, "uid");
+    let accounts = AccountsInUse::new(Hooks::default(), Arc::new(Signer::default()));
+    let until = now() + SignedDuration::from_mins(1);
+    for (answer, expected) in [
+        (Answer::Refused(Some(Retry::Soon)), (0, 1)),
+        (Answer::Refused(Some(Retry::Soon)), (0, 2)),
+        (Answer::Refused(Some(Retry::OnChange)), (1, 0)),
+        (Answer::Refused(Some(Retry::At(until))), (1, 0)),
+        (Answer::Refused(Some(Retry::Soon)), (1, 1)),
+        (Answer::Refused(Some(Retry::OnChange)), (2, 0)),
+        (Answer::Refused(None), (2, 0)),
+        (Answer::Taken, (0, 0)),
+        (Answer::Refused(Some(Retry::OnChange)), (1, 0)),
+    ] {
+        accounts.note(&store, &key, answer, Some(until));
+        let state = accounts.state(&store, &key);
+        assert_eq!((state.refusals, state.faults), expected, "{answer:?}");
+        let rests = answer != Answer::Taken;
+        assert_eq!(state.resting, rests.then_some(until), "{answer:?}");
+    }
 }

@@ -47,7 +47,7 @@ impl Session<'_> {
         let alone = Outcome::Read {
             url: order.url.clone(),
             finalize_url: order.finalize.clone(),
-            state: order.status.as_str().into(),
+            state: order.status.stored().unwrap_or_default().into(),
             expires: order.expires,
             authorizations: vec![],
         };
@@ -89,7 +89,7 @@ impl Session<'_> {
         Outcome::Read {
             url: order.url,
             finalize_url: order.finalize,
-            state: order.status.as_str().into(),
+            state: order.status.stored().unwrap_or_default().into(),
             expires,
             authorizations,
         }
@@ -133,7 +133,7 @@ impl Session<'_> {
                 ),
             },
             status => Outcome::NotYet {
-                state: status.as_str().into(),
+                state: status.stored().unwrap_or_default().into(),
                 retry: after(order.retry_after, self.now),
             },
         }
@@ -233,7 +233,7 @@ fn stored(url: &str, authorization: &Authorization) -> OrderAuthorization {
     OrderAuthorization {
         challenges: Some(challenges.collect()),
         identifier: Some(authorization.identifier.value.clone()),
-        initial_state: Some(authorization.status.as_str().into()),
+        initial_state: authorization.status.stored().map(Into::into),
         url: url.to_owned(),
         wildcard: Some(authorization.wildcard),
     }

@@ -14,10 +14,11 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
-use crate::acme::Hooks;
 use crate::acme::limits::Turn;
 use crate::acme::tests::fake::Response;
 use crate::acme::tests::scripted::{Call, Issue, ScriptedCa};
+use crate::acme::{Hooks, Status};
+use crate::api::order::state;
 use crate::api::{Challenge, Order};
 use crate::controllers::action::{Action, Object, Plan};
 use crate::controllers::facts::IssuerFact;
@@ -206,7 +207,13 @@ async fn registered(ca: &ScriptedCa) -> Account {
     let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
     let pem = key.to_pem(KeyEncoding::Pkcs8).unwrap();
     let secret = Secret::default();
-    let account = Account::load(&spec, pem.as_bytes(), &secret, Hooks::default(), (1, None));
+    let account = Account::load(
+        &spec,
+        pem.as_bytes(),
+        &secret,
+        Hooks::default(),
+        (String::new(), 1, None),
+    );
     let account = account.unwrap();
     let known = account.client.new_account(&account.key, None, None).await;
     account.with_url(Some(known.unwrap().url))
@@ -269,6 +276,59 @@ async fn an_order_without_faults_costs_what_it_must() {
         ("valid", [1, 1, 1, 1])
     );
     assert_eq!(world.ca.count(Call::Challenge), 0);
+}
+
+#[tokio::test]
+async fn an_order_that_is_ready_without_authorizations_is_finalized() {
+    let mut world = World::new().await;
+    world.ca.reuse_authorizations();
+    let url = |path| world.ca.server.url(path);
+    let order = json!({ "status": "ready", "authorizations": [], "finalize": url("/finalize/1") });
+    let answer = Response::json(201, &order).with("Location", url("/order/1"));
+    world.ca.spoil(Call::NewOrder, Some(answer));
+    world.run().await;
+    assert_eq!(
+        (world.state().as_str(), world.requests()),
+        ("valid", [1, 1, 1, 1])
+    );
+}
+
+/// The API server would refuse it, and with it the URL of the order, which would be made again and again.
+#[tokio::test]
+async fn a_state_that_the_api_does_not_have_is_not_stored() {
+    for (said, stored) in [
+        ("deactivated", Some("expired")),
+        ("revoked", Some("expired")),
+        ("paused", None),
+        ("pending", Some("pending")),
+    ] {
+        let mut world = World::new().await;
+        let authorization = json!({
+            "status": said,
+            "identifier": { "type": "dns", "value": "a.example.com" },
+            "challenges": [{ "type": "http-01", "url": world.ca.server.url("/challenge/1"), "token": "t" }],
+        });
+        let answer = Response::json(200, &authorization);
+        world.ca.fault(Call::Authorization, 1, Some(answer));
+        assert!(world.step().await);
+        let status = world.seen.order.status.clone().unwrap();
+        let authorizations = status.authorizations.unwrap();
+        assert_eq!(authorizations[0].initial_state.as_deref(), stored, "{said}");
+    }
+    let all = [
+        Status::Pending,
+        Status::Ready,
+        Status::Processing,
+        Status::Valid,
+        Status::Invalid,
+        Status::Expired,
+        Status::Deactivated,
+        Status::Revoked,
+        Status::Unknown,
+    ];
+    for word in all.into_iter().filter_map(Status::stored) {
+        assert!(state::ALL.contains(&word), "{word}");
+    }
 }
 
 /// (What newOrder is answered how often, the waits in seconds, what is said of them.)

@@ -312,8 +312,14 @@ impl Effects {
         let request = Request::new(Ingress::url_path(&(), Some(&id.namespace)))
             .patch(&id.name, &params, &Patch::<()>::Json(patch))
             .map_err(|e| bug(&what, &e))?;
-        let reply = self.send(&what, request).await?;
-        Ok(seen(Some(Informer::Ingresses), &reply))
+        match self.send(&what, request).await {
+            Ok(reply) => Ok(seen(Some(Informer::Ingresses), &reply)),
+            // A test of the patch did not hold, of the version most likely: the API server does not say which.
+            Err(EffectError::Api { what, source }) if is_unfit(&source) => {
+                Err(EffectError::Stale { what })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Delete the very object that the plan has seen; one that is gone is as good.
@@ -464,6 +470,17 @@ impl Effects {
         };
         self.metrics.api_request(verb, resource(path), code);
     }
+}
+
+/// Whether a JSON patch did not fit the object; a result that is invalid is said in other words.
+fn is_unfit(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    status.code == 422
+        && status
+            .message
+            .contains("the server rejected our request due to an error")
 }
 
 fn bug(what: &str, error: &dyn std::fmt::Display) -> EffectError {

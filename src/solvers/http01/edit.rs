@@ -2,7 +2,8 @@
 //!
 //! The change is a JSON patch (RFC 6902) guarded by the resourceVersion, so that fields newer than
 //! our types survive and a concurrent edit makes the patch fail instead of hitting another path.
-//! Only our own path (same path, same Service) is ever removed, and removing undoes adding exactly.
+//! Only the path of the challenge to our own Service, or to the one that cert-manager has made for it, is ever removed, and
+//! removing undoes adding exactly.
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, TestOperation};
@@ -11,10 +12,10 @@ use k8s_openapi::api::networking::v1::{
 };
 use serde_json::{Value, json};
 
-use super::objects::rule_host;
+use super::objects::{is_cert_managers, rule_host};
 
-/// Puts `path` first in the host's rule, or in a new rule at the end where the host has none.
-/// None when it is there already.
+/// Puts `path` first in the host's rule, or in a new rule at the end where the host has none; in place of the path that
+/// cert-manager has put there for the same challenge. None when it is there already.
 pub fn add(ingress: &Ingress, dns_name: &str, path: &HTTPIngressPath) -> Option<Patch> {
     let host = rule_host(dns_name);
     let spec = ingress.spec.as_ref()?;
@@ -25,8 +26,18 @@ pub fn add(ingress: &Ingress, dns_name: &str, path: &HTTPIngressPath) -> Option<
             .enumerate()
             .filter(|(_, rule)| is_for(rule, host))
     };
+    let is_former = |known: &HTTPIngressPath| {
+        known.path == path.path && service(known).is_some_and(is_cert_managers)
+    };
+    // From the end to the start, so that an earlier removal does not move a later one.
+    let former = of_host().rev().flat_map(|(rule, of)| {
+        let positions = paths(of).iter().enumerate().rev();
+        let positions = positions.filter(|(_, known)| is_former(known));
+        positions.map(move |(position, _)| take_path(rule, position))
+    });
+    let mut changes: Vec<_> = former.collect();
     if of_host().any(|(_, rule)| paths(rule).iter().any(|known| known == path)) {
-        return None;
+        return (!changes.is_empty()).then(|| guarded(ingress, changes));
     }
     // A rule without paths belongs to the default backend; ours next to it can be removed whole.
     let with_paths = of_host().find(|(_, rule)| !paths(rule).is_empty());
@@ -45,20 +56,22 @@ pub fn add(ingress: &Ingress, dns_name: &str, path: &HTTPIngressPath) -> Option<
             None => insert(["spec", "rules"], json!([rule])),
         }
     };
-    Some(guarded(ingress, vec![change]))
+    changes.push(change);
+    Some(guarded(ingress, changes))
 }
 
-/// Takes the path of the challenge that leads to `service` out again, and the rule that held
+/// Takes the path of the challenge that leads to `own`, or to a Service of cert-manager's, out again, and the rule that held
 /// nothing else. None when there is nothing to take out, or when nothing would be left: the API
 /// server refuses an Ingress with neither rule nor default backend, and a path to a Service that is
 /// gone does no harm.
-pub fn remove(ingress: &Ingress, dns_name: &str, path: &str, service: &str) -> Option<Patch> {
+pub fn remove(ingress: &Ingress, dns_name: &str, path: &str, own: &str) -> Option<Patch> {
     let host = rule_host(dns_name);
     let spec = ingress.spec.as_ref()?;
     let rules = spec.rules.as_deref()?;
     let is_ours = |candidate: &HTTPIngressPath| {
-        let backend = candidate.backend.service.as_ref();
-        candidate.path.as_deref() == Some(path) && backend.is_some_and(|b| b.name == service)
+        let leads_here =
+            service(candidate).is_some_and(|name| name == own || is_cert_managers(name));
+        candidate.path.as_deref() == Some(path) && leads_here
     };
     let is_only_ours = |rule: &IngressRule| {
         is_for(rule, host) && !paths(rule).is_empty() && paths(rule).iter().all(is_ours)
@@ -75,9 +88,8 @@ pub fn remove(ingress: &Ingress, dns_name: &str, path: &str, service: &str) -> O
         .rev()
         .filter(|(_, rule)| is_for(rule, host))
     {
-        let index = index.to_string();
         if is_only_ours(rule) {
-            changes.push(take(["spec", "rules", &index]));
+            changes.push(take(["spec", "rules", &index.to_string()]));
             continue;
         }
         for (position, _) in paths(rule)
@@ -86,14 +98,7 @@ pub fn remove(ingress: &Ingress, dns_name: &str, path: &str, service: &str) -> O
             .rev()
             .filter(|(_, path)| is_ours(path))
         {
-            changes.push(take([
-                "spec",
-                "rules",
-                &index,
-                "http",
-                "paths",
-                &position.to_string(),
-            ]));
+            changes.push(take_path(index, position));
         }
     }
     (!changes.is_empty()).then(|| guarded(ingress, changes))
@@ -108,6 +113,11 @@ fn paths(rule: &IngressRule) -> &[HTTPIngressPath] {
         .as_ref()
         .map(|http| http.paths.as_slice())
         .unwrap_or_default()
+}
+
+fn service(path: &HTTPIngressPath) -> Option<&str> {
+    let service = path.backend.service.as_ref();
+    service.map(|service| service.name.as_str())
 }
 
 fn guarded(ingress: &Ingress, changes: Vec<PatchOperation>) -> Patch {
@@ -132,6 +142,11 @@ fn take<const N: usize>(at: [&str; N]) -> PatchOperation {
     PatchOperation::Remove(RemoveOperation {
         path: PointerBuf::from_tokens(at),
     })
+}
+
+fn take_path(rule: usize, position: usize) -> PatchOperation {
+    let (rule, position) = (rule.to_string(), position.to_string());
+    take(["spec", "rules", &rule, "http", "paths", &position])
 }
 
 #[cfg(test)]

@@ -19,6 +19,15 @@ use crate::api::solver::IngressSolver;
 /// Names of solver objects begin with this, as cert-manager's do.
 pub const NAME_PREFIX: &str = "cm-acme-http-solver-";
 
+/// How many characters of its choice the API server puts behind a name that is to be generated.
+const GENERATED: usize = 5;
+
+/// Whether cert-manager has made a solver object of this name. The rest of ours is longer.
+pub fn is_cert_managers(name: &str) -> bool {
+    let generated = name.strip_prefix(NAME_PREFIX);
+    generated.is_some_and(|rest| rest.len() == GENERATED)
+}
+
 /// Who answers the CA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {

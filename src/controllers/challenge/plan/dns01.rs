@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::super::{Check, Effect, Failure, Observation, RecordState, Retry, Settings, Sight};
-use super::{CHALLENGES, PROBE, Patience, asked, between, checked, effect, say};
+use super::{
+    CHALLENGES, NOT_PRESENTED, PROBE, Patience, asked, between, checked, effect, say, started,
+};
 use crate::api::challenge::DNS_01;
 use crate::api::dns01::Dns01Solver;
 use crate::controllers::action::{Event, Plan, patch_status};
@@ -54,7 +56,7 @@ pub(super) fn live(o: &Observation, settings: &Settings, now: Timestamp) -> Plan
                 speaks_at_once: false,
             };
             let waiting = |reason: &str| format!("{WAITING}: {reason}");
-            let mut plan = checked(o, &patience, waiting, now);
+            let mut plan = checked(o, settings, &patience, waiting, now);
             if let (Some(Effect::Accept), Check::Failed { reason, .. }) =
                 (&plan.effect, &o.memo.check)
             {
@@ -70,22 +72,19 @@ pub(super) fn live(o: &Observation, settings: &Settings, now: Timestamp) -> Plan
                 plan.effect = Some(Effect::Probe);
                 plan.wake = plan.wake.map(|wake| wake.min(until_probe(o)));
             }
-            plan.actions = say(
-                o,
-                &format!("Error presenting challenge: {}", failure.reason),
-            );
+            plan.actions = say(o, &format!("{NOT_PRESENTED}{}", failure.reason));
             if !plan.actions.is_empty() {
                 plan.events
                     .push(failed("PresentError", "presenting", failure));
             }
             plan
         }
-        RecordState::Unknown | RecordState::Absent | RecordState::Failed(_) => present(o),
+        RecordState::Unknown | RecordState::Absent | RecordState::Failed(_) => present(o, settings),
     }
 }
 
 /// Say in the status that there may be a record, and have it written.
-fn present(o: &Observation) -> Plan<Effect> {
+fn present(o: &Observation, settings: &Settings) -> Plan<Effect> {
     let status = o.challenge.status.as_ref();
     if status.is_some_and(|status| status.processing == Some(true)) {
         return effect(Effect::Present);
@@ -97,6 +96,7 @@ fn present(o: &Observation) -> Plan<Effect> {
             &id,
             json!({ "processing": true }),
         )],
+        events: started(settings),
         wake: Some(Duration::ZERO),
         ..Plan::idle()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::{Effect, Observation, Settings};
-use super::{Patience, RETRY, asked, checked, say};
+use super::{Patience, RETRY, asked, checked, not_presented, started, unsay};
 use crate::api::solver::IngressSolver;
 use crate::controllers::action::{Action, Object, Plan, Target};
 use crate::controllers::facts::Identity;
@@ -32,17 +32,27 @@ pub(super) fn live(
         Ok(missing) => missing,
         Err(problem) => {
             return Plan {
-                actions: say(o, &problem),
                 wake: Some(RETRY),
-                ..Plan::idle()
+                ..not_presented(o, &problem)
             };
         }
     };
     if !missing.is_empty() {
         // Held until the informers show them. Not all of them wake it by themselves: the Direct mode's
         // are nobody's, and an edited Ingress is a user's.
+        let objects = &o.objects;
+        let made = [&objects.pod, &objects.service, &objects.ingress];
+        let is_first = made.into_iter().all(Option::is_none) && objects.adopted.is_empty();
         return Plan {
             actions: missing,
+            events: is_first.then(|| started(settings)).unwrap_or_default(),
+            wake: Some(Duration::ZERO),
+            ..Plan::idle()
+        };
+    }
+    if let Some(forget) = unsay(o) {
+        return Plan {
+            actions: vec![forget],
             wake: Some(Duration::ZERO),
             ..Plan::idle()
         };
@@ -60,7 +70,7 @@ pub(super) fn live(
         longest: CHECK_AGAIN,
         speaks_at_once: o.missing_class.is_some(),
     };
-    checked(o, &patience, |reason| obstacle(o, reason), now)
+    checked(o, settings, &patience, |reason| obstacle(o, reason), now)
 }
 
 /// Why the challenge is not answered yet, with the deepest cause that is known.
@@ -77,20 +87,53 @@ fn obstacle(o: &Observation, check: &str) -> String {
     format!("Waiting for HTTP-01 challenge propagation: {check}")
 }
 
-/// The objects that are still to be made; an error says why one cannot be.
+/// What somebody has deleted while the CA is at work: it may look once more.
+pub(super) fn lost(o: &Observation, settings: &Settings) -> Vec<Action> {
+    let solver = o.challenge.spec.solver.http01.as_ref();
+    let solver = solver.and_then(|http01| http01.ingress.as_ref());
+    let Some((presentation, solver)) = Presentation::of(&o.challenge).zip(solver) else {
+        return vec![];
+    };
+    present(o, settings, &presentation, solver).unwrap_or_default()
+}
+
+/// Those of cert-manager's objects that are to go.
+fn former(o: &Observation) -> impl Iterator<Item = Action> {
+    let left = o.objects.adopted.iter().filter(|(_, id)| !id.deleting);
+    left.map(|(target, id)| Action::Delete(*target, id.clone()))
+}
+
+/// Whether what cert-manager has made answers as well as our own would.
+fn is_adopted(o: &Observation, mode: Mode, solver: &IngressSolver) -> bool {
+    let has = |wanted: Target| {
+        let mut adopted = o.objects.adopted.iter();
+        adopted.any(|(target, id)| *target == wanted && !id.deleting)
+    };
+    mode == Mode::Pod
+        && solver.name.as_deref().unwrap_or_default().is_empty()
+        && [Target::Ingress, Target::Service, Target::Pod]
+            .into_iter()
+            .all(has)
+}
+
+/// The objects that are still to be made, in place of those of cert-manager; an error says why one cannot be.
 fn present(
     o: &Observation,
     settings: &Settings,
     presentation: &Presentation<'_>,
     solver: &IngressSolver,
 ) -> Result<Vec<Action>, String> {
-    let mut missing = Vec::new();
+    let mode = Mode::of(solver, settings.mode);
+    if is_adopted(o, mode, solver) {
+        return Ok(vec![]);
+    }
+    let mut missing: Vec<_> = former(o).collect();
     let mut ensure = |absent: bool, object: Object| {
         if absent {
             missing.push(Action::Ensure(Box::new(object)));
         }
     };
-    let backend = match Mode::of(solver, settings.mode) {
+    let backend = match mode {
         Mode::Pod => {
             ensure(
                 o.objects.pod.is_none(),
@@ -141,8 +184,11 @@ fn present(
 
 /// Delete what was presented, as far as it exists.
 pub(super) fn clean_up(o: &Observation, settings: &Settings) -> Plan<Effect> {
-    let mut plan = Plan::idle();
     let objects = &o.objects;
+    let mut plan = Plan {
+        actions: former(o).collect(),
+        ..Plan::idle()
+    };
     let made = [
         (Target::Ingress, &objects.ingress),
         (Target::Service, &objects.service),

@@ -6,13 +6,15 @@ mod http01;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use json_patch::PatchOperation;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
 use super::{Check, Effect, Observation, Outcome, Settings, is_final, state};
 use crate::api::challenge::{DNS_01, HTTP_01};
-use crate::api::duration::parse_go_duration;
-use crate::api::labels;
+use crate::api::duration::{format_go_duration, parse_go_duration};
+use crate::api::{Challenge, labels};
 use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::{Key, Kind};
@@ -20,6 +22,15 @@ use crate::controllers::status::seconds;
 use crate::solvers::http01::objects::Presentation;
 
 const CHALLENGES: &str = "cert-manager-challenges";
+
+/// Our finalizer, and the one that cert-manager had before.
+const FINALIZERS: [&str; 2] = [
+    labels::CHALLENGE_FINALIZER,
+    labels::LEGACY_CHALLENGE_FINALIZER,
+];
+
+/// How a reason begins that says why the answer could not be put in place.
+const NOT_PRESENTED: &str = "Error presenting challenge: ";
 
 /// Time between self-checks that fail: short at first.
 const FIRST_CHECK_AGAIN: Duration = Duration::from_millis(250);
@@ -58,6 +69,13 @@ pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect
     }
     if o.memo.valid && order_is_told(o) {
         return clean_up(o, settings, now).unwrap_or_else(Plan::idle);
+    }
+    if let Some(hold) = hold(o) {
+        return Plan {
+            actions: vec![hold],
+            wake: Some(Duration::ZERO),
+            ..Plan::idle()
+        };
     }
     if dns01::solver(o).is_some() {
         return dns01::live(o, settings, now);
@@ -107,26 +125,28 @@ struct Patience {
 /// Everything is in place: wait until a self-check passes, the time is over, or the solver's own wait is.
 fn checked(
     o: &Observation,
+    settings: &Settings,
     patience: &Patience,
     obstacle: impl FnOnce(&str) -> String,
     now: Timestamp,
 ) -> Plan<Effect> {
+    let own = o
+        .challenge
+        .spec
+        .solver
+        .wait_instead_of_self_check
+        .as_deref();
+    if let Some(wait) = own.and_then(|wait| parse_go_duration(wait).ok()) {
+        return wait_out(o, settings, wait, now);
+    }
     let Some(since) = o.memo.presented else {
         // The runtime notes the time when it sees nothing missing.
-        return effect(Effect::SelfCheck);
-    };
-    let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-    let solver = &o.challenge.spec.solver;
-    if let Some(wait) = solver.wait_instead_of_self_check.as_deref()
-        && let Ok(wait) = parse_go_duration(wait)
-    {
-        let wait = Duration::try_from(wait).unwrap_or_default();
-        return if waited >= wait {
-            effect(Effect::Accept)
-        } else {
-            Plan::wait(wait.saturating_sub(waited))
+        return Plan {
+            events: presented(o, settings),
+            ..effect(Effect::SelfCheck)
         };
-    }
+    };
+    let waited = between(since, now);
     match &o.memo.check {
         Check::Passed => effect(Effect::Accept),
         Check::None => effect(Effect::SelfCheck),
@@ -148,6 +168,119 @@ fn checked(
             plan
         }
     }
+}
+
+/// The solver has a wait of its own in place of the self-check. It begins when the status says that all is in place, which
+/// outlives this process.
+fn wait_out(
+    o: &Observation,
+    settings: &Settings,
+    wait: SignedDuration,
+    now: Timestamp,
+) -> Plan<Effect> {
+    let status = o.challenge.status.as_ref();
+    let status = status.filter(|status| status.presented == Some(true));
+    let length = Duration::try_from(wait).unwrap_or_default();
+    if let Some(Time(since)) = status.and_then(|status| status.presented_at.as_ref()) {
+        let left = length.saturating_sub(between(*since, now));
+        return if left.is_zero() {
+            effect(Effect::Accept)
+        } else {
+            Plan::wait(left)
+        };
+    }
+    if length.is_zero() {
+        return effect(Effect::Accept);
+    }
+    let reason = format!(
+        "Waiting {} before accepting {} challenge without self-check",
+        format_go_duration(wait),
+        o.challenge.spec.type_
+    );
+    let id = Identity::of(&o.challenge.metadata);
+    let status = json!({
+        "presented": true,
+        "presentedAt": seconds(now),
+        "processing": true,
+        "state": "pending",
+        "reason": reason,
+    });
+    Plan {
+        actions: vec![patch_status(Kind::Challenge, &id, status)],
+        events: presented(o, settings),
+        wake: Some(length),
+        ..Plan::idle()
+    }
+}
+
+/// Where each step is wanted to be told: work on it has begun.
+fn started(settings: &Settings) -> Vec<Event> {
+    let message = "Challenge scheduled for processing";
+    let event = || Event::normal(CHALLENGES, "Started", message);
+    settings.verbose_events.then(event).into_iter().collect()
+}
+
+/// The same: the answer is in place.
+fn presented(o: &Observation, settings: &Settings) -> Vec<Event> {
+    let how = &o.challenge.spec.type_;
+    let message = format!("Presented challenge using {how} challenge mechanism");
+    let event = || Event::normal(CHALLENGES, "Presented", message);
+    settings.verbose_events.then(event).into_iter().collect()
+}
+
+/// Whether a write puts the answer in place, rather than takes it away.
+pub fn presents(action: &Action) -> bool {
+    match action {
+        Action::Ensure(_) => true,
+        Action::EditIngress(_, patch) => {
+            let mut steps = patch.0.iter();
+            steps.any(|step| matches!(step, PatchOperation::Add(_)))
+        }
+        _ => false,
+    }
+}
+
+/// What the API server has said of a solver's object, without what answers the challenge: webhooks quote paths.
+pub fn without_secrets(challenge: &Challenge, words: &str) -> String {
+    let spec = &challenge.spec;
+    let secrets = [(&spec.key, "<key>"), (&spec.token, "<token>")];
+    let secrets = secrets.into_iter().filter(|(secret, _)| !secret.is_empty());
+    secrets.fold(words.to_owned(), |words, (secret, name)| {
+        words.replace(secret.as_str(), name)
+    })
+}
+
+/// The API server refuses an object of the solver, for these reasons.
+pub fn refused(o: &Observation, presents: bool, words: &str) -> Plan<Effect> {
+    if presents {
+        return not_presented(o, words);
+    }
+    let message = format!("Error cleaning up challenge: {words}");
+    Plan {
+        events: vec![Event::warning(CHALLENGES, "CleanUpError", message)],
+        ..Plan::idle()
+    }
+}
+
+/// Say what keeps the answer from being put in place.
+fn not_presented(o: &Observation, problem: &str) -> Plan<Effect> {
+    let message = format!("{NOT_PRESENTED}{problem}");
+    let actions = say(o, &message);
+    let is_news = !actions.is_empty();
+    let event = || Event::warning(CHALLENGES, "PresentError", message);
+    Plan {
+        actions,
+        events: is_news.then(event).into_iter().collect(),
+        ..Plan::idle()
+    }
+}
+
+/// What kept the answer from being put in place does no longer.
+fn unsay(o: &Observation) -> Option<Action> {
+    let reason = o.challenge.status.as_ref()?.reason.as_deref()?;
+    let id = Identity::of(&o.challenge.metadata);
+    let forget = || patch_status(Kind::Challenge, &id, json!({ "reason": null }));
+    reason.starts_with(NOT_PRESENTED).then(forget)
 }
 
 fn between(now: Timestamp, then: Timestamp) -> Duration {
@@ -246,21 +379,27 @@ fn rest(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
     plan
 }
 
+/// A Challenge that nobody holds would go without being cleaned up: whoever has made it left our finalizer out.
+fn hold(o: &Observation) -> Option<Action> {
+    let mut finalizers = o.challenge.metadata.finalizers.clone().unwrap_or_default();
+    if finalizers.iter().any(|f| FINALIZERS.contains(&f.as_str())) {
+        return None;
+    }
+    finalizers.push(labels::CHALLENGE_FINALIZER.into());
+    Some(set_finalizers(o, finalizers))
+}
+
 /// Take our finalizers off, both the old and the new one.
 fn release(o: &Observation) -> Option<Action> {
-    let meta = &o.challenge.metadata;
-    let all = meta.finalizers.clone().unwrap_or_default();
-    let ours = [
-        labels::CHALLENGE_FINALIZER,
-        labels::LEGACY_CHALLENGE_FINALIZER,
-    ];
-    let finalizers: Vec<String> = all
-        .iter()
-        .filter(|f| !ours.contains(&f.as_str()))
-        .cloned()
-        .collect();
-    let id = Identity::of(meta);
-    (finalizers.len() != all.len()).then_some(Action::SetFinalizers {
+    let all = o.challenge.metadata.finalizers.clone().unwrap_or_default();
+    let left = all.iter().filter(|f| !FINALIZERS.contains(&f.as_str()));
+    let left: Vec<String> = left.cloned().collect();
+    (left.len() != all.len()).then(|| set_finalizers(o, left))
+}
+
+fn set_finalizers(o: &Observation, finalizers: Vec<String>) -> Action {
+    let id = Identity::of(&o.challenge.metadata);
+    Action::SetFinalizers {
         key: Key {
             kind: Kind::Challenge,
             namespace: id.namespace,
@@ -268,7 +407,7 @@ fn release(o: &Observation) -> Option<Action> {
         },
         version: id.version,
         finalizers,
-    })
+    }
 }
 
 /// Plan what follows from the CA's answer.
@@ -316,8 +455,13 @@ pub fn absorb(
             plan
         }
         Outcome::State { retry, .. } => {
-            let first = if o.memo.accepted { POLL } else { FIRST_POLL };
-            Plan::wait(retry.filter(|_| o.memo.accepted).unwrap_or(first))
+            if !o.memo.accepted {
+                return Plan::wait(FIRST_POLL);
+            }
+            Plan {
+                actions: http01::lost(o, settings),
+                ..Plan::wait(retry.unwrap_or(POLL))
+            }
         }
         Outcome::Unavailable { reason, retry } => Plan {
             actions: say(o, &reason),

@@ -134,6 +134,19 @@ fn the_solvers_own_wait_takes_the_place_of_the_look() {
     edit(&mut seen, |c| {
         c.spec.solver.wait_instead_of_self_check = Some("90s".into())
     });
+    seen.memo.presented = None;
+    let begun = plan(&seen, &settings(), START);
+    let written = statuses(&begun)[0].clone();
+    assert_eq!(
+        (begun.effect, &written["reason"]),
+        (
+            None,
+            &json!("Waiting 1m30s before accepting DNS-01 challenge without self-check")
+        )
+    );
+    edit(&mut seen, |c| {
+        c.status = serde_json::from_value(written).unwrap()
+    });
     let wait = Duration::from_mins(1);
     assert_eq!(plan(&seen, &settings(), after(30)), Plan::wait(wait));
     let then = plan(&seen, &settings(), after(90));

@@ -5,17 +5,20 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, json};
 
-use super::{TRANSIENT, between, component, conditions, not_initialized, ready, write};
+use super::{between, component, conditions, not_initialized, ready, write};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
 use crate::controllers::action::{Action, Event, Object, Plan, SecretPatch};
 use crate::controllers::issuer::{Effect, Observation, Outcome, Retry, Solvers};
 use crate::controllers::order;
-use crate::controllers::status::refusal_delay;
+use crate::controllers::status::{doubled, refusal_delay};
 use crate::explain::{Code, Verdict};
 
 const REGISTERED: &str = "The ACME account was registered with the ACME server";
 
+/// How long a CA that could not be reached is left alone at first; each time in a row doubles it (contract §5.1).
+const FAULT: Duration = Duration::from_secs(5);
+const FAULT_MOST: Duration = Duration::from_mins(5);
 /// The least time that a CA is left alone that asks for patience.
 const LEAST: Duration = Duration::from_mins(1);
 /// The longest time that a CA may ask for: what it says is its word only.
@@ -212,7 +215,7 @@ fn refused(
 ) -> Plan<Effect> {
     let wake = match retry {
         Retry::OnChange => refusal_delay(o.account.refusals.saturating_add(1)),
-        Retry::Soon => TRANSIENT,
+        Retry::Soon => doubled(FAULT, o.account.faults, FAULT_MOST),
         Retry::At(time) => between(now, time).clamp(LEAST, MOST),
     };
     let until = now.checked_add(wake).unwrap_or(Timestamp::MAX);

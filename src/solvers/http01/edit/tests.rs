@@ -102,6 +102,39 @@ fn the_same_path_of_another_service_is_left_alone() {
     );
 }
 
+/// What cert-manager has put into an Ingress before a take-over.
+#[test]
+fn the_path_that_cert_manager_has_left_is_replaced_and_removed() {
+    let theirs = json!(challenge_path(TOKEN, "cm-acme-http-solver-x7k2p", true));
+    let others = json!(challenge_path("other", "cm-acme-http-solver-x7k2p", true));
+    let with = |paths: Value| {
+        ingress(&json!({ "rules": [
+            { "host": "other.example.com", "http": { "paths": [theirs] } },
+            { "host": HOST, "http": { "paths": paths } },
+        ]}))
+    };
+    let before = with(json!([theirs, others, foreign("/"), theirs]));
+    let clean = with(json!([others, foreign("/")]));
+    let ours = challenge_path(TOKEN, OURS, true);
+    let after = add_ours(&before).unwrap();
+    assert_eq!(after, with(json!([ours, others, foreign("/")])));
+    assert_eq!(add_ours(&after), None);
+    assert_eq!(remove_ours(&after).unwrap(), clean);
+    assert_eq!(remove_ours(&before).unwrap(), clean);
+    // A rule of theirs alone is filled, and goes.
+    let alone = with(json!([theirs]));
+    assert_eq!(add_ours(&alone).unwrap(), with(json!([ours])));
+    let gone = spec(&remove_ours(&alone).unwrap());
+    assert_eq!(gone["rules"].as_array().unwrap().len(), 1);
+    // The Service of another Challenge of ours is no business of this one.
+    let foreign = with(json!([challenge_path(
+        TOKEN,
+        "cm-acme-http-solver-0123456789",
+        true
+    )]));
+    assert_eq!(remove_ours(&foreign), None);
+}
+
 #[test]
 fn an_ingress_of_our_rule_alone_stays() {
     let rule = json!({ "host": HOST, "http": { "paths": [challenge_path(TOKEN, OURS, true)] } });
