@@ -16,7 +16,7 @@ use crate::api::labels;
 use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::{Key, Kind};
-use crate::controllers::status::seconds;
+use crate::controllers::status::{granted, seconds};
 use crate::solvers::http01::objects::Presentation;
 
 const CHALLENGES: &str = "cert-manager-challenges";
@@ -89,9 +89,13 @@ fn unsupported(o: &Observation) -> Plan<Effect> {
     }
 }
 
-/// Look at the authorization, once the CA was asked.
-fn asked(o: &Observation) -> Option<Plan<Effect>> {
-    o.memo.accepted.then(|| effect(Effect::Poll))
+/// Look at the authorization, once the CA was asked; ask again where it waits for that.
+fn asked(o: &Observation, now: Timestamp) -> Option<Plan<Effect>> {
+    o.memo.accepted.then(|| match o.memo.again {
+        Some(again) if again <= now => effect(Effect::Accept),
+        Some(again) => Plan::wait(between(now, again)),
+        None => effect(Effect::Poll),
+    })
 }
 
 /// How long self-checks may fail.
@@ -276,7 +280,7 @@ pub fn absorb(
     o: &Observation,
     settings: &Settings,
     outcome: Outcome,
-    _now: Timestamp,
+    now: Timestamp,
 ) -> Plan<Effect> {
     match outcome {
         Outcome::Started => Plan::idle(),
@@ -315,9 +319,13 @@ pub fn absorb(
                 .extend(verdict(o, settings, &ended, reason.as_deref()));
             plan
         }
-        Outcome::State { retry, .. } => {
+        Outcome::State { retry, reason, .. } => {
             let first = if o.memo.accepted { POLL } else { FIRST_POLL };
-            Plan::wait(retry.filter(|_| o.memo.accepted).unwrap_or(first))
+            let retry = retry.map(|retry| granted(retry, o.memo.presented, now));
+            Plan {
+                actions: reason.map_or_else(Vec::new, |reason| say(o, &reason)),
+                ..Plan::wait(retry.filter(|_| o.memo.accepted).unwrap_or(first))
+            }
         }
         Outcome::Unavailable { reason, retry } => Plan {
             actions: say(o, &reason),
