@@ -18,7 +18,7 @@ use crate::api::{Challenge, labels};
 use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::{Key, Kind};
-use crate::controllers::status::seconds;
+use crate::controllers::status::{granted, seconds};
 use crate::solvers::http01::objects::Presentation;
 
 const CHALLENGES: &str = "cert-manager-challenges";
@@ -107,9 +107,13 @@ fn unsupported(o: &Observation) -> Plan<Effect> {
     }
 }
 
-/// Look at the authorization, once the CA was asked.
-fn asked(o: &Observation) -> Option<Plan<Effect>> {
-    o.memo.accepted.then(|| effect(Effect::Poll))
+/// Look at the authorization, once the CA was asked; ask again where it waits for that.
+fn asked(o: &Observation, now: Timestamp) -> Option<Plan<Effect>> {
+    o.memo.accepted.then(|| match o.memo.again {
+        Some(again) if again <= now => effect(Effect::Accept),
+        Some(again) => Plan::wait(between(now, again)),
+        None => effect(Effect::Poll),
+    })
 }
 
 /// How long self-checks may fail.
@@ -415,7 +419,7 @@ pub fn absorb(
     o: &Observation,
     settings: &Settings,
     outcome: Outcome,
-    _now: Timestamp,
+    now: Timestamp,
 ) -> Plan<Effect> {
     match outcome {
         Outcome::Started => Plan::idle(),
@@ -454,12 +458,18 @@ pub fn absorb(
                 .extend(verdict(o, settings, &ended, reason.as_deref()));
             plan
         }
-        Outcome::State { retry, .. } => {
+        Outcome::State { retry, reason, .. } => {
+            let said = reason.map_or_else(Vec::new, |reason| say(o, &reason));
             if !o.memo.accepted {
-                return Plan::wait(FIRST_POLL);
+                return Plan {
+                    actions: said,
+                    ..Plan::wait(FIRST_POLL)
+                };
             }
+            let retry = retry.map(|retry| granted(retry, o.memo.presented, now));
+            let lost = http01::lost(o, settings);
             Plan {
-                actions: http01::lost(o, settings),
+                actions: said.into_iter().chain(lost).collect(),
                 ..Plan::wait(retry.unwrap_or(POLL))
             }
         }
