@@ -97,8 +97,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         options.http01_self_check_limit,
     ));
     let effects = Effects::new(client.clone(), metrics.clone());
-    let home = &options.cluster_resource_namespace;
-    let (events, poster) = Events::start(effects.clone(), queue.clone(), home);
+    let (events, poster) = Events::start(effects.clone(), queue.clone());
 
     let informers = Informers::new(
         store.clone(),
