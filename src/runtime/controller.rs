@@ -38,6 +38,7 @@ use crate::controllers::progress::Progress;
 use crate::controllers::reads::{Keys, Reader, Recoveries};
 use crate::controllers::store::Store;
 use crate::net;
+use crate::serve::listen;
 use crate::solvers::dns01::hosted::Hosted;
 use crate::solvers::http01::responder;
 use crate::solvers::http01::self_check::{SelfCheck, Settings as SelfCheckSettings};
@@ -303,9 +304,7 @@ async fn serve(
         tokio::spawn(serve_lists(listener, store, stop.clone()));
     }
     if options.http01_port != 0 {
-        let listener = responder::listen(options.http01_port)
-            .await
-            .context("--http01-port")?;
+        let listener = listen(options.http01_port).await.context("--http01-port")?;
         tokio::spawn(responder::respond(
             listener,
             validations.tokens.clone(),
