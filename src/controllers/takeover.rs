@@ -253,6 +253,7 @@ fn a_refused_certificate_waits_as_long_as_was_said() {
 fn requests_that_have_ended_are_left_alone() {
     let settings = certificate_request::Settings {
         approve: true,
+        signers_off: vec![],
         revocation_list_url: String::new(),
         verbose_events: false,
         renewal_info: true,

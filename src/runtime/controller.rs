@@ -157,7 +157,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 fn name_what_is_ignored(options: &Options) {
     let ignored = options.without_effect();
     if !ignored.is_empty() {
-        let ignored: Vec<_> = ignored.iter().map(|name| format!("--{name}")).collect();
         tracing::warn!(
             flags = ignored.join(" "),
             "flags without effect in this version"

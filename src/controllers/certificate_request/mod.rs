@@ -25,6 +25,9 @@ pub struct Settings {
     /// Approve what nobody has decided about (`--controllers` without
     /// `-certificaterequests-approver`).
     pub approve: bool,
+    /// Controllers that are off, as `certificaterequests-issuer-ca`: requests to issuers of their types are for others to
+    /// sign.
+    pub signers_off: Vec<&'static str>,
     /// Post an event for each step, not only for what a condition does not say.
     pub verbose_events: bool,
     /// Tell CAs which certificate an order replaces (gate `ACMEUseARI`).

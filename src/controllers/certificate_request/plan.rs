@@ -30,6 +30,7 @@ const SELF_SIGNED: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_SELFSIGNED;
 const CA: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_CA;
 const ACME: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_ACME;
 const VAULT: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_VAULT;
+const VENAFI: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_VENAFI;
 
 /// The longest time between two tries of an issuer that could not be asked.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -104,6 +105,9 @@ fn component(issuer: Option<&IssuerFact>) -> &'static str {
             ..
         }) => SELF_SIGNED,
         Some(IssuerSpec { vault: Some(_), .. }) => VAULT,
+        Some(IssuerSpec {
+            venafi: Some(_), ..
+        }) => VENAFI,
         _ => ACME,
     }
 }
@@ -211,6 +215,10 @@ impl<'a> Step<'a> {
             return self.pending(ACME, "IssuerNotFound", message);
         };
         let component = component(Some(&issuer));
+        let mut off = self.settings.signers_off.iter();
+        if off.any(|name| component.ends_with(name)) {
+            return;
+        }
         if let Some(by) = &self.o.compromised {
             let text = format!(
                 "The private key of the request is compromised according to CertificateRevocation \"{by}\": make the \
@@ -242,7 +250,7 @@ impl<'a> Step<'a> {
                 reference.kind_or_default(),
                 reference.name
             );
-            self.pending(ACME, "IssuerTypeMissing", message);
+            self.pending(component, "IssuerTypeMissing", message);
         }
     }
 

@@ -91,6 +91,7 @@ fn scene(issuer: Value, params: &RequestParams) -> Scene {
         orders: vec![],
         settings: Settings {
             approve: true,
+            signers_off: vec![],
             verbose_events: false,
             renewal_info: true,
             revocation_list_url: String::new(),
@@ -290,6 +291,34 @@ fn approval_is_left_to_others_when_the_approver_is_off() {
     scene.conditions(&[]);
     scene.settings.approve = false;
     assert_eq!(scene.plan(), Plan::idle());
+}
+
+#[test]
+fn a_type_whose_signer_is_off_is_left_to_others_and_the_rest_goes_on() {
+    let all = [
+        ("selfsigned", json!({ "selfSigned": {} })),
+        ("ca", ca()),
+        ("acme", acme()),
+        ("vault", vault()),
+        ("venafi", json!({ "venafi": { "zone": "shop" } })),
+    ];
+    for off in [
+        "certificaterequests-issuer-selfsigned",
+        "certificaterequests-issuer-ca",
+        "certificaterequests-issuer-acme",
+        "certificaterequests-issuer-vault",
+        "certificaterequests-issuer-venafi",
+    ] {
+        for (name, spec) in &all {
+            let mut scene = scene(spec.clone(), &params());
+            scene.settings.signers_off = vec![off];
+            let is_idle = scene.plan() == Plan::idle();
+            assert_eq!(is_idle, off.ends_with(&format!("-{name}")), "{name}, {off}");
+            scene.conditions(&[]);
+            let approved = scene.plan();
+            assert!(approved != Plan::idle(), "{name}: approved all the same");
+        }
+    }
 }
 
 #[test]
