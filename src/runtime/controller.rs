@@ -21,7 +21,7 @@ use super::drive::Driver;
 use super::effects::Effects;
 use super::events::Events;
 use super::informer::Informers;
-use super::lease;
+use super::lease::{self, Held};
 use super::limits::LimitsInUse;
 use super::lists::serve_lists;
 use super::options::Options;
@@ -49,6 +49,8 @@ use crate::telemetry::metrics::{AcmeRequest, Metrics};
 const DRAIN: Duration = Duration::from_secs(8);
 /// And for what is left to say after them.
 const PARTING: Duration = Duration::from_secs(2);
+/// How long after its end a Lease that is still held fails liveness, as in cert-manager.
+const TOLERANCE: Duration = Duration::from_secs(20);
 /// A clock that moved by more than this against the monotonic one fails liveness, as in cert-manager.
 const SKEW: Duration = Duration::from_mins(5);
 
@@ -109,22 +111,21 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let namespace = (!options.namespace.is_empty()).then_some(options.namespace.as_str());
     let watches = informers.start(&client, namespace, settings.keeps_lists);
 
-    let (leads, mut led) = watch::channel(false);
-    serve(&options, &metrics, &informers, &validations, &leads, &stop).await?;
+    let (leads, mut led) = watch::channel(None);
+    serve(&options, &metrics, &informers, &validations, &led, &stop).await?;
     // Kept until the last reconcile has ended.
     let release = CancellationToken::new();
-    let lease = options.leader_elect.then(|| {
-        let settings = options.lease(identity());
-        tokio::spawn(lease::hold(
-            client.clone(),
-            settings,
-            leads.clone(),
-            release.clone(),
-        ))
+    let lease = options.leader_elect.then(|| options.lease(identity()));
+    let released = release.clone();
+    // The sender is in it: whoever waits for the Lease hears when nobody renews it any more.
+    let lease = tokio::spawn(async move {
+        if let Some(settings) = lease {
+            lease::hold(client, settings, leads, released).await;
+        } else {
+            leads.send_replace(Some(monotonic()));
+            released.cancelled().await;
+        }
     });
-    if lease.is_none() {
-        leads.send_replace(true);
-    }
 
     let driver = Arc::new(Driver {
         reader,
@@ -148,7 +149,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     release.cancel();
     // What happened is told still, and the Lease given back, so that the next replica need not wait.
     drop(driver);
-    let parting = futures::future::join(futures::future::OptionFuture::from(lease), poster);
+    let parting = futures::future::join(lease, poster);
     drop(tokio::time::timeout(PARTING, parting).await);
     drop(watches);
     outcome
@@ -168,18 +169,17 @@ fn name_what_is_ignored(options: &Options) {
 async fn lead(
     driver: &Arc<Driver>,
     informers: &Informers,
-    led: &mut watch::Receiver<bool>,
+    led: &mut watch::Receiver<Held>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let ready = async {
         while !informers.progress.waiting_for().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        // The channel lives as long as the process.
-        drop(led.wait_for(|leads| *leads).await);
+        lease::held(led).await
     };
     tokio::select! {
-        () = ready => {}
+        held = ready => held.context("the Lease")?,
         () = stop.cancelled() => return Ok(()),
     }
     driver.metrics.set_leader(true);
@@ -196,7 +196,7 @@ async fn lead(
     tokio::spawn(limits.keep_time(store, stop.clone()));
     let work = tokio::spawn(driver.clone().run(stop.clone()));
     let lost = tokio::select! {
-        _ = led.wait_for(|leads| !*leads) => true,
+        () = lease::lost(led) => true,
         () = stop.cancelled() => false,
     };
     if lost {
@@ -269,7 +269,7 @@ async fn serve(
     metrics: &Arc<Metrics>,
     informers: &Arc<Informers>,
     validations: &Arc<Validations>,
-    leads: &watch::Sender<bool>,
+    led: &watch::Receiver<Held>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let address = &options.internal_healthz_listen_address;
@@ -280,7 +280,10 @@ async fn serve(
     {
         let probes = Arc::new(Health {
             informers: informers.clone(),
-            leads: leads.subscribe(),
+            led: led.clone(),
+            limit: options
+                .leader_elect
+                .then(|| options.leader_election_lease_duration + TOLERANCE),
             started: (monotonic(), now()),
         });
         tokio::spawn(serve_probes(listener, probes, stop.clone()));
@@ -323,7 +326,9 @@ fn hosted() -> anyhow::Result<Arc<Hosted>> {
 
 struct Health {
     informers: Arc<Informers>,
-    leads: watch::Receiver<bool>,
+    led: watch::Receiver<Held>,
+    /// How long the Lease may be held without a renewal; none where there is no Lease.
+    limit: Option<Duration>,
     started: (std::time::Instant, Timestamp),
 }
 
@@ -338,6 +343,9 @@ impl Probes for Health {
                 stalled.join(", ")
             ))
         };
+        let lease = self.limit.map_or(Ok(()), |limit| {
+            lease::overdue(*self.led.borrow(), limit, monotonic())
+        });
         let (instant, time) = self.started;
         let wall = now().duration_since(time);
         let steady = monotonic().duration_since(instant);
@@ -352,6 +360,7 @@ impl Probes for Health {
         };
         vec![
             (Cow::Borrowed("watches"), watches),
+            (Cow::Borrowed("lease"), lease),
             (Cow::Borrowed("clock"), clock),
         ]
     }
@@ -364,7 +373,7 @@ impl Probes for Health {
         } else {
             Err(format!("waiting for {}", names.join(", ")))
         };
-        let role = if *self.leads.borrow() {
+        let role = if self.led.borrow().is_some() {
             "leader"
         } else {
             "standby"
