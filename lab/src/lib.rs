@@ -180,8 +180,11 @@ impl Lab {
             .env("PATH", &self.path)
             .env("KUBECONFIG", self.kubeconfig())
             .env("LAB_DIR", &self.dir);
-        // A proxy of the host is out of reach.
+        // A proxy of the host is out of reach, and not all programs know an exception for everything.
         command.env("no_proxy", "*").env("NO_PROXY", "*");
+        for name in ["http", "https", "all"].map(|scheme| format!("{scheme}_proxy")) {
+            command.env_remove(name.to_uppercase()).env_remove(name);
+        }
         command
     }
 

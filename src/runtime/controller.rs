@@ -5,16 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http::HeaderValue;
 use jiff::Timestamp;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::AccountsInUse;
 use super::clock::{monotonic, now};
+use super::connection;
 use super::crash::{Stage, point};
 use super::dns01::Dns01;
 use super::drive::Driver;
@@ -63,7 +61,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
 
-    let client = client(&options).await?;
+    let client = connection::client(&options).await?;
     let progress = Arc::new(Progress::default());
     let queue = Arc::new(Queue::new(options.limit(), progress.clone()));
     let store = Arc::new(Store::new(&options.cluster_resource_namespace));
@@ -207,35 +205,6 @@ async fn lead(
         tracing::warn!("reconciles did not end in time; they are taken up again at the next start");
     }
     Ok(())
-}
-
-async fn client(options: &Options) -> anyhow::Result<Client> {
-    let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
-    let choice = KubeConfigOptions {
-        context: text(&options.context),
-        ..KubeConfigOptions::default()
-    };
-    let mut config = if options.kubeconfig.is_empty() && options.context.is_empty() {
-        Config::infer()
-            .await
-            .context("no cluster to work in: neither in a Pod nor with a kubeconfig")?
-    } else if options.kubeconfig.is_empty() {
-        Config::from_kubeconfig(&choice)
-            .await
-            .context("--context")?
-    } else {
-        let file = Kubeconfig::read_from(&options.kubeconfig)
-            .with_context(|| format!("--kubeconfig {}", options.kubeconfig))?;
-        Config::from_custom_kubeconfig(file, &choice)
-            .await
-            .context("--kubeconfig")?
-    };
-    // Retries are ours: each call has a deadline, and each object a back-off.
-    config.default_retry = false;
-    config.connect_timeout = Some(Duration::from_secs(10));
-    let agent = HeaderValue::from_static(concat!("everleaf/", env!("CARGO_PKG_VERSION")));
-    config.headers.push((http::header::USER_AGENT, agent));
-    Client::try_from(config).context("the client of the API server")
 }
 
 /// Metrics of ACME calls, and the crash points of tests.

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod authorities;
 pub mod ca;
 pub mod clock;
+mod connection;
 pub mod controller;
 pub mod crash;
 pub mod dns01;

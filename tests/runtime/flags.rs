@@ -169,6 +169,31 @@ fn controllers_that_this_version_does_not_have_are_taken_and_named() -> Result<(
     Ok(())
 }
 
+#[test]
+fn a_proxy_before_the_api_server_is_named_with_the_way_around_it() -> Result<()> {
+    let cluster = "{name: far, cluster: {server: 'https://192.0.2.1:6443'}}";
+    let context = "{name: far, context: {cluster: far, user: me}}";
+    let kubeconfig = format!(
+        "{{apiVersion: v1, kind: Config, current-context: far, clusters: [{cluster}], contexts: [{context}], users: \
+         [{{name: me, user: {{token: x}}}}]}}"
+    );
+    let file = std::env::temp_dir().join(format!("everleaf-proxy-{}", std::process::id()));
+    std::fs::write(&file, kubeconfig)?;
+    for name in ["HTTPS_PROXY", "https_proxy"] {
+        let mut command = Command::new(everleaf());
+        command.arg("controller").arg("--kubeconfig").arg(&file);
+        command
+            .env(name, "http://127.0.0.1:9")
+            .env("NO_PROXY", "example.com");
+        let output = command.output()?;
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr);
+        let words = "put the host of https://192.0.2.1:6443/ into NO_PROXY";
+        assert!(said.contains(words), "{name}: {said}");
+    }
+    Ok(std::fs::remove_file(file)?)
+}
+
 /// All flags of cert-manager's controller (contract §7.2; `pkg/logs/logs.go`), with a value each.
 const CONTRACT: &[&str] = &[
     "--kube-api-qps=20",

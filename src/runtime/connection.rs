@@ -1,0 +1,65 @@
+//! How the API server is reached.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::HeaderValue;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use super::options::Options;
+use crate::net;
+
+/// A client of the cluster that the flags name, or of the one that this process is in.
+///
+/// # Errors
+/// The configuration cannot be read, or wants something that does not work here.
+pub async fn client(options: &Options) -> anyhow::Result<Client> {
+    let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+    let choice = KubeConfigOptions {
+        context: text(&options.context),
+        ..KubeConfigOptions::default()
+    };
+    let mut config = if options.kubeconfig.is_empty() && options.context.is_empty() {
+        Config::infer()
+            .await
+            .context("no cluster to work in: neither in a Pod nor with a kubeconfig")?
+    } else if options.kubeconfig.is_empty() {
+        Config::from_kubeconfig(&choice)
+            .await
+            .context("--context")?
+    } else {
+        let file = Kubeconfig::read_from(&options.kubeconfig)
+            .with_context(|| format!("--kubeconfig {}", options.kubeconfig))?;
+        Config::from_custom_kubeconfig(file, &choice)
+            .await
+            .context("--kubeconfig")?
+    };
+    go_directly(&mut config)?;
+    // Retries are ours: each call has a deadline, and each object a back-off.
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(10));
+    let agent = HeaderValue::from_static(concat!("everleaf/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((http::header::USER_AGENT, agent));
+    Client::try_from(config).context("the client of the API server")
+}
+
+/// The API server is connected to without a proxy, or not at all: a kubeconfig names one, and so does `HTTPS_PROXY`,
+/// whose exceptions are not in the configuration yet.
+fn go_directly(config: &mut Config) -> anyhow::Result<()> {
+    let names = ["HTTPS_PROXY", "https_proxy"];
+    let is_named = names
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|proxy| !proxy.is_empty()));
+    let excepted = is_named && !net::Proxies::of_environment().lead_to(&config.cluster_url);
+    if excepted {
+        config.proxy_url = None;
+    }
+    anyhow::ensure!(
+        config.proxy_url.is_none(),
+        "HTTPS_PROXY, or proxy-url of the kubeconfig, names a proxy on the way to the API server, and this version has to \
+         connect to it directly: put the host of {} into NO_PROXY",
+        config.cluster_url
+    );
+    Ok(())
+}
