@@ -271,6 +271,7 @@ fn requests_that_have_ended_are_left_alone() {
             assert!(request.is_final(), "{}", request.id.name);
             let seen = certificate_request::Observation {
                 request: request.into(),
+                may_approve: true,
                 ordered: None,
                 issuer: None,
                 orders: vec![],

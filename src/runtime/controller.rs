@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::AccountsInUse;
+use super::approvals::Approvals;
 use super::clock::{monotonic, now};
 use super::connection;
 use super::crash::{Stage, point};
@@ -131,6 +132,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         effects,
         events,
         signer,
+        approvals: Approvals::default(),
         accounts,
         orders: Orders::default(),
         preflights,

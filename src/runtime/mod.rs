@@ -1,6 +1,7 @@
 //! What keeps the controllers running: informers, queue, Lease, and the only writer.
 
 pub mod accounts;
+pub mod approvals;
 pub mod authorities;
 pub mod ca;
 pub mod clock;

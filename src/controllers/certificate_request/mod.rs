@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use plan::{absorb, issuer_key, plan};
+pub use plan::{REFUSED, absorb, issuer_key, plan};
 
 use super::facts::{IssuerFact, OrderedFact, RequestFact};
 use super::key::Key;
@@ -41,6 +41,8 @@ pub struct Settings {
 pub struct Observation {
     /// The request; its body is there unless it is final.
     pub request: Arc<RequestFact>,
+    /// Whether the approver may approve it, if it has to.
+    pub may_approve: bool,
     /// Its issuer, if it is of this operator's group and exists.
     pub issuer: Option<Arc<IssuerFact>>,
     /// What it depends on if it is of an ordered issuer that exists.
@@ -55,6 +57,15 @@ pub struct Observation {
     pub compromised: Option<String>,
     /// The certificate that the new one will follow, by its identifier (RFC 9773 §4.1): it came from the same issuer.
     pub predecessor: Option<Box<str>>,
+}
+
+impl Observation {
+    /// Whether nobody has decided about it yet.
+    pub fn is_undecided(&self) -> bool {
+        let request = &self.request;
+        let is_decided = request.approved || request.denied.is_some() || request.invalid.is_some();
+        !is_decided && !request.is_final() && !request.id.deleting
+    }
 }
 
 /// The ordered issuer of a request, and the requests that were made of its issuers.
@@ -192,6 +203,7 @@ pub fn observe(
             .filter(|issuer| issuer.spec.acme.is_some())
             .and_then(|_| predecessor(reader, &request)),
         issuer,
+        may_approve: true,
         ordered: ordered(reader, &request),
         orders: store.orders_of(&key.namespace, &request.id.uid),
         request,

@@ -35,6 +35,9 @@ const VENAFI: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_VENAFI;
 /// The longest time between two tries of an issuer that could not be asked.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Until it is asked again whether a request may be approved.
+pub const REFUSED: Duration = Duration::from_mins(1);
+
 const ISSUED: &str = "Certificate fetched from issuer successfully";
 
 /// Plan the next step of a request.
@@ -185,6 +188,10 @@ impl<'a> Step<'a> {
             return true;
         }
         if !self.settings.approve {
+            return false;
+        }
+        if !self.o.may_approve {
+            self.plan.sooner(REFUSED);
             return false;
         }
         let message = "Certificate request has been approved by cert-manager.io";

@@ -144,6 +144,7 @@ impl Scene {
                 .issuer
                 .clone()
                 .map(|spec| issuer(spec, self.ready).into()),
+            may_approve: true,
             ordered: None,
             orders: self.orders.iter().cloned().map(Arc::new).collect(),
             resting: None,
@@ -291,6 +292,30 @@ fn approval_is_left_to_others_when_the_approver_is_off() {
     scene.conditions(&[]);
     scene.settings.approve = false;
     assert_eq!(scene.plan(), Plan::idle());
+}
+
+#[test]
+fn what_may_not_be_approved_is_left_to_others_and_looked_at_again() {
+    let mut scene = self_signed();
+    scene.conditions(&[]);
+    let mut seen = scene.seen();
+    assert!(seen.is_undecided());
+    seen.may_approve = false;
+    let left = plan(&seen, &scene.settings, NOW);
+    let waits = Plan {
+        wake: Some(super::REFUSED),
+        ..Plan::idle()
+    };
+    assert_eq!(left, waits);
+    for decided in [
+        [("Approved", true, "Someone")],
+        [("Denied", true, "Someone")],
+        [("InvalidRequest", true, "Bad")],
+        [("Ready", false, "Failed")],
+    ] {
+        scene.conditions(&decided);
+        assert!(!scene.seen().is_undecided(), "{decided:?}");
+    }
 }
 
 #[test]
