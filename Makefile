@@ -28,7 +28,7 @@ help: ## this list
 	@echo 'lab-down    stop it'
 
 .PHONY: demo
-demo: lab-deps image ## an issuer, a Certificate and an Ingress on a real cluster, watched; KEEP=1 leaves it up
+demo: lab-deps $(if $(filter 0,$(shell id -u)),image,build) ## an issuer, a Certificate and an Ingress on a real cluster, watched; KEEP=1 leaves it up
 	cargo run --locked --quiet --package demo
 
 .PHONY: test

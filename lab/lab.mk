@@ -6,14 +6,17 @@ TIER ?= control
 LAB_PACKAGES = bind9 bind9-dnsutils curl iproute2 jq libfaketime mariadb-client-core mariadb-server-core nftables openssl \
   redis-tools runc zstd
 
+# There if systemd runs.
+SYSTEMD ?= /run/systemd/system
+
 .PHONY: lab-deps lab-build lab-up lab-down
 
 lab-deps:
 	@set -e; missing=$$(for name in $(LAB_PACKAGES); do dpkg-query -Wf '$${Status}' $$name 2>/dev/null | grep -q ' installed$$' || echo $$name; done); \
 	[ -n "$$missing" ] || exit 0; \
-	[ "$$(id -u)" = 0 ] || { echo "lab-deps: must be root to install:" $$missing >&2; exit 1; }; \
+	[ "$$(id -u)" = 0 ] || { echo "lab-deps: only root can install what is missing:" $$missing >&2; exit 0; }; \
 	apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
-	case "$$missing" in *bind9*) [ ! -d /run/systemd/system ] || systemctl disable --now named;; esac
+	case " $$(echo $$missing) " in *" bind9 "*) [ ! -d $(SYSTEMD) ] || systemctl disable --now named;; esac
 
 lab-build:
 	lab/build $(TIER)

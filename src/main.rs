@@ -20,7 +20,8 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Keeps TLS certificates in Kubernetes valid; speaks the cert-manager API.
 #[derive(Parser)]
-#[command(name = "everleaf", version)]
+// Of a flag that is given twice the last value counts, as in cert-manager.
+#[command(name = "everleaf", version, args_override_self = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

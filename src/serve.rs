@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,18 @@ impl Bounds {
         life: Duration::from_secs(30),
         drain: Duration::from_secs(1),
     };
+}
+
+/// Opens a port on all addresses of both families, or of IPv4 where there is no IPv6.
+///
+/// # Errors
+/// The port is taken, or may not be opened.
+pub async fn listen(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+        Err(_) => TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await,
+        listener => listener,
+    }
 }
 
 /// The largest head of a request, and at the same time the smallest that hyper can be told.

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
+use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::facts::digest;
 use super::polls::Polls;
@@ -74,6 +77,33 @@ impl Reader {
                 source: Box::new(e),
             }),
             Err(_) => Err(ReadError::Deadline(what())),
+        }
+    }
+}
+
+impl Reader {
+    /// What the API server answers at a path, to a body if there is one; `None` where there is nothing.
+    pub async fn ask(&self, path: &str, body: Option<&Value>) -> Result<Option<Value>, ReadError> {
+        let method = body.map_or(Method::GET, |_| Method::POST);
+        let body = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(CONTENT_TYPE, "application/json")
+            .body(body);
+        let answer = async {
+            self.client
+                .request(request.map_err(kube::Error::HttpError)?)
+                .await
+        };
+        match tokio::time::timeout(DEADLINE, answer).await {
+            Ok(Ok(answer)) => Ok(Some(answer)),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(None),
+            Ok(Err(source)) => Err(ReadError::Api {
+                what: path.to_owned(),
+                source: Box::new(source),
+            }),
+            Err(_) => Err(ReadError::Deadline(path.to_owned())),
         }
     }
 }

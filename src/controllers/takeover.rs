@@ -253,6 +253,7 @@ fn a_refused_certificate_waits_as_long_as_was_said() {
 fn requests_that_have_ended_are_left_alone() {
     let settings = certificate_request::Settings {
         approve: true,
+        signers_off: vec![],
         revocation_list_url: String::new(),
         verbose_events: false,
         renewal_info: true,
@@ -270,6 +271,7 @@ fn requests_that_have_ended_are_left_alone() {
             assert!(request.is_final(), "{}", request.id.name);
             let seen = certificate_request::Observation {
                 request: request.into(),
+                may_approve: true,
                 ordered: None,
                 issuer: None,
                 orders: vec![],

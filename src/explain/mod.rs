@@ -155,7 +155,7 @@ fn request(chain: &Chain<'_>) -> Option<Verdict> {
     if find("Approved").is_none() {
         let text = format!(
             "CertificateRequest \"{name}\" waits for approval: approve or deny it, or let this operator's \
-             approver run."
+             approver run and have the right to approve requests to this issuer."
         );
         return Some(Verdict::new(Code::REQUEST_NOT_APPROVED, text));
     }

@@ -56,6 +56,11 @@ impl Proxies {
     pub fn of_environment() -> Self {
         Self(Arc::new(Matcher::from_env()))
     }
+
+    /// Whether one of them leads there.
+    pub fn lead_to(&self, to: &Uri) -> bool {
+        self.0.intercept(to).is_some()
+    }
 }
 
 /// Makes connections.

@@ -1,29 +1,26 @@
 //! `everleaf controller`: put the parts together, run, and come to an orderly end.
 
 use std::borrow::Cow;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http::HeaderValue;
 use jiff::Timestamp;
-use kube::config::KubeConfigOptions;
-use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::AccountsInUse;
+use super::approvals::Approvals;
 use super::clock::{monotonic, now};
+use super::connection;
 use super::crash::{Stage, point};
 use super::dns01::Dns01;
 use super::drive::Driver;
 use super::effects::Effects;
 use super::events::Events;
 use super::informer::Informers;
-use super::kubeconfig;
-use super::lease;
+use super::lease::{self, Held};
 use super::limits::LimitsInUse;
 use super::lists::serve_lists;
 use super::options::Options;
@@ -40,6 +37,7 @@ use crate::controllers::progress::Progress;
 use crate::controllers::reads::{Keys, Reader, Recoveries};
 use crate::controllers::store::Store;
 use crate::net;
+use crate::serve::listen;
 use crate::solvers::dns01::hosted::Hosted;
 use crate::solvers::http01::responder;
 use crate::solvers::http01::self_check::{SelfCheck, Settings as SelfCheckSettings};
@@ -50,6 +48,8 @@ use crate::telemetry::metrics::{AcmeRequest, Metrics};
 const DRAIN: Duration = Duration::from_secs(8);
 /// And for what is left to say after them.
 const PARTING: Duration = Duration::from_secs(2);
+/// How long after its end a Lease that is still held fails liveness, as in cert-manager.
+const TOLERANCE: Duration = Duration::from_secs(20);
 /// A clock that moved by more than this against the monotonic one fails liveness, as in cert-manager.
 const SKEW: Duration = Duration::from_mins(5);
 
@@ -62,7 +62,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
 
-    let client = client(&options).await?;
+    let client = connection::client(&options).await?;
     let progress = Arc::new(Progress::default());
     let queue = Arc::new(Queue::new(options.limit(), progress.clone()));
     let store = Arc::new(Store::new(&options.cluster_resource_namespace));
@@ -99,8 +99,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         options.http01_self_check_limit,
     ));
     let effects = Effects::new(client.clone(), metrics.clone());
-    let home = &options.cluster_resource_namespace;
-    let (events, poster) = Events::start(effects.clone(), queue.clone(), home);
+    let (events, poster) = Events::start(effects.clone(), queue.clone());
 
     let informers = Informers::new(
         store.clone(),
@@ -111,22 +110,21 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let namespace = (!options.namespace.is_empty()).then_some(options.namespace.as_str());
     let watches = informers.start(&client, namespace, settings.keeps_lists);
 
-    let (leads, mut led) = watch::channel(false);
-    serve(&options, &metrics, &informers, &validations, &leads, &stop).await?;
+    let (leads, mut led) = watch::channel(None);
+    serve(&options, &metrics, &informers, &validations, &led, &stop).await?;
     // Kept until the last reconcile has ended.
     let release = CancellationToken::new();
-    let lease = options.leader_elect.then(|| {
-        let settings = options.lease(identity());
-        tokio::spawn(lease::hold(
-            client.clone(),
-            settings,
-            leads.clone(),
-            release.clone(),
-        ))
+    let lease = options.leader_elect.then(|| options.lease(identity()));
+    let released = release.clone();
+    // The sender is in it: whoever waits for the Lease hears when nobody renews it any more.
+    let lease = tokio::spawn(async move {
+        if let Some(settings) = lease {
+            lease::hold(client, settings, leads, released).await;
+        } else {
+            leads.send_replace(Some(monotonic()));
+            released.cancelled().await;
+        }
     });
-    if lease.is_none() {
-        leads.send_replace(true);
-    }
 
     let driver = Arc::new(Driver {
         reader,
@@ -134,6 +132,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         effects,
         events,
         signer,
+        approvals: Approvals::default(),
         accounts,
         orders: Orders::default(),
         preflights,
@@ -150,7 +149,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     release.cancel();
     // What happened is told still, and the Lease given back, so that the next replica need not wait.
     drop(driver);
-    let parting = futures::future::join(futures::future::OptionFuture::from(lease), poster);
+    let parting = futures::future::join(lease, poster);
     drop(tokio::time::timeout(PARTING, parting).await);
     drop(watches);
     outcome
@@ -159,7 +158,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 fn name_what_is_ignored(options: &Options) {
     let ignored = options.without_effect();
     if !ignored.is_empty() {
-        let ignored: Vec<_> = ignored.iter().map(|name| format!("--{name}")).collect();
         tracing::warn!(
             flags = ignored.join(" "),
             "flags without effect in this version"
@@ -171,18 +169,17 @@ fn name_what_is_ignored(options: &Options) {
 async fn lead(
     driver: &Arc<Driver>,
     informers: &Informers,
-    led: &mut watch::Receiver<bool>,
+    led: &mut watch::Receiver<Held>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let ready = async {
         while !informers.progress.waiting_for().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        // The channel lives as long as the process.
-        drop(led.wait_for(|leads| *leads).await);
+        lease::held(led).await
     };
     tokio::select! {
-        () = ready => {}
+        held = ready => held.context("the Lease")?,
         () = stop.cancelled() => return Ok(()),
     }
     driver.metrics.set_leader(true);
@@ -199,7 +196,7 @@ async fn lead(
     tokio::spawn(limits.keep_time(store, stop.clone()));
     let work = tokio::spawn(driver.clone().run(stop.clone()));
     let lost = tokio::select! {
-        _ = led.wait_for(|leads| !*leads) => true,
+        () = lease::lost(led) => true,
         () = stop.cancelled() => false,
     };
     if lost {
@@ -210,32 +207,6 @@ async fn lead(
         tracing::warn!("reconciles did not end in time; they are taken up again at the next start");
     }
     Ok(())
-}
-
-async fn client(options: &Options) -> anyhow::Result<Client> {
-    let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
-    let choice = KubeConfigOptions {
-        context: text(&options.context),
-        ..KubeConfigOptions::default()
-    };
-    let file = match options.kubeconfig.as_str() {
-        "" => kubeconfig::usual().context("the kubeconfig")?,
-        path => Some(kubeconfig::read(Path::new(path)).context("--kubeconfig")?),
-    };
-    let mut config = match file {
-        Some(file) => Config::from_custom_kubeconfig(file, &choice)
-            .await
-            .context("the kubeconfig")?,
-        None if !options.context.is_empty() => anyhow::bail!("--context: there is no kubeconfig"),
-        None => Config::incluster()
-            .context("no cluster to work in: neither in a Pod nor with a kubeconfig")?,
-    };
-    // Retries are ours: each call has a deadline, and each object a back-off.
-    config.default_retry = false;
-    config.connect_timeout = Some(Duration::from_secs(10));
-    let agent = HeaderValue::from_static(concat!("everleaf/", env!("CARGO_PKG_VERSION")));
-    config.headers.push((http::header::USER_AGENT, agent));
-    Client::try_from(config).context("the client of the API server")
 }
 
 /// Metrics of ACME calls, and the crash points of tests.
@@ -269,7 +240,7 @@ async fn serve(
     metrics: &Arc<Metrics>,
     informers: &Arc<Informers>,
     validations: &Arc<Validations>,
-    leads: &watch::Sender<bool>,
+    led: &watch::Receiver<Held>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let address = &options.internal_healthz_listen_address;
@@ -280,7 +251,10 @@ async fn serve(
     {
         let probes = Arc::new(Health {
             informers: informers.clone(),
-            leads: leads.subscribe(),
+            led: led.clone(),
+            limit: options
+                .leader_elect
+                .then(|| options.leader_election_lease_duration + TOLERANCE),
             started: (monotonic(), now()),
         });
         tokio::spawn(serve_probes(listener, probes, stop.clone()));
@@ -303,9 +277,7 @@ async fn serve(
         tokio::spawn(serve_lists(listener, store, stop.clone()));
     }
     if options.http01_port != 0 {
-        let listener = responder::listen(options.http01_port)
-            .await
-            .context("--http01-port")?;
+        let listener = listen(options.http01_port).await.context("--http01-port")?;
         tokio::spawn(responder::respond(
             listener,
             validations.tokens.clone(),
@@ -325,7 +297,9 @@ fn hosted() -> anyhow::Result<Arc<Hosted>> {
 
 struct Health {
     informers: Arc<Informers>,
-    leads: watch::Receiver<bool>,
+    led: watch::Receiver<Held>,
+    /// How long the Lease may be held without a renewal; none where there is no Lease.
+    limit: Option<Duration>,
     started: (std::time::Instant, Timestamp),
 }
 
@@ -340,6 +314,9 @@ impl Probes for Health {
                 stalled.join(", ")
             ))
         };
+        let lease = self.limit.map_or(Ok(()), |limit| {
+            lease::overdue(*self.led.borrow(), limit, monotonic())
+        });
         let (instant, time) = self.started;
         let wall = now().duration_since(time);
         let steady = monotonic().duration_since(instant);
@@ -354,6 +331,7 @@ impl Probes for Health {
         };
         vec![
             (Cow::Borrowed("watches"), watches),
+            (Cow::Borrowed("lease"), lease),
             (Cow::Borrowed("clock"), clock),
         ]
     }
@@ -366,7 +344,7 @@ impl Probes for Health {
         } else {
             Err(format!("waiting for {}", names.join(", ")))
         };
-        let role = if *self.leads.borrow() {
+        let role = if self.led.borrow().is_some() {
             "leader"
         } else {
             "standby"

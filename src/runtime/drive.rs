@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::{AccountsInUse, Answer};
-use super::clock::now;
+use super::approvals::Approvals;
+use super::clock::{monotonic, now};
 use super::crash::{self, Stage, point};
 use super::effects::{EffectError, Effects};
 use super::events::Events;
@@ -71,6 +72,8 @@ pub struct Driver {
     pub events: Events,
     /// Private keys and signatures.
     pub signer: Arc<Signer>,
+    /// What the approver may approve.
+    pub approvals: Approvals,
     /// ACME accounts.
     pub accounts: AccountsInUse,
     /// What is remembered of Orders.
@@ -270,10 +273,15 @@ impl Driver {
         let settings = &self.settings.request;
         let vaults = &self.signer.vaults;
         let resting = vaults.resting(&self.reader.store, key);
-        let Some(seen) = certificate_request::observe(&self.reader, key, resting, now()) else {
+        let Some(mut seen) = certificate_request::observe(&self.reader, key, resting, now()) else {
             vaults.forget(key);
             return Ok(());
         };
+        if settings.approve && seen.is_undecided() {
+            let (reader, issuer) = (&self.reader, &seen.request.issuer);
+            let allowed = self.approvals.allow(reader, &key.namespace, issuer).await?;
+            seen.may_approve = allowed;
+        }
         let uid = seen.request.id.uid.clone();
         let mut plan = certificate_request::plan(&seen, settings, now());
         let effect = plan.effect.take();

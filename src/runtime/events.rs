@@ -24,6 +24,8 @@ const WAITING: usize = 4096;
 const SILENCE: Duration = Duration::from_mins(10);
 /// The longest time that an event waits for reconciles to come to rest: who reads it can, and they cannot.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Where events about cluster-scoped objects are: the API server takes them nowhere else (`legacyValidateEvent`).
+const OF_THE_CLUSTER: &str = "default";
 /// A message of an event, in bytes (API limit 1024).
 const LONGEST: usize = 1000;
 
@@ -32,17 +34,11 @@ const LONGEST: usize = 1000;
 pub struct Events {
     sender: mpsc::Sender<(Instant, CoreEvent)>,
     said: Arc<Mutex<HashMap<u64, Instant>>>,
-    namespace: Arc<str>,
 }
 
 impl Events {
-    /// Start posting, until `Self` is dropped and all is posted. `namespace` is where events about cluster-scoped objects
-    /// go.
-    pub fn start(
-        effects: Effects,
-        queue: Arc<Queue>,
-        namespace: &str,
-    ) -> (Self, tokio::task::JoinHandle<()>) {
+    /// Start posting, until `Self` is dropped and all is posted.
+    pub fn start(effects: Effects, queue: Arc<Queue>) -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, mut receiver) = mpsc::channel::<(Instant, CoreEvent)>(WAITING);
         let task = tokio::spawn(async move {
             while let Some((since, event)) = receiver.recv().await {
@@ -53,14 +49,8 @@ impl Events {
                 }
             }
         });
-        (
-            Self {
-                sender,
-                said: Arc::default(),
-                namespace: namespace.into(),
-            },
-            task,
-        )
+        let said = Arc::default();
+        (Self { sender, said }, task)
     }
 
     /// Post an event about an object.
@@ -68,7 +58,7 @@ impl Events {
         if self.said_before(uid, &event) {
             return;
         }
-        let event = (monotonic(), self.build(key, uid, event));
+        let event = (monotonic(), build(key, uid, event));
         if self.sender.try_send(event).is_err() {
             tracing::warn!(object = %key, "too many events wait to be posted; one is dropped");
         }
@@ -89,49 +79,49 @@ impl Events {
         let before = said.insert(words, time);
         before.is_some_and(|at| time.duration_since(at) < SILENCE)
     }
+}
 
-    fn build(&self, key: &Key, uid: &str, event: Event) -> CoreEvent {
-        let time = now();
-        let namespace = if key.namespace.is_empty() {
-            &self.namespace
-        } else {
-            &key.namespace
-        };
-        let group = match key.kind {
-            Kind::Order | Kind::Challenge => labels::ACME_API_VERSION,
-            Kind::Ingress => "networking.k8s.io/v1",
-            Kind::Revocation | Kind::OrderedIssuer | Kind::ClusterOrderedIssuer => {
-                labels::OWN_API_VERSION
-            }
-            _ => labels::API_VERSION,
-        };
-        CoreEvent {
-            metadata: ObjectMeta {
-                name: Some(format!("{:.230}.{:x}", key.name, time.as_nanosecond())),
-                namespace: Some(namespace.to_string()),
-                ..ObjectMeta::default()
-            },
-            involved_object: ObjectReference {
-                api_version: Some(group.into()),
-                kind: Some(key.kind.name().into()),
-                namespace: (!key.namespace.is_empty()).then(|| key.namespace.to_string()),
-                name: Some(key.name.to_string()),
-                uid: Some(uid.into()),
-                ..ObjectReference::default()
-            },
-            type_: Some(if event.warning { "Warning" } else { "Normal" }.into()),
-            reason: Some(event.reason),
-            message: Some(shortened(event.message)),
-            source: Some(EventSource {
-                component: Some(event.component.into()),
-                host: None,
-            }),
-            reporting_component: Some(event.component.into()),
-            first_timestamp: Some(Time(time)),
-            last_timestamp: Some(Time(time)),
-            count: Some(1),
-            ..CoreEvent::default()
+fn build(key: &Key, uid: &str, event: Event) -> CoreEvent {
+    let time = now();
+    let namespace = if key.namespace.is_empty() {
+        OF_THE_CLUSTER
+    } else {
+        &*key.namespace
+    };
+    let group = match key.kind {
+        Kind::Order | Kind::Challenge => labels::ACME_API_VERSION,
+        Kind::Ingress => "networking.k8s.io/v1",
+        Kind::Revocation | Kind::OrderedIssuer | Kind::ClusterOrderedIssuer => {
+            labels::OWN_API_VERSION
         }
+        _ => labels::API_VERSION,
+    };
+    CoreEvent {
+        metadata: ObjectMeta {
+            name: Some(format!("{:.230}.{:x}", key.name, time.as_nanosecond())),
+            namespace: Some(namespace.to_string()),
+            ..ObjectMeta::default()
+        },
+        involved_object: ObjectReference {
+            api_version: Some(group.into()),
+            kind: Some(key.kind.name().into()),
+            namespace: (!key.namespace.is_empty()).then(|| key.namespace.to_string()),
+            name: Some(key.name.to_string()),
+            uid: Some(uid.into()),
+            ..ObjectReference::default()
+        },
+        type_: Some(if event.warning { "Warning" } else { "Normal" }.into()),
+        reason: Some(event.reason),
+        message: Some(shortened(event.message)),
+        source: Some(EventSource {
+            component: Some(event.component.into()),
+            host: None,
+        }),
+        reporting_component: Some(event.component.into()),
+        first_timestamp: Some(Time(time)),
+        last_timestamp: Some(Time(time)),
+        count: Some(1),
+        ..CoreEvent::default()
     }
 }
 

@@ -14,7 +14,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::sync::watch::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::{monotonic, now};
@@ -82,11 +82,37 @@ pub fn decide(spec: &LeaseSpec, me: &str, seen: &mut Option<Seen>, now: Instant)
     }
 }
 
-/// Hold the Lease until `stop`. The receiver tells whether we do; once true, false means lost.
+/// When the Lease was renewed last; none while it is not ours.
+pub type Held = Option<Instant>;
+
+/// Wait until the Lease is ours.
+///
+/// # Errors
+/// Nobody tries to get it any more.
+pub async fn held(held: &mut watch::Receiver<Held>) -> Result<(), RecvError> {
+    held.wait_for(Option::is_some).await.map(drop)
+}
+
+/// Wait until the Lease is ours no more, or nobody renews it any more.
+pub async fn lost(held: &mut watch::Receiver<Held>) {
+    drop(held.wait_for(Option::is_none).await);
+}
+
+/// What is wrong with a Lease that is held and was not renewed within `limit`.
+pub fn overdue(held: Held, limit: Duration, now: Instant) -> Result<(), String> {
+    let silent = held.map_or(Duration::ZERO, |at| now.duration_since(at));
+    if silent <= limit {
+        return Ok(());
+    }
+    Err(format!("held, and not renewed for {} s", silent.as_secs()))
+}
+
+/// Hold the Lease until `stop`. The receiver tells whether we do; once some, none means lost, and so does the end of
+/// the sender.
 pub async fn hold(
     client: Client,
     settings: Settings,
-    held: watch::Sender<bool>,
+    held: watch::Sender<Held>,
     stop: CancellationToken,
 ) {
     let api: Api<Lease> = Api::namespaced(client, &settings.namespace);
@@ -96,11 +122,11 @@ pub async fn hold(
         match attempt(&api, &settings, &mut seen).await {
             Ok(true) => {
                 last = Some(monotonic());
-                held.send_if_modified(|h| !std::mem::replace(h, true));
+                held.send_replace(last);
             }
             Ok(false) if last.is_some() => {
                 tracing::error!("another replica has taken the Lease");
-                held.send_replace(false);
+                held.send_replace(None);
                 return;
             }
             Ok(false) => {}
@@ -108,7 +134,7 @@ pub async fn hold(
         }
         if last.is_some_and(|l| monotonic().duration_since(l) > settings.renew_deadline) {
             tracing::error!("the Lease could not be renewed in time");
-            held.send_replace(false);
+            held.send_replace(None);
             return;
         }
         tokio::select! {
@@ -235,6 +261,30 @@ mod tests {
             renew_time: Timestamp::from_second(renewed).ok().map(MicroTime),
             ..LeaseSpec::default()
         }
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_nobody_renews_any_more_is_lost() {
+        let (sender, mut receiver) = watch::channel(None);
+        sender.send_replace(Some(monotonic()));
+        assert!(held(&mut receiver).await.is_ok());
+        // As when the task that renews it has panicked.
+        drop(sender);
+        lost(&mut receiver).await;
+        let (sender, mut receiver) = watch::channel(None);
+        drop(sender);
+        assert!(held(&mut receiver).await.is_err(), "it is never ours");
+    }
+
+    #[test]
+    fn a_lease_that_is_held_beyond_its_end_is_overdue() {
+        let now = monotonic();
+        let limit = Duration::from_secs(80);
+        assert_eq!(overdue(None, limit, now), Ok(()));
+        assert_eq!(overdue(Some(now), limit, now + limit), Ok(()));
+        let later = now + Duration::from_secs(81);
+        let fault = "held, and not renewed for 81 s".to_owned();
+        assert_eq!(overdue(Some(now), limit, later), Err(fault));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What keeps the controllers running: informers, queue, Lease, and the only writer.
 
 pub mod accounts;
+pub mod approvals;
 pub mod authorities;
 pub mod ca;
 pub mod clock;
+mod connection;
 pub mod controller;
 pub mod crash;
 pub mod dns01;

@@ -1,5 +1,7 @@
 //! The flags of `everleaf controller`: cert-manager's names (contract §7.2), and a few of our own.
 
+mod controllers;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,6 +10,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use self::controllers::Controllers;
 use crate::api::duration::parse_go_duration;
 use crate::controllers::key::Kind;
 use crate::controllers::rotation::Pace;
@@ -70,7 +73,7 @@ pub struct Options {
     pub context: String,
 
     /// Act only while holding the Lease that cert-manager uses too.
-    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = go_bool)]
     pub leader_elect: bool,
     /// Namespace of the Lease.
     #[arg(long, default_value = "kube-system")]
@@ -122,7 +125,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',')]
     pub dns01_recursive_nameservers: Vec<String>,
     /// Ask none but `--dns01-recursive-nameservers` whether a DNS-01 record is there.
-    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = go_bool)]
     pub dns01_recursive_nameservers_only: bool,
     /// Longest time between two looks for a DNS-01 record that is not there yet.
     #[arg(long, default_value = "10s", value_parser = go_duration)]
@@ -131,10 +134,10 @@ pub struct Options {
     #[arg(long, default_value = "10m", value_parser = go_duration)]
     pub dns01_self_check_limit: Duration,
     /// Let Issuers use the operator's own cloud credentials.
-    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = go_bool)]
     pub issuer_ambient_credentials: bool,
     /// Let ClusterIssuers use the operator's own cloud credentials.
-    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = go_bool)]
     pub cluster_issuer_ambient_credentials: bool,
     /// Image of solver Pods; its entry point is this program.
     #[arg(long, default_value = concat!("everleaf:", env!("CARGO_PKG_VERSION")))]
@@ -152,7 +155,7 @@ pub struct Options {
     #[arg(long, default_value = "64Mi")]
     pub acme_http01_solver_resource_limits_memory: String,
     /// Run solver Pods as another user than root.
-    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = go_bool)]
     pub acme_http01_solver_run_as_non_root: bool,
     /// Labels of solver objects, as `key=value,other=value`.
     #[arg(long, value_delimiter = ',', value_parser = pair)]
@@ -178,7 +181,7 @@ pub struct Options {
     pub default_issuer_group: String,
 
     /// Let the Secret go with its Certificate.
-    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = go_bool)]
     pub enable_certificate_owner_ref: bool,
     /// Which annotations of a Certificate go to its requests: `*` for all, `-` before a prefix to leave
     /// out.
@@ -230,7 +233,7 @@ pub struct Options {
     pub revocation_list_url: String,
     /// Post a Kubernetes event for every step, as cert-manager does; otherwise only for an issued
     /// certificate and for what goes wrong.
-    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = go_bool)]
     pub verbose_events: bool,
 
     /// Where `/metrics` is served; `0` for nowhere.
@@ -251,8 +254,8 @@ pub struct Options {
 }
 
 /// Flags of cert-manager whose feature this version does not have, or that mean nothing here. They are
-/// accepted and named in one warning. Those of the second list are switches.
-const LATER: [&str; 17] = [
+/// accepted and named in one warning; those with an underscore are klog's. Those of the second list are switches.
+const LATER: [&str; 23] = [
     "master",
     "config",
     "kube-api-qps",
@@ -270,11 +273,23 @@ const LATER: [&str; 17] = [
     "profiler-address",
     "internal-healthz-leader-election-timeout",
     "vmodule",
+    "log-flush-frequency",
+    "log_backtrace_at",
+    "log_dir",
+    "log_file",
+    "log_file_max_size",
+    "stderrthreshold",
 ];
-const LATER_SWITCHES: [&str; 3] = [
+const LATER_SWITCHES: [&str; 9] = [
     "enable-gateway-api",
     "enable-gateway-api-listenerset",
     "enable-profiling",
+    "add_dir_header",
+    "alsologtostderr",
+    "logtostderr",
+    "one_output",
+    "skip_headers",
+    "skip_log_headers",
 ];
 
 /// Which of [`LATER`] and [`LATER_SWITCHES`] were given.
@@ -307,39 +322,6 @@ impl FromArgMatches for Later {
     }
 }
 
-/// The controllers that can be named, and which of ours does the work of each.
-const CONTROLLERS: [(&str, Option<Kind>); 23] = [
-    ("certificates-trigger", Some(Kind::Certificate)),
-    ("certificates-key-manager", Some(Kind::Certificate)),
-    ("certificates-request-manager", Some(Kind::Certificate)),
-    ("certificates-issuing", Some(Kind::Certificate)),
-    ("certificates-readiness", Some(Kind::Certificate)),
-    ("certificates-revision-manager", Some(Kind::Certificate)),
-    ("certificates-metrics", None),
-    ("certificaterequests-approver", None),
-    (
-        "certificaterequests-issuer-acme",
-        Some(Kind::CertificateRequest),
-    ),
-    ("certificaterequests-issuer-ca", None),
-    (
-        "certificaterequests-issuer-selfsigned",
-        Some(Kind::CertificateRequest),
-    ),
-    ("certificaterequests-issuer-vault", None),
-    ("certificaterequests-issuer-venafi", None),
-    ("issuers", Some(Kind::Issuer)),
-    ("clusterissuers", Some(Kind::ClusterIssuer)),
-    ("orders", Some(Kind::Order)),
-    ("challenges", Some(Kind::Challenge)),
-    ("ingress-shim", Some(Kind::Ingress)),
-    ("orderedissuers", Some(Kind::OrderedIssuer)),
-    ("clusterorderedissuers", Some(Kind::ClusterOrderedIssuer)),
-    ("gateway-shim", None),
-    ("listenerset-shim", None),
-    ("certificaterevocations", Some(Kind::Revocation)),
-];
-
 /// A flag whose value does not do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -347,18 +329,17 @@ pub enum Error {
     #[error("--dns01-recursive-nameservers: {0}")]
     Nameserver(#[from] dns::Error),
     /// No such controller.
-    #[error("--controllers: there is no controller \"{0}\"; there are: {names}", names = names())]
+    #[error("--controllers: there is no controller \"{0}\"; there are: {names}", names = controllers::names().join(", "))]
     Controller(String),
-}
-
-fn names() -> String {
-    CONTROLLERS.map(|(name, _)| name).join(", ")
 }
 
 impl Options {
     /// Flags that are accepted and have no effect.
-    pub fn without_effect(&self) -> &[&'static str] {
-        &self.later.0
+    pub fn without_effect(&self) -> Vec<String> {
+        let flags = self.later.0.iter().map(|name| format!("--{name}"));
+        let idle = Controllers(&self.controllers).without_effect();
+        let idle = idle.map(|value| format!("--controllers={value}"));
+        flags.chain(idle).collect()
     }
 
     /// Reconciles at once, a kind.
@@ -380,39 +361,13 @@ impl Options {
             .map_or(default, |(_, on)| *on)
     }
 
-    /// Whether a controller of this name runs.
-    fn runs(&self, name: &str) -> bool {
-        let all = self.controllers.iter().any(|c| c == "*");
-        let off = self
-            .controllers
-            .iter()
-            .any(|c| c.strip_prefix('-') == Some(name));
-        !off && (all || self.controllers.iter().any(|c| c == name))
-    }
-
-    /// The kinds that no named controller works on. A kind that several of cert-manager's controllers
-    /// share is off as soon as one of them is.
+    /// The kinds that are not worked on.
     fn disabled(&self) -> Result<Vec<Kind>, Error> {
-        for given in &self.controllers {
-            let name = given.strip_prefix('-').unwrap_or(given);
-            if name != "*" && !CONTROLLERS.iter().any(|(known, _)| *known == name) {
-                return Err(Error::Controller(name.to_owned()));
-            }
+        let mut disabled = Controllers(&self.controllers).disabled()?;
+        if !self.namespace.is_empty() {
+            disabled.extend([Kind::ClusterIssuer, Kind::ClusterOrderedIssuer]);
         }
-        let runs = |kind: Kind| {
-            CONTROLLERS
-                .iter()
-                .filter(|(_, k)| *k == Some(kind))
-                .all(|(name, _)| self.runs(name))
-        };
-        let cluster_wide = |kind: &Kind| {
-            let wide = [Kind::ClusterIssuer, Kind::ClusterOrderedIssuer];
-            wide.contains(kind) && !self.namespace.is_empty()
-        };
-        Ok(Kind::ALL
-            .into_iter()
-            .filter(|k| !runs(*k) || cluster_wide(k))
-            .collect())
+        Ok(disabled)
     }
 
     /// What the controllers have to know.
@@ -424,6 +379,7 @@ impl Options {
             cpu: Quantity(cpu.to_owned()),
             memory: Quantity(memory.to_owned()),
         };
+        let controllers = Controllers(&self.controllers);
         // Off in cert-manager, where it is an experiment.
         let renewal_info = self.gate("ACMEUseARI", true);
         Ok(Settings {
@@ -442,14 +398,15 @@ impl Options {
                     day: self.certificate_requests_per_day,
                 },
                 enable_certificate_owner_ref: self.enable_certificate_owner_ref,
-                copied_annotation_prefixes: self.copied_annotation_prefixes.clone(),
+                copied_annotation_prefixes: given(&self.copied_annotation_prefixes),
                 basic_constraints_in_request: self
                     .gate("UseCertificateRequestBasicConstraints", false),
                 verbose_events: self.verbose_events,
                 renewal_info,
             },
             request: certificate_request::Settings {
-                approve: self.runs("certificaterequests-approver"),
+                approve: controllers.run(controllers::APPROVER),
+                signers_off: controllers.signers_off(),
                 verbose_events: self.verbose_events,
                 renewal_info,
                 revocation_list_url: self.revocation_list_url.clone(),
@@ -469,6 +426,7 @@ impl Options {
                     extra_labels: self
                         .acme_http01_solver_extra_labels
                         .iter()
+                        .filter(|(key, _)| !key.is_empty())
                         .cloned()
                         .collect::<BTreeMap<_, _>>(),
                     runtime_class_name: text(&self.acme_http01_solver_runtime_class_name),
@@ -489,8 +447,8 @@ impl Options {
                 default_issuer_name: self.default_issuer_name.clone(),
                 default_issuer_kind: self.default_issuer_kind.clone(),
                 default_issuer_group: self.default_issuer_group.clone(),
-                auto_annotations: self.auto_certificate_annotations.clone(),
-                extra_annotations: self.extra_certificate_annotations.clone(),
+                auto_annotations: given(&self.auto_certificate_annotations),
+                extra_annotations: given(&self.extra_certificate_annotations),
             },
             keeps_lists: !matches!(self.revocation_list_listen_address, Address::Off),
             disabled: self.disabled()?,
@@ -532,6 +490,12 @@ impl Options {
     }
 }
 
+/// What is in a list; the flag with an empty value has one empty string.
+fn given(list: &[String]) -> Vec<String> {
+    let values = list.iter().filter(|value| !value.is_empty());
+    values.cloned().collect()
+}
+
 fn go_duration(text: &str) -> Result<Duration, String> {
     let parsed = parse_go_duration(text).map_err(|e| e.to_string())?;
     Duration::try_from(parsed).map_err(|_| format!("\"{text}\" is negative"))
@@ -553,7 +517,20 @@ fn bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+/// As Go's `strconv.ParseBool` takes them.
+fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("\"{text}\" is neither true nor false")),
+    }
+}
+
 fn gate(text: &str) -> Result<(String, bool), String> {
+    if text.is_empty() {
+        // Of an empty list; no gate has this name.
+        return Ok((String::new(), false));
+    }
     let (name, value) = text
         .split_once('=')
         .ok_or_else(|| format!("\"{text}\" is not of the form Name=true"))?;
@@ -563,13 +540,15 @@ fn gate(text: &str) -> Result<(String, bool), String> {
             GATES.join(", ")
         ));
     }
-    let on = value
-        .parse()
-        .map_err(|_| format!("\"{value}\" of {name} is neither true nor false"))?;
+    let on = go_bool(value).map_err(|e| format!("{name}: {e}"))?;
     Ok((name.to_owned(), on))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
+    if text.is_empty() {
+        // Of an empty list; it is dropped.
+        return Ok((String::new(), String::new()));
+    }
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| format!("\"{text}\" is not of the form key=value"))?;

@@ -15,14 +15,15 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::{self, Metrics};
-use crate::serve::{Bounds, serve};
+use crate::serve::{Bounds, listen, serve};
 
 /// `--internal-healthz-listen-address` when not given.
 pub const PROBES_ADDRESS: &str = "0.0.0.0:9403";
 /// `--metrics-listen-address` when not given.
 pub const METRICS_ADDRESS: &str = "0.0.0.0:9402";
 
-/// An address to listen on: `host:port`, `:port` for all hosts, or `0` for not at all.
+/// An address to listen on: `host:port`, `:port` or `0.0.0.0:port` for all addresses of both families as in Go, or `0` for
+/// not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     Off,
@@ -46,7 +47,11 @@ impl Address {
     pub async fn listen(&self) -> io::Result<Option<TcpListener>> {
         match self {
             Self::Off => Ok(None),
-            Self::At(address) => TcpListener::bind(address).await.map(Some),
+            Self::At(address) => match address.strip_prefix("0.0.0.0:").map(str::parse) {
+                Some(Ok(port)) => listen(port).await,
+                _ => TcpListener::bind(address).await,
+            }
+            .map(Some),
         }
     }
 }
@@ -148,7 +153,7 @@ mod tests {
 
     use super::{
         Address, Arc, Bytes, CONTENT_TYPE, CancellationToken, Check, Full, Metrics, Probes,
-        Request, Response, StatusCode, probe, scrape, serve_metrics,
+        Request, Response, StatusCode, TcpListener, probe, scrape, serve_metrics,
     };
 
     struct Standby;
@@ -212,6 +217,20 @@ mod tests {
         for request in [Request::get("/"), Request::post("/metrics")] {
             let (status, _) = body(scrape(&metrics, &request.body(()).unwrap())).await;
             assert!(status.is_client_error());
+        }
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_those_of_both_families() {
+        let has_6 = TcpListener::bind("[::1]:0").await.is_ok();
+        for all in [":0", "0.0.0.0:0"] {
+            let address: Address = all.parse().unwrap();
+            let listener = address.listen().await.unwrap().unwrap();
+            let port = listener.local_addr().unwrap().port();
+            for (host, is_there) in [("127.0.0.1", true), ("::1", has_6)] {
+                let reached = TcpStream::connect((host, port)).await;
+                assert_eq!(reached.is_ok(), is_there, "{all}: {host}");
+            }
         }
     }
 

@@ -192,6 +192,16 @@ fn a_cluster_issuer_signs_everywhere_and_says_where_more_is_found() -> Result<()
         &["\"house\" not found", "\"kube-system\""],
         DEADLINE,
     )?;
+    // The API server takes events about cluster-scoped objects there alone.
+    let events = cluster.existing("default");
+    events.until_list("event", "ErrGetKeyPair of the ClusterIssuer", |all| {
+        all.iter().any(|event| {
+            let about = &event["involvedObject"];
+            event["reason"] == "ErrGetKeyPair"
+                && about["kind"] == "ClusterIssuer"
+                && about["name"] == "house"
+        })
+    })?;
     let made = pair(true, 0, YEAR)?;
     cluster
         .lab

@@ -1,13 +1,19 @@
 //! Issuers of other groups: their controllers sign, this operator does the rest.
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::signing::sign;
-use crate::support::{DEADLINE, Namespace, certificate, ready_condition};
-use crate::{cluster, condition, now, patch_status, set_condition};
+use crate::support::{DEADLINE, Namespace, certificate, ready_condition, requests};
+use crate::{FLAGS, cluster, condition, now, patch_status, self_signed, set_condition};
 
 const ISSUER: &str = "issuerRef: {name: outside, kind: Outside, group: issuers.example.org}";
+
+/// It has a kind, or nobody could have the right to approve requests to it.
+pub const KIND: &str = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, \
+    metadata: {name: outsiders.issuers.example.org}, spec: {group: issuers.example.org, scope: Namespaced, \
+    names: {kind: Outside, plural: outsiders, singular: outside, listKind: OutsideList}, \
+    versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}}";
 
 fn external(host: &str) -> String {
     certificate("site", "x", host, "").replace("issuerRef: {name: x}", ISSUER)
@@ -81,6 +87,93 @@ fn a_request_is_made_approved_and_its_answer_used() -> Result<()> {
     let names = namespace.x509("site", &["-ext", "subjectAltName"])?;
     assert!(names.contains("two.external.example.com"), "{names}");
     Ok(())
+}
+
+/// What everybody may do but approve; and what the operator of this test may approve.
+const RIGHTS: &str = "
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: operator, namespace: approving}}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: approving}, rules: [
+  {apiGroups: ['*'], resources: ['*'], verbs: [get, list, watch, create, update, patch, delete]},
+  {apiGroups: [cert-manager.io], resources: [signers], verbs: [approve],
+   resourceNames: ['issuers.cert-manager.io/*', outsiders.issuers.example.org/approving.mine]}]}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: approving},
+ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: approving},
+ subjects: [{kind: ServiceAccount, name: operator, namespace: approving}]}
+";
+
+/// A right that comes later.
+const MORE: &str = "
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: approving-more}, rules: [
+  {apiGroups: [cert-manager.io], resources: [signers], verbs: [approve],
+   resourceNames: [outsiders.issuers.example.org/*]}]}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: approving-more},
+ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: approving-more},
+ subjects: [{kind: ServiceAccount, name: operator, namespace: approving}]}
+";
+
+#[test]
+fn only_what_the_operator_has_the_right_to_approve_is_approved() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("approving")?;
+    namespace.apply(RIGHTS)?;
+    let token = namespace.kubectl(&["create", "token", "operator"])?;
+    let dir = cluster.lab.dir();
+    let (file, ca) = (dir.join("approving.conf"), dir.join("pki/ca.crt"));
+    let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "lab",
+        "clusters": [{"name": "lab", "cluster": {"server": "https://10.244.0.1:6443", "certificate-authority": ca}}],
+        "users": [{"name": "operator", "user": {"token": token.trim()}}],
+        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "operator"}}]});
+    std::fs::write(&file, kubeconfig.to_string())?;
+    cluster.operator(&[FLAGS[0], &format!("--kubeconfig={}", file.display())])?;
+    let approved = rights_are_followed(&namespace);
+    cluster.operator(&FLAGS)?;
+    approved
+}
+
+fn rights_are_followed(namespace: &Namespace<'_>) -> Result<()> {
+    let before = reviews(namespace)?;
+    namespace.apply(&self_signed("self"))?;
+    let outside = |name: &str| {
+        let yaml = certificate(name, name, &format!("{name}.example.com"), "");
+        let group = ", kind: Outside, group: issuers.example.org}";
+        let reference = format!("issuerRef: {{name: {name}");
+        yaml.replace(&format!("{reference}}}"), &format!("{reference}{group}"))
+    };
+    let own = certificate("own", "self", "own.example.com", "");
+    let nowhere = outside("nowhere").replace("kind: Outside", "kind: Elsewhere");
+    let all = [own, outside("mine"), outside("theirs"), nowhere];
+    namespace.apply(&all.join("\n---\n"))?;
+    namespace.ready("own", DEADLINE)?;
+    let is_approved = |object: &Value| condition(object, "Approved")["status"] == "True";
+    let kind = "certificaterequest";
+    namespace.until(DEADLINE, kind, "mine-1", "approved", is_approved)?;
+    for name in ["theirs", "nowhere"] {
+        let words = ["waits for approval", "have the right to approve", "EL-1203"];
+        namespace.says(name, &words, DEADLINE)?;
+        let request = namespace.get(kind, &format!("{name}-1"))?;
+        assert!(condition(&request, "Approved").is_null(), "{request}");
+    }
+    namespace.apply(MORE)?;
+    namespace.until(2 * DEADLINE, kind, "theirs-1", "approved", is_approved)?;
+    let request = namespace.get(kind, "nowhere-1")?;
+    assert!(condition(&request, "Approved").is_null(), "{request}");
+
+    // Four to begin with, of which two were refused, and are asked for again after a minute.
+    let asked = reviews(namespace)? - before;
+    assert!((5..=8).contains(&asked), "{asked} reviews");
+    Ok(())
+}
+
+/// How often it was asked what the operator may do.
+fn reviews(namespace: &Namespace<'_>) -> Result<usize> {
+    let all = requests(&namespace.cluster.lab)?.into_iter();
+    let reviews = all.filter(|r| r.resource == "selfsubjectaccessreviews");
+    Ok(reviews.count())
 }
 
 #[test]

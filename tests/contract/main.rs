@@ -54,6 +54,7 @@ fn cluster() -> Option<&'static Cluster> {
             pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
             ..Options::default()
         })?;
+        cluster.lab.apply(external::KIND)?;
         cluster.operator(&FLAGS)?;
         Ok(cluster)
     })

@@ -79,6 +79,12 @@ fn by_kubectl() -> Result<()> {
     readme::run(lab, &command)?;
     rolled_out(lab)?;
     assert_eq!(operator_pods(&cluster)?, pods);
+
+    let secret = namespace.secret_entry("www-tls", "tls.crt")?;
+    readme::run(lab, &readme::block("kubectl delete deployments")?)?;
+    uninstalled(&cluster)?;
+    namespace.get("certificate", "www")?;
+    assert_eq!(namespace.secret_entry("www-tls", "tls.crt")?, secret);
     Ok(())
 }
 
@@ -110,22 +116,13 @@ fn by_helm() -> Result<()> {
     assert_eq!(issuance(&namespace)?, issued, "not issued again");
 
     helm(lab, "uninstall everleaf --namespace everleaf --wait")?;
-    pods(&cluster, 0)?;
-    assert_eq!(crds(&cluster)?.len(), CRDS, "the CRDs stay");
+    uninstalled(&cluster)?;
     assert_eq!(
         issuance(&namespace)?,
         issued,
         "and with them what was issued"
     );
     namespace.pair_matches("try-tls")?;
-    let left = lab.kubectl(&[
-        "get",
-        "clusterroles,clusterrolebindings,leases",
-        "--all-namespaces",
-        "-o",
-        "name",
-    ])?;
-    ensure!(!left.contains("everleaf"), "left: {left}");
 
     readme::run(lab, &install)?;
     rolled_out(lab)?;
@@ -135,7 +132,17 @@ fn by_helm() -> Result<()> {
     Ok(())
 }
 
-/// Wait until the operator has so many Pods, those that are ending included.
+/// The operator is gone, with all that it had but the CRDs.
+fn uninstalled(cluster: &Cluster) -> Result<()> {
+    pods(cluster, 0)?;
+    assert_eq!(crds(cluster)?.len(), CRDS, "the CRDs stay");
+    let kinds = "deployments,services,roles,rolebindings,clusterroles,clusterrolebindings,serviceaccounts,leases";
+    let arguments = ["get", kinds, "--all-namespaces", "-o", "name"];
+    let left = cluster.lab.kubectl(&arguments)?;
+    ensure!(!left.contains("everleaf"), "left: {left}");
+    Ok(())
+}
+
 /// Whether the operator may log in to a Vault as this account of the namespace default.
 fn may_make_a_token(cluster: &Cluster, account: &str) -> bool {
     let operator = format!(
@@ -155,6 +162,7 @@ fn may_make_a_token(cluster: &Cluster, account: &str) -> bool {
     cluster.lab.kubectl(&asked).is_ok()
 }
 
+/// Wait until the operator has so many Pods, those that are ending included.
 fn pods(cluster: &Cluster, count: usize) -> Result<()> {
     let what = format!("{count} Pods of the operator");
     cluster.lab.wait(DEADLINE, &what, || {

@@ -86,7 +86,115 @@ fn a_size_that_lets_nothing_through_is_named() -> Result<()> {
     Ok(())
 }
 
-/// All flags of cert-manager's controller (contract §7.2), with a value each.
+/// Take these arguments; what they are refused for is the kubeconfig.
+fn taken(arguments: &[&str]) -> Result<String> {
+    let said = complaint(arguments)?;
+    assert!(
+        said.contains("/nowhere/kubeconfig"),
+        "{arguments:?}: {said}"
+    );
+    Ok(said)
+}
+
+#[test]
+fn the_last_value_of_a_flag_that_is_given_twice_counts() -> Result<()> {
+    for arguments in [
+        ["--v=2", "--v=4"],
+        ["--leader-elect=false", "--leader-elect"],
+        [
+            "--leader-election-lease-duration=1s",
+            "--leader-election-lease-duration=1m",
+        ],
+        ["--http01-mode=Pod", "--http01-mode=Direct"],
+        ["--config=a", "--config=b"],
+        ["--enable-gateway-api", "--enable-gateway-api=false"],
+    ] {
+        taken(&arguments)?;
+    }
+    let debug = taken(&[
+        "--v=0",
+        "--logging-format=text",
+        "--logging-format=json",
+        "--v=2",
+        "--config=x",
+    ])?;
+    assert!(debug.contains("\"level\":\"WARN\""), "{debug}");
+    // Those of a list are all in it.
+    let said = complaint(&["--controllers=*,-ingress-shin", "--controllers=-orders"])?;
+    assert!(said.contains("ingress-shin"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn values_are_taken_as_go_writes_them() -> Result<()> {
+    for value in [
+        "true", "True", "TRUE", "t", "T", "1", "false", "False", "FALSE", "f", "F", "0",
+    ] {
+        taken(&[
+            &format!("--leader-elect={value}"),
+            &format!("--feature-gates=ServerSideApply={value},ACMEUseARI={value}"),
+        ])?;
+    }
+    let said = complaint(&["--leader-elect=yes"])?;
+    assert!(said.contains("\"yes\" is neither true nor false"), "{said}");
+    let said = complaint(&["--feature-gates=ServerSideApply=on"])?;
+    assert!(
+        said.contains("ServerSideApply: \"on\" is neither true nor false"),
+        "{said}"
+    );
+    for flag in [
+        "--feature-gates=",
+        "--acme-http01-solver-extra-labels=",
+        "--dns01-recursive-nameservers=",
+        "--controllers=",
+        "--copied-annotation-prefixes=",
+        "--extra-certificate-annotations=",
+        "--auto-certificate-annotations=",
+    ] {
+        taken(&[flag])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn controllers_that_this_version_does_not_have_are_taken_and_named() -> Result<()> {
+    let off = taken(&["--controllers=*,-certificatesigningrequests-issuer-ca,-gateway-shim"])?;
+    assert!(!off.contains("without effect"), "{off}");
+    let on = "--controllers=certificatesigningrequests-issuer-acme";
+    let said = taken(&[on, "--controllers=issuers"])?;
+    assert!(
+        said.contains("without effect") && said.contains(on),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_proxy_before_the_api_server_is_named_with_the_way_around_it() -> Result<()> {
+    let cluster = "{name: far, cluster: {server: 'https://192.0.2.1:6443'}}";
+    let context = "{name: far, context: {cluster: far, user: me}}";
+    let kubeconfig = format!(
+        "{{apiVersion: v1, kind: Config, current-context: far, clusters: [{cluster}], contexts: [{context}], users: \
+         [{{name: me, user: {{token: x}}}}]}}"
+    );
+    let file = std::env::temp_dir().join(format!("everleaf-proxy-{}", std::process::id()));
+    std::fs::write(&file, kubeconfig)?;
+    for name in ["HTTPS_PROXY", "https_proxy"] {
+        let mut command = Command::new(everleaf());
+        command.arg("controller").arg("--kubeconfig").arg(&file);
+        command
+            .env(name, "http://127.0.0.1:9")
+            .env("NO_PROXY", "example.com");
+        let output = command.output()?;
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr);
+        let words = "put the host of https://192.0.2.1:6443/ into NO_PROXY";
+        assert!(said.contains(words), "{name}: {said}");
+    }
+    Ok(std::fs::remove_file(file)?)
+}
+
+/// All flags of cert-manager's controller (contract §7.2; `pkg/logs/logs.go`), with a value each.
 const CONTRACT: &[&str] = &[
     "--kube-api-qps=20",
     "--kube-api-burst=50",
@@ -147,6 +255,18 @@ const CONTRACT: &[&str] = &[
     "--v=2",
     "--logging-format=text",
     "--vmodule=x=2",
+    "--log-flush-frequency=5s",
+    "--add_dir_header",
+    "--alsologtostderr=false",
+    "--log_backtrace_at=:0",
+    "--log_dir=/tmp",
+    "--log_file=x",
+    "--log_file_max_size=1800",
+    "--logtostderr=true",
+    "--one_output",
+    "--skip_headers",
+    "--skip_log_headers=false",
+    "--stderrthreshold=2",
 ];
 
 #[test]

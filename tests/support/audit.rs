@@ -22,7 +22,9 @@ pub struct Request {
 impl Request {
     /// It is meant to change something.
     pub fn is_write(&self) -> bool {
-        !matches!(self.verb.as_str(), "get" | "list" | "watch")
+        // A review of rights is made to be answered, and kept nowhere.
+        let asks = self.resource == "selfsubjectaccessreviews";
+        !asks && !matches!(self.verb.as_str(), "get" | "list" | "watch")
     }
 }
 

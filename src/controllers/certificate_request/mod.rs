@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use plan::{absorb, issuer_key, plan};
+pub use plan::{REFUSED, absorb, issuer_key, plan};
 
 use super::facts::{IssuerFact, OrderedFact, RequestFact};
 use super::key::Key;
@@ -26,6 +26,9 @@ pub struct Settings {
     /// Approve what nobody has decided about (`--controllers` without
     /// `-certificaterequests-approver`).
     pub approve: bool,
+    /// Controllers that are off, as `certificaterequests-issuer-ca`: requests to issuers of their types are for others to
+    /// sign.
+    pub signers_off: Vec<&'static str>,
     /// Post an event for each step, not only for what a condition does not say.
     pub verbose_events: bool,
     /// Tell CAs which certificate an order replaces (gate `ACMEUseARI`).
@@ -39,6 +42,8 @@ pub struct Settings {
 pub struct Observation {
     /// The request; its body is there unless it is final.
     pub request: Arc<RequestFact>,
+    /// Whether the approver may approve it, if it has to.
+    pub may_approve: bool,
     /// Its issuer, if it is of this operator's group and exists.
     pub issuer: Option<Arc<IssuerFact>>,
     /// What it depends on if it is of an ordered issuer that exists.
@@ -55,6 +60,15 @@ pub struct Observation {
     pub compromised: Option<String>,
     /// The certificate that the new one will follow, by its identifier (RFC 9773 §4.1): it came from the same issuer.
     pub predecessor: Option<Box<str>>,
+}
+
+impl Observation {
+    /// Whether nobody has decided about it yet.
+    pub fn is_undecided(&self) -> bool {
+        let request = &self.request;
+        let is_decided = request.approved || request.denied.is_some() || request.invalid.is_some();
+        !is_decided && !request.is_final() && !request.id.deleting
+    }
 }
 
 /// The ordered issuer of a request, and the requests that were made of its issuers.
@@ -206,6 +220,7 @@ pub fn observe(
             .as_deref()
             .and_then(|issuer| rehearsal(reader, &request, issuer)),
         issuer,
+        may_approve: true,
         ordered: ordered(reader, &request),
         orders: store.orders_of(&key.namespace, &request.id.uid),
         request,

@@ -31,9 +31,13 @@ const SELF_SIGNED: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_SELFSIGNED;
 const CA: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_CA;
 const ACME: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_ACME;
 const VAULT: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_VAULT;
+const VENAFI: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_VENAFI;
 
 /// The longest time between two tries of an issuer that could not be asked.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Until it is asked again whether a request may be approved.
+pub const REFUSED: Duration = Duration::from_mins(1);
 
 const ISSUED: &str = "Certificate fetched from issuer successfully";
 
@@ -105,6 +109,9 @@ fn component(issuer: Option<&IssuerFact>) -> &'static str {
             ..
         }) => SELF_SIGNED,
         Some(IssuerSpec { vault: Some(_), .. }) => VAULT,
+        Some(IssuerSpec {
+            venafi: Some(_), ..
+        }) => VENAFI,
         _ => ACME,
     }
 }
@@ -184,6 +191,10 @@ impl<'a> Step<'a> {
         if !self.settings.approve {
             return false;
         }
+        if !self.o.may_approve {
+            self.plan.sooner(REFUSED);
+            return false;
+        }
         let message = "Certificate request has been approved by cert-manager.io";
         self.set(condition(
             "Approved",
@@ -212,6 +223,10 @@ impl<'a> Step<'a> {
             return self.pending(ACME, "IssuerNotFound", message);
         };
         let component = component(Some(&issuer));
+        let mut off = self.settings.signers_off.iter();
+        if off.any(|name| component.ends_with(name)) {
+            return;
+        }
         if let Some(by) = &self.o.compromised {
             let text = format!(
                 "The private key of the request is compromised according to CertificateRevocation \"{by}\": make the \
@@ -243,7 +258,7 @@ impl<'a> Step<'a> {
                 reference.kind_or_default(),
                 reference.name
             );
-            self.pending(ACME, "IssuerTypeMissing", message);
+            self.pending(component, "IssuerTypeMissing", message);
         }
     }
 

@@ -92,6 +92,7 @@ fn scene(issuer: Value, params: &RequestParams) -> Scene {
         orders: vec![],
         settings: Settings {
             approve: true,
+            signers_off: vec![],
             verbose_events: false,
             renewal_info: true,
             revocation_list_url: String::new(),
@@ -144,6 +145,7 @@ impl Scene {
                 .issuer
                 .clone()
                 .map(|spec| issuer(spec, self.ready).into()),
+            may_approve: true,
             ordered: None,
             orders: self.orders.iter().cloned().map(Arc::new).collect(),
             resting: None,
@@ -292,6 +294,58 @@ fn approval_is_left_to_others_when_the_approver_is_off() {
     scene.conditions(&[]);
     scene.settings.approve = false;
     assert_eq!(scene.plan(), Plan::idle());
+}
+
+#[test]
+fn what_may_not_be_approved_is_left_to_others_and_looked_at_again() {
+    let mut scene = self_signed();
+    scene.conditions(&[]);
+    let mut seen = scene.seen();
+    assert!(seen.is_undecided());
+    seen.may_approve = false;
+    let left = plan(&seen, &scene.settings, NOW);
+    let waits = Plan {
+        wake: Some(super::REFUSED),
+        ..Plan::idle()
+    };
+    assert_eq!(left, waits);
+    for decided in [
+        [("Approved", true, "Someone")],
+        [("Denied", true, "Someone")],
+        [("InvalidRequest", true, "Bad")],
+        [("Ready", false, "Failed")],
+    ] {
+        scene.conditions(&decided);
+        assert!(!scene.seen().is_undecided(), "{decided:?}");
+    }
+}
+
+#[test]
+fn a_type_whose_signer_is_off_is_left_to_others_and_the_rest_goes_on() {
+    let all = [
+        ("selfsigned", json!({ "selfSigned": {} })),
+        ("ca", ca()),
+        ("acme", acme()),
+        ("vault", vault()),
+        ("venafi", json!({ "venafi": { "zone": "shop" } })),
+    ];
+    for off in [
+        "certificaterequests-issuer-selfsigned",
+        "certificaterequests-issuer-ca",
+        "certificaterequests-issuer-acme",
+        "certificaterequests-issuer-vault",
+        "certificaterequests-issuer-venafi",
+    ] {
+        for (name, spec) in &all {
+            let mut scene = scene(spec.clone(), &params());
+            scene.settings.signers_off = vec![off];
+            let is_idle = scene.plan() == Plan::idle();
+            assert_eq!(is_idle, off.ends_with(&format!("-{name}")), "{name}, {off}");
+            scene.conditions(&[]);
+            let approved = scene.plan();
+            assert!(approved != Plan::idle(), "{name}: approved all the same");
+        }
+    }
 }
 
 #[test]

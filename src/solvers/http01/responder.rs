@@ -1,7 +1,6 @@
 //! Answers a CA's HTTP-01 requests: the operator's own solver port, and `everleaf solver` in a Pod.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::tokens::Tokens;
 use super::{PATH_PREFIX, PORT};
-use crate::serve::{Bounds, serve};
+use crate::serve::{Bounds, listen, serve};
 
 /// What the operator's self-check calls itself, so that its requests are not taken for the CA's.
 pub(super) const SELF_CHECK_AGENT: &str =
@@ -52,15 +51,6 @@ fn only(args: &SolverArgs) -> Tokens {
     let tokens = Tokens::default();
     tokens.insert("solver", &args.domain, &args.token, &args.key);
     tokens
-}
-
-/// Opens the solver port on all addresses of both families, or of IPv4 where there is no IPv6.
-pub async fn listen(port: u16) -> io::Result<TcpListener> {
-    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
-        Err(_) => TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await,
-        listener => listener,
-    }
 }
 
 /// Answers for `tokens` until `stop`.
