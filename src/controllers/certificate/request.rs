@@ -172,7 +172,8 @@ fn params(spec: &CertificateSpec) -> Result<RequestParams, Invalid> {
         let address: IpAddr = text
             .parse()
             .map_err(|_| invalid("spec.ipAddresses", format!("\"{text}\" is no IP address")))?;
-        ip_addresses.push(address);
+        // An IPv4 address has one form in a certificate (RFC 5280 §4.2.1.6).
+        ip_addresses.push(address.to_canonical());
     }
     let names = list(spec.usages.as_ref());
     let is_ca = spec.is_ca.unwrap_or_default();
