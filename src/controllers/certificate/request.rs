@@ -11,6 +11,7 @@ use super::names::{name_constraints, other_names, subject, unencodable};
 use super::outputs::Outputs;
 use super::window::windows;
 use crate::api::duration::{format_go_duration, parse_go_duration};
+use crate::api::meta::{CLUSTER_ISSUER_KIND, ISSUER_KIND};
 use crate::api::{
     Certificate, CertificateRequest, CertificateRequestSpec, CertificateSpec, labels, names,
 };
@@ -96,11 +97,20 @@ fn check_given(spec: &CertificateSpec) -> Result<(), Invalid> {
             "it is empty: name the Secret that the certificate goes to",
         ));
     }
-    if spec.issuer_ref.name.is_empty() {
+    let issuer = &spec.issuer_ref;
+    if issuer.name.is_empty() {
         return Err(invalid(
             "spec.issuerRef.name",
             "it is empty: name the issuer",
         ));
+    }
+    let kind = issuer.kind_or_default();
+    if issuer.is_ours() && ![ISSUER_KIND, CLUSTER_ISSUER_KIND].contains(&kind) {
+        let problem = format!(
+            "\"{kind}\" is no kind of {}: use Issuer or ClusterIssuer, or name the group of the issuer",
+            labels::GROUP
+        );
+        return Err(invalid("spec.issuerRef.kind", problem));
     }
     let durations = [
         ("spec.duration", &spec.duration),

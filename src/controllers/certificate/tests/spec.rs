@@ -80,6 +80,10 @@ fn what_nobody_can_do_is_said() {
         ),
         ("spec.usages", json!({ "usages": ["telepathy"] })),
         (
+            "spec.issuerRef.kind",
+            json!({ "issuerRef": { "kind": "clusterissuer" } }),
+        ),
+        (
             "spec.privateKey.algorithm",
             json!({ "privateKey": { "algorithm": "DSA" } }),
         ),
