@@ -62,7 +62,10 @@ impl Step<'_> {
                 return;
             }
         };
-        let durable = !matches!(self.o.issuer, IssuerState::Ready { in_process: true });
+        // What nobody outside is asked for is over at once: after a restart it can be made again.
+        let at_once = matches!(self.o.issuer, IssuerState::Ready { in_process: true })
+            && self.settings.approves;
+        let durable = !at_once;
         let name = self.key_name();
         if durable && self.o.status().next_private_key_secret_name.as_deref() != Some(name.as_str())
         {

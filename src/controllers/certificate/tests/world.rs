@@ -118,6 +118,7 @@ impl World {
                 copied_annotation_prefixes: vec!["*".into()],
                 basic_constraints_in_request: false,
                 verbose_events: false,
+                approves: true,
                 renewal_info: true,
             },
             certificate,
