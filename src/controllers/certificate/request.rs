@@ -317,23 +317,19 @@ fn in_go_form(text: &str) -> String {
     parse_go_duration(text).map_or_else(|_| text.to_owned(), format_go_duration)
 }
 
-/// The annotations that `--copied-annotation-prefixes` lets through: evaluated in order, `*` includes
-/// all, a leading `-` excludes.
+/// The annotations that `--copied-annotation-prefixes` lets through: evaluated in order, so that the last one that
+/// matches counts. A leading `-` excludes; with a `*` anywhere each of the others includes all (contract §3.3).
 pub fn copied_annotations(
     annotations: Option<&BTreeMap<String, String>>,
     prefixes: &[String],
 ) -> BTreeMap<String, String> {
     let all = prefixes.iter().any(|p| p == "*");
     let included = |key: &str| {
-        let wanted = all
-            || prefixes
-                .iter()
-                .any(|p| !p.starts_with('-') && key.starts_with(p.as_str()));
-        let banned = prefixes
-            .iter()
-            .filter_map(|p| p.strip_prefix('-'))
-            .any(|p| key.starts_with(p));
-        wanted && !banned
+        let verdict = |prefix: &String| match prefix.strip_prefix('-') {
+            Some(banned) => key.starts_with(banned).then_some(false),
+            None => (all || key.starts_with(prefix.as_str())).then_some(true),
+        };
+        prefixes.iter().rev().find_map(verdict).unwrap_or_default()
     };
     annotations
         .into_iter()
