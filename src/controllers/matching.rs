@@ -3,6 +3,7 @@
 //! defaults applied.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use jiff::SignedDuration;
 
@@ -59,12 +60,18 @@ fn set<T: AsRef<str>>(items: &[T]) -> u64 {
     )
 }
 
-fn addresses<'a>(items: impl Iterator<Item = &'a str>) -> u64 {
-    let normal = |text: &str| {
-        text.parse()
-            .map_or_else(|_| text.to_owned(), |a: std::net::IpAddr| a.to_string())
-    };
-    digest(&items.map(normal).collect::<BTreeSet<_>>())
+fn addresses(items: impl Iterator<Item = String>) -> u64 {
+    digest(&items.collect::<BTreeSet<_>>())
+}
+
+/// An address in its only form: IPv4 in IPv6 (RFC 4291 §2.5.5.2) is IPv4.
+fn canonical(text: &String) -> String {
+    let address = text.parse().map(|a: IpAddr| a.to_canonical().to_string());
+    address.unwrap_or_else(|_| text.clone())
+}
+
+fn canonical_ip(address: &IpAddr) -> String {
+    address.to_canonical().to_string()
 }
 
 fn list(field: Option<&Vec<String>>) -> &[String] {
@@ -105,13 +112,7 @@ pub fn request_fields(spec: &CertificateRequestSpec) -> Result<Compared, String>
     let sans = csr.sans();
     Ok(Compared {
         names: [
-            digest(
-                &sans
-                    .ip_addresses
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<BTreeSet<_>>(),
-            ),
+            addresses(sans.ip_addresses.iter().map(canonical_ip)),
             set(&sans.uris),
             set(&sans.email_addresses),
             set(&sans.dns_names),
@@ -149,7 +150,7 @@ pub fn differences(
         pairs.filter(|((a, b), _)| a != b).map(|(_, name)| name)
     }
     let names = [
-        addresses(list(spec.ip_addresses.as_ref()).iter().map(String::as_str)),
+        addresses(list(spec.ip_addresses.as_ref()).iter().map(canonical)),
         set(list(spec.uris.as_ref())),
         set(list(spec.email_addresses.as_ref())),
         set(list(spec.dns_names.as_ref())),
@@ -211,7 +212,8 @@ pub fn leaf_names(leaf: &ParsedCertificate) -> u64 {
     let sans = leaf.sans();
     let mut names: BTreeSet<String> = sans.dns_names.iter().cloned().collect();
     names.extend(leaf.subject().common_name());
-    names.extend(sans.ip_addresses.iter().map(|a| format!("ip {a}")));
+    let addresses = sans.ip_addresses.iter().map(canonical_ip);
+    names.extend(addresses.map(|a| format!("ip {a}")));
     names.extend(sans.uris.iter().map(|u| format!("uri {u}")));
     names.extend(sans.email_addresses.iter().map(|e| format!("email {e}")));
     digest(&names)
@@ -226,11 +228,8 @@ pub fn order_names(spec: &OrderSpec) -> u64 {
 }
 
 fn ip_names(addresses: Option<&Vec<String>>) -> impl Iterator<Item = String> {
-    let ip = |text: &String| {
-        let address = text.parse().map(|a: std::net::IpAddr| a.to_string());
-        format!("ip {}", address.unwrap_or_else(|_| text.clone()))
-    };
-    list(addresses).iter().map(ip)
+    let addresses = list(addresses).iter().map(canonical);
+    addresses.map(|a| format!("ip {a}"))
 }
 
 /// The same union of a spec. cert-manager leaves out the common name of a literal subject, and so issues

@@ -107,6 +107,7 @@ fn settings() -> certificate::Settings {
         copied_annotation_prefixes: vec!["*".into()],
         basic_constraints_in_request: false,
         verbose_events: false,
+        approves: true,
         renewal_info: true,
     }
 }

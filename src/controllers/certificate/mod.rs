@@ -66,6 +66,8 @@ pub struct Settings {
     pub basic_constraints_in_request: bool,
     /// Post an event for each step, not only for what a condition does not say.
     pub verbose_events: bool,
+    /// This operator approves requests itself: none waits for somebody else.
+    pub approves: bool,
     /// Ask CAs when to renew (gate `ACMEUseARI`).
     pub renewal_info: bool,
 }

@@ -209,12 +209,13 @@ impl Outputs {
     }
 
     /// Whether the facts show an output that is missing, wrong or too many (contract §4.5), and what
-    /// keeps it from being repaired. What others wrote is theirs, even if nobody asks for it.
+    /// keeps it from being repaired. What others wrote is theirs, unless it is asked for: a keystore is then left as it
+    /// is, what needs no password is applied.
     pub fn state(&self, fact: OutputsFact, passwords: &Passwords) -> State {
         let mut state = State::Sound;
         for output in Output::ALL {
             let broken = if self.wants(output, fact) {
-                !fact.is_good(output)
+                !fact.is_good(output) || !(output.is_store() || fact.is_applied(output))
             } else {
                 fact.is_applied(output)
             };

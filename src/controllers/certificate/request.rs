@@ -11,6 +11,7 @@ use super::names::{name_constraints, other_names, subject, unencodable};
 use super::outputs::Outputs;
 use super::window::windows;
 use crate::api::duration::{format_go_duration, parse_go_duration};
+use crate::api::meta::{CLUSTER_ISSUER_KIND, ISSUER_KIND};
 use crate::api::{
     Certificate, CertificateRequest, CertificateRequestSpec, CertificateSpec, labels, names,
 };
@@ -96,11 +97,20 @@ fn check_given(spec: &CertificateSpec) -> Result<(), Invalid> {
             "it is empty: name the Secret that the certificate goes to",
         ));
     }
-    if spec.issuer_ref.name.is_empty() {
+    let issuer = &spec.issuer_ref;
+    if issuer.name.is_empty() {
         return Err(invalid(
             "spec.issuerRef.name",
             "it is empty: name the issuer",
         ));
+    }
+    let kind = issuer.kind_or_default();
+    if issuer.is_ours() && ![ISSUER_KIND, CLUSTER_ISSUER_KIND].contains(&kind) {
+        let problem = format!(
+            "\"{kind}\" is no kind of {}: use Issuer or ClusterIssuer, or name the group of the issuer",
+            labels::GROUP
+        );
+        return Err(invalid("spec.issuerRef.kind", problem));
     }
     let durations = [
         ("spec.duration", &spec.duration),
@@ -172,7 +182,8 @@ fn params(spec: &CertificateSpec) -> Result<RequestParams, Invalid> {
         let address: IpAddr = text
             .parse()
             .map_err(|_| invalid("spec.ipAddresses", format!("\"{text}\" is no IP address")))?;
-        ip_addresses.push(address);
+        // An IPv4 address has one form in a certificate (RFC 5280 §4.2.1.6).
+        ip_addresses.push(address.to_canonical());
     }
     let names = list(spec.usages.as_ref());
     let is_ca = spec.is_ca.unwrap_or_default();
@@ -306,23 +317,19 @@ fn in_go_form(text: &str) -> String {
     parse_go_duration(text).map_or_else(|_| text.to_owned(), format_go_duration)
 }
 
-/// The annotations that `--copied-annotation-prefixes` lets through: evaluated in order, `*` includes
-/// all, a leading `-` excludes.
+/// The annotations that `--copied-annotation-prefixes` lets through: evaluated in order, so that the last one that
+/// matches counts. A leading `-` excludes; with a `*` anywhere each of the others includes all (contract §3.3).
 pub fn copied_annotations(
     annotations: Option<&BTreeMap<String, String>>,
     prefixes: &[String],
 ) -> BTreeMap<String, String> {
     let all = prefixes.iter().any(|p| p == "*");
     let included = |key: &str| {
-        let wanted = all
-            || prefixes
-                .iter()
-                .any(|p| !p.starts_with('-') && key.starts_with(p.as_str()));
-        let banned = prefixes
-            .iter()
-            .filter_map(|p| p.strip_prefix('-'))
-            .any(|p| key.starts_with(p));
-        wanted && !banned
+        let verdict = |prefix: &String| match prefix.strip_prefix('-') {
+            Some(banned) => key.starts_with(banned).then_some(false),
+            None => (all || key.starts_with(prefix.as_str())).then_some(true),
+        };
+        prefixes.iter().rev().find_map(verdict).unwrap_or_default()
     };
     annotations
         .into_iter()

@@ -252,8 +252,8 @@ pub fn next_key(certificate: &Certificate, name: &str, pem: &[u8]) -> Secret {
     }
 }
 
-/// Whether the labels, annotations and owner that the Certificate asks for are on its Secret, and none
-/// that it does not ask for any more (contract §4.5). What others put there is theirs.
+/// Whether the labels, annotations and owner that the Certificate asks for are on its Secret, applied by this operator,
+/// and none that it does not ask for any more (contract §4.5). What others put there beside them is theirs.
 pub fn metadata_is_intact(certificate: &Certificate, secret: &SecretFact, owned: bool) -> bool {
     let template = certificate.spec.secret_template.as_ref();
     let annotations = template.and_then(|t| t.annotations.as_ref());
@@ -266,6 +266,7 @@ pub fn metadata_is_intact(certificate: &Certificate, secret: &SecretFact, owned:
         Some(label) => tags.clone().any(|(k, _)| k == label),
         None => annotations.clone().any(|(k, _)| k == applied),
     };
+    let applied = &secret.applied.template;
     let owner = secret.owner.as_ref().map(|(uid, _)| &**uid);
     let is_owner = owner == certificate.metadata.uid.as_deref();
     secret.has_label(labels::FAO_LABEL, "true")
@@ -273,9 +274,11 @@ pub fn metadata_is_intact(certificate: &Certificate, secret: &SecretFact, owned:
         && secret.certificate_name.is_some()
         && annotations
             .clone()
-            .all(|(k, v)| secret.has_annotation(k, v))
-        && tags.clone().all(|(k, v)| secret.has_label(k, v))
-        && secret.applied.template.iter().all(wanted)
+            .all(|(k, v)| secret.has_annotation(k, v) && applied.contains(k))
+        && tags
+            .clone()
+            .all(|(k, v)| secret.has_label(k, v) && applied.contains(&format!("label {k}")))
+        && applied.iter().all(wanted)
         && if owned {
             is_owner
         } else {

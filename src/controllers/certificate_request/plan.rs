@@ -174,6 +174,12 @@ impl<'a> Step<'a> {
             return;
         }
         if !self.approve() {
+            if ours && self.settings.verbose_events {
+                let message = "Not signing CertificateRequest until it is Approved";
+                let component = component(self.o.issuer.as_deref());
+                let event = Event::normal(component, "WaitingForApproval", message);
+                self.plan.events.push(event);
+            }
             return;
         }
         if ordered {

@@ -294,6 +294,11 @@ fn approval_is_left_to_others_when_the_approver_is_off() {
     scene.conditions(&[]);
     scene.settings.approve = false;
     assert_eq!(scene.plan(), Plan::idle());
+    scene.settings.verbose_events = true;
+    let message = "Not signing CertificateRequest until it is Approved";
+    let waits = Event::normal(SELF_SIGNED, "WaitingForApproval", message);
+    let plan = scene.plan();
+    assert_eq!((plan.actions, plan.events), (vec![], vec![waits]));
 }
 
 #[test]

@@ -24,9 +24,8 @@ impl Applied {
         let Some(fields) = ours(meta) else {
             return Self::default();
         };
-        let part = |field: &str| fields.get("f:metadata").and_then(|m| m.get(field));
         let keys = |field: &str| {
-            let map = part(field).and_then(Value::as_object);
+            let map = part(fields, field).and_then(Value::as_object);
             let map = map.into_iter().flatten();
             map.filter_map(|(key, _)| key.strip_prefix("f:").map(ToOwned::to_owned))
                 .collect::<Vec<_>>()
@@ -40,9 +39,13 @@ impl Applied {
             .filter(|k| is_template_annotation(k));
         Self {
             template: labels.chain(annotations).collect(),
-            owner: part("f:ownerReferences").is_some(),
+            owner: part(fields, "f:ownerReferences").is_some(),
         }
     }
+}
+
+fn part<'a>(fields: &'a Value, name: &str) -> Option<&'a Value> {
+    fields.get("f:metadata").and_then(|meta| meta.get(name))
 }
 
 /// The fields that this operator has applied.
@@ -78,15 +81,20 @@ pub fn is_template_annotation(key: &str) -> bool {
     !key.starts_with("cert-manager.io/") || key == labels::ALLOW_DIRECT_INJECTION_ANNOTATION
 }
 
-/// Whether the annotations describe the first certificate of a PEM chain. One that cannot be read
-/// cannot be described.
+/// Whether the annotations describe the first certificate of a PEM chain, and are this operator's, as the label is
+/// that marks the Secret (contract §4.5). One that cannot be read cannot be described.
 pub(super) fn is_described(pem: &[u8], meta: &ObjectMeta) -> bool {
     let chain = parse_chain(pem).unwrap_or_default();
     let Some(leaf) = chain.first() else {
         return true;
     };
-    let annotations = meta.annotations.clone().unwrap_or_default();
-    details(leaf)
-        .iter()
-        .all(|(key, value)| annotations.get(key) == Some(value))
+    let is_ours = |field: &str, key: &str| {
+        let keys = ours(meta).and_then(|fields| part(fields, field));
+        keys.is_some_and(|keys| keys.get(format!("f:{key}")).is_some())
+    };
+    let annotations = meta.annotations.as_ref();
+    let is_said = |(key, value): (&String, &String)| {
+        annotations.and_then(|a| a.get(key)) == Some(value) && is_ours("f:annotations", key)
+    };
+    is_ours("f:labels", labels::FAO_LABEL) && details(leaf).iter().all(is_said)
 }

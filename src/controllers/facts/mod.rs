@@ -275,7 +275,7 @@ pub struct SecretFact {
     signed_as_temporary: bool,
     /// Digests of its labels and annotations, in order; see [`Self::has_label`].
     metadata: Box<[u64]>,
-    /// Whether the annotations that describe the certificate do so.
+    /// Whether the annotations that describe the certificate do so, and are this operator's.
     pub described: bool,
     /// What this operator wrote beside the contract's own labels and annotations: labels and
     /// annotations of a template, and perhaps an owner.

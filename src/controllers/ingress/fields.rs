@@ -35,7 +35,7 @@ const FIELDS: [Field; 13] = [
     Field {
         name: "ipAddresses",
         same: |a, b| list(a.ip_addresses.as_ref()) == list(b.ip_addresses.as_ref()),
-        always: true,
+        always: false,
     },
     Field {
         name: "emailAddresses",

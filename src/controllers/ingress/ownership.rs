@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use crate::api::{Certificate, labels};
 
 /// Fields of the spec that are removed only when the shim has set them.
-const SPEC: [&str; 4] = [
+const SPEC: [&str; 5] = [
+    "ipAddresses",
     "emailAddresses",
     "subject",
     "renewBeforePercentage",

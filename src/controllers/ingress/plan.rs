@@ -111,11 +111,24 @@ fn block<'a>(
 }
 
 /// Create the Certificate, or mend it. One that somebody else controls, or nobody, is not touched.
-fn keep(o: &Observation, wanted: Certificate, settings: &Settings, plan: &mut Plan<Infallible>) {
+fn keep(
+    o: &Observation,
+    mut wanted: Certificate,
+    settings: &Settings,
+    plan: &mut Plan<Infallible>,
+) {
     let name = wanted.metadata.name.clone().unwrap_or_default();
     let is_named = |c: &Certificate| c.metadata.name.as_deref() == Some(name.as_str());
     if let Some(found) = o.certificates.iter().find(|c| is_named(c)) {
         let id = Identity::of(&found.metadata);
+        if !o
+            .ingress
+            .annotations
+            .contains_key(labels::USAGES_ANNOTATION)
+        {
+            // Those of one that is new. cert-manager never looks at them again, so people edit them by hand.
+            wanted.spec.usages.clone_from(&found.spec.usages);
+        }
         // One that is being deleted comes back when it is gone.
         if let Some(patch) = fields::patch(found, &wanted, settings).filter(|_| !id.deleting) {
             plan.actions.push(Action::PatchCertificate { id, patch });

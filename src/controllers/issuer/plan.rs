@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 
 use super::rotation::{follow, publish, retract};
 use super::{Authority, Effect, Login, Observation, Outcome, Settings};
-use crate::api::Condition;
 use crate::api::labels;
 use crate::api::vault::VaultIssuer;
 use crate::api::vault_auth::VaultSpecError;
+use crate::api::{Condition, IssuerSpec};
 use crate::controllers::action::{Event, Plan, patch_status};
 use crate::controllers::key::Kind;
 use crate::controllers::rotation::Turn;
@@ -37,6 +37,10 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
         return Plan::idle();
     }
     let spec = &o.issuer.spec;
+    if types(spec) != 1 {
+        let message = "spec: exactly one of acme, ca, selfSigned, vault and venafi is needed";
+        return ready(o, false, "InvalidConfig", message, Map::new(), now);
+    }
     if spec.self_signed.is_some() {
         return ready(o, true, "IsReady", "", Map::new(), now);
     }
@@ -56,14 +60,21 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
     if let Some(vault) = &spec.vault {
         return plan_vault(o, vault, now);
     }
-    if spec.venafi.is_some() {
-        let message = "spec.venafi: this version of Everleaf keeps the field but does not sign with it yet; it \
-                       signs with acme, ca, selfSigned and vault";
-        ready(o, false, NOT_SUPPORTED, message, Map::new(), now)
-    } else {
-        let message = "spec: exactly one of acme, ca, selfSigned, vault and venafi is needed";
-        ready(o, false, "InvalidConfig", message, Map::new(), now)
-    }
+    let message = "spec.venafi: this version of Everleaf keeps the field but does not sign with it yet; it signs with \
+                   acme, ca, selfSigned and vault";
+    ready(o, false, NOT_SUPPORTED, message, Map::new(), now)
+}
+
+/// How many types of issuer a spec is of.
+fn types(spec: &IssuerSpec) -> usize {
+    let given = [
+        spec.acme.is_some(),
+        spec.ca.is_some(),
+        spec.self_signed.is_some(),
+        spec.vault.is_some(),
+        spec.venafi.is_some(),
+    ];
+    given.into_iter().filter(|given| *given).count()
 }
 
 /// A Vault that has answered is asked again when its answer is old, or something that it depends on has changed.

@@ -194,6 +194,12 @@ fn each_type_says_whether_it_can_sign() {
         ),
         (json!({}), "False", "InvalidConfig", "exactly one of"),
         (
+            json!({ "selfSigned": {}, "ca": { "secretName": "ca" } }),
+            "False",
+            "InvalidConfig",
+            "exactly one of",
+        ),
+        (
             acme(&json!({ "server": "https://acme-v01.api.letsencrypt.org/directory" })),
             "False",
             "InvalidConfig",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Name, Store};
-use crate::api::meta::IssuerReference;
+use crate::api::meta::{CLUSTER_ISSUER_KIND, ISSUER_KIND, IssuerReference};
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::action::Target;
 use crate::controllers::facts::{
@@ -149,8 +149,11 @@ impl Store {
     /// The Issuer or ClusterIssuer of this operator's group that a reference names; `None` when it
     /// does not exist.
     pub fn issuer(&self, namespace: &str, reference: &IssuerReference) -> Option<Arc<IssuerFact>> {
-        let cluster = reference.kind_or_default() == Kind::ClusterIssuer.name();
-        let home: Arc<str> = if cluster { "".into() } else { namespace.into() };
+        let home: Arc<str> = match reference.kind_or_default() {
+            ISSUER_KIND => namespace.into(),
+            CLUSTER_ISSUER_KIND => "".into(),
+            _ => return None,
+        };
         self.inner
             .read()
             .issuers

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
 use super::{Change, Store};
+use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, CertificateRequest, Challenge};
 use crate::controllers::facts::{Identity, IssuerFact, RequestFact, SecretFact, digest};
 use crate::controllers::fixtures::{START, identity, issuer, signing_request};
@@ -123,6 +124,23 @@ fn the_secret_of_a_dns01_solver_wakes_its_issuer_and_the_challenges_that_wait_fo
 }
 
 /// A certificate that ends in 2026.
+/// One that is spelt wrong is no Issuer of the same name.
+#[test]
+fn an_issuer_is_found_by_its_kind() {
+    let store = store();
+    let found = |kind: &str| {
+        let reference = IssuerReference {
+            kind: Some(kind.into()),
+            name: "ca".into(),
+            ..IssuerReference::default()
+        };
+        store.issuer("shop", &reference).is_some()
+    };
+    let kinds = ["", "Issuer", "ClusterIssuer", "issuer", "clusterissuer"];
+    let wanted = [true, true, true, false, false];
+    assert_eq!(kinds.map(found), wanted);
+}
+
 fn self_signed() -> Vec<u8> {
     answered().1
 }

@@ -19,9 +19,9 @@ impl Step<'_> {
         let stored = self
             .stored_key()
             .and_then(|s| s.key.as_ref()?.as_ref().ok());
-        stored
-            .copied()
-            .or(self.o.staged.filter(|key| self.may_use(key)))
+        let fits =
+            |key: &KeyFact| self.may_use(key) && policy::key_differences(self.o, key).is_empty();
+        stored.copied().or(self.o.staged.filter(fits))
     }
 
     /// A key that is known to be compromised is not used again, whatever the policy.
@@ -62,7 +62,10 @@ impl Step<'_> {
                 return;
             }
         };
-        let durable = !matches!(self.o.issuer, IssuerState::Ready { in_process: true });
+        // What nobody outside is asked for is over at once: after a restart it can be made again.
+        let at_once = matches!(self.o.issuer, IssuerState::Ready { in_process: true })
+            && self.settings.approves;
+        let durable = !at_once;
         let name = self.key_name();
         if durable && self.o.status().next_private_key_secret_name.as_deref() != Some(name.as_str())
         {
@@ -75,6 +78,14 @@ impl Step<'_> {
             self.plan
                 .events
                 .push(Event::normal(KEYS, "Reused", message));
+        } else if matches!(source, KeySource::Generate(_)) && self.settings.verbose_events {
+            let message = if durable {
+                format!("A new private key goes to temporary Secret resource \"{name}\"")
+            } else {
+                "A new private key is made, and stored with its certificate".to_owned()
+            };
+            let event = Event::normal(KEYS, "Generated", message);
+            self.plan.events.push(event);
         }
         self.plan.effect = Some(Effect::Prepare {
             source,
@@ -105,10 +116,17 @@ impl Step<'_> {
         if let Some(name) = stored {
             return Ok(KeySource::Next(name));
         }
-        if let Some(key) = &self.o.staged
-            && self.may_use(key)
-            && policy::key_differences(self.o, key).is_empty()
-        {
+        let unfit = self.o.next_keys.iter().find_map(|s| {
+            let fields = policy::key_differences(self.o, s.key.as_ref()?.as_ref().ok()?);
+            (!fields.is_empty() && !s.id.deleting).then_some(fields)
+        });
+        if let Some(fields) = unfit.filter(|_| self.settings.verbose_events) {
+            let fields = fields.join(", ");
+            let message = format!("Regenerating private key due to change in fields: [{fields}]");
+            let event = Event::normal(KEYS, "Deleted", message);
+            self.plan.events.push(event);
+        }
+        if self.current_key().is_some() {
             return Ok(KeySource::Staged);
         }
         let policy = self.rotation_policy();

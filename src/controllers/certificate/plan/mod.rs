@@ -172,7 +172,8 @@ impl<'a> Step<'a> {
             generation,
         );
         self.set(issuing);
-        if violation.reason != "DoesNotExist" {
+        // That there is no certificate yet is no news.
+        if violation.reason != "DoesNotExist" || self.settings.verbose_events {
             self.plan
                 .events
                 .push(Event::normal(TRIGGER, "Issuing", &violation.message));

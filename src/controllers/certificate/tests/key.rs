@@ -105,6 +105,23 @@ fn for_an_issuer_in_this_process_the_key_stays_in_memory() {
     assert_eq!(world.status().next_private_key_secret_name, None);
 }
 
+/// Whoever approves may take days, and nothing that is approved is thrown away.
+#[test]
+fn a_key_whose_request_waits_for_somebody_else_is_stored() {
+    let mut world = waiting(&json!({}));
+    world.issuer = IssuerState::Ready { in_process: true };
+    world.settings.approves = false;
+    world.run(4);
+    assert_eq!(world.writes, ["status", "create key", "create request"]);
+    world.memory.clear();
+    world.forget_records();
+    assert!(world.run(2));
+    assert_eq!(world.writes, [""; 0], "a restart changes nothing");
+    world.answer = Answer::Sign;
+    world.run(4);
+    assert_eq!(world.ready(), ("True", "Ready"));
+}
+
 #[test]
 fn a_key_in_memory_that_is_lost_is_made_anew() {
     let mut world = waiting(&json!({}));

@@ -287,6 +287,27 @@ fn what_others_put_there_is_theirs() {
     assert_eq!(world.writes, [""; 0]);
 }
 
+/// A keystore is another one each time it is made: one that others brought is left alone while it opens.
+#[test]
+fn what_others_put_there_is_applied_once_it_is_asked_for() {
+    for entry in ALL
+        .into_iter()
+        .filter(|e| !e.contains("tls.") && *e != "ca.crt")
+    {
+        let mut world = issued(&everything());
+        let theirs = world.managed()["f:data"].as_object_mut().unwrap();
+        assert!(theirs.remove(&format!("f:{entry}")).is_some(), "{entry}");
+        assert!(world.run(4));
+        let is_applied = ["key.der", "tls-combined.pem"].contains(&entry);
+        let wanted = if is_applied {
+            &["apply secret"][..]
+        } else {
+            &[]
+        };
+        assert_eq!(world.writes, wanted, "{entry}");
+    }
+}
+
 #[test]
 fn another_profile_or_alias_is_another_store() {
     for edit in [

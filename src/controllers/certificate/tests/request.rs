@@ -308,7 +308,9 @@ fn prefixes_choose_the_annotations() {
         (&[], &[]),
         (&["a/"], &["a/x"]),
         (&["*", "-a/"], &["b/y"]),
-        (&["-a/", "*"], &["b/y"]),
+        (&["-a/", "*"], &["a/x", "b/y"]),
+        (&["*", "-a/", "a/x"], &["a/x", "b/y"]),
+        (&["a/", "-a/x", "b/"], &["b/y"]),
         (&["b/", "-b/y"], &[]),
     ] {
         let mut world = World::new(&json!({}));
@@ -334,9 +336,28 @@ fn each_step_has_an_event_only_when_asked_for() {
     let mut loud = World::new(&json!({}));
     loud.settings.verbose_events = true;
     loud.run(12);
-    assert!(
-        loud.event_reasons().contains(&"Requested"),
-        "{:?}",
-        loud.events
+    assert_eq!(
+        loud.event_reasons(),
+        ["Issuing", "Generated", "Requested", "Issuing"]
+    );
+    loud.events.clear();
+    loud.answer = Answer::Nothing;
+    loud.renew_by_hand();
+    loud.run(4);
+    loud.edit(&json!({ "privateKey": { "size": 384 } }));
+    loud.run(4);
+    assert_eq!(
+        loud.event_reasons(),
+        [
+            "Generated",
+            "Requested",
+            "Deleted",
+            "Generated",
+            "Requested"
+        ]
+    );
+    assert_eq!(
+        loud.events[2].message,
+        "Regenerating private key due to change in fields: [spec.privateKey.size]"
     );
 }

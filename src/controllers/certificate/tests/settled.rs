@@ -148,6 +148,27 @@ fn a_new_template_reaches_the_secret_without_a_new_certificate() {
     );
 }
 
+/// Someone else wrote it first, or applies it too: the field is ours nevertheless, so that it goes when the template does.
+#[test]
+fn what_others_wrote_and_the_certificate_asks_for_is_applied() {
+    let spec = json!({ "secretTemplate": { "annotations": { "note": "x" }, "labels": { "team": "shop" } } });
+    for field in [
+        "f:annotations f:note",
+        "f:labels f:team",
+        "f:labels f:controller.cert-manager.io/fao",
+        "f:annotations f:cert-manager.io/alt-names",
+    ] {
+        let mut world = World::issued(&spec);
+        let whole = world.secret.clone();
+        let (map, key) = field.split_once(' ').unwrap();
+        let theirs = world.managed()["f:metadata"][map].as_object_mut().unwrap();
+        assert!(theirs.remove(key).is_some(), "{field}");
+        assert!(world.run(4));
+        assert_eq!(world.writes, ["apply secret"], "{field}");
+        assert_eq!(world.secret, whole, "{field}");
+    }
+}
+
 #[test]
 fn a_template_that_contradicts_the_contract_does_not_repair_for_ever() {
     let labels = json!({ "controller.cert-manager.io/fao": "false", "team": "shop" });

@@ -80,6 +80,10 @@ fn what_nobody_can_do_is_said() {
         ),
         ("spec.usages", json!({ "usages": ["telepathy"] })),
         (
+            "spec.issuerRef.kind",
+            json!({ "issuerRef": { "kind": "clusterissuer" } }),
+        ),
+        (
             "spec.privateKey.algorithm",
             json!({ "privateKey": { "algorithm": "DSA" } }),
         ),
@@ -248,6 +252,24 @@ fn each_kind_of_name_is_enough() {
     ] {
         World::issued(&spec);
     }
+}
+
+/// The certificate has it in four bytes, as its CA sees it.
+#[test]
+fn an_ipv4_address_in_ipv6_is_one_of_ipv4() {
+    let mut world = World::issued(&json!({ "ipAddresses": ["::ffff:192.0.2.1"] }));
+    assert_eq!(world.annotations()["cert-manager.io/ip-sans"], "192.0.2.1");
+    assert!(!world.message("Ready").contains("other names"));
+    // Nor is it another one when no request is left.
+    world.requests.clear();
+    assert!(world.run(3));
+    assert_eq!(world.writes, [""; 0]);
+}
+
+#[test]
+fn any_kind_of_issuer_of_another_group_will_do() {
+    let kind = json!({ "issuerRef": { "kind": "clusterissuer", "group": "pca.example" } });
+    World::issued(&kind);
 }
 
 #[test]

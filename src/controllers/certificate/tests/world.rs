@@ -1,6 +1,6 @@
 //! A tiny API server with one Certificate, and an issuer that answers as it is told to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,6 +118,7 @@ impl World {
                 copied_annotation_prefixes: vec!["*".into()],
                 basic_constraints_in_request: false,
                 verbose_events: false,
+                approves: true,
                 renewal_info: true,
             },
             certificate,
@@ -331,7 +332,7 @@ impl World {
                     "what is there is never put over"
                 );
                 secret.metadata.uid = Some("uid-of-secret".into());
-                secret.metadata.managed_fields = Some(vec![applied_data(&secret)]);
+                secret.metadata.managed_fields = Some(vec![applied_fields(&secret)]);
                 self.secret = Some(secret);
                 true
             }
@@ -599,8 +600,15 @@ impl World {
         &mut data.entry(name.to_owned()).or_default().0
     }
 
+    /// What its managed fields say that was applied to the target Secret, to be changed.
+    pub(super) fn managed(&mut self) -> &mut Value {
+        let meta = &mut self.secret.as_mut().unwrap().metadata;
+        let entry = &mut meta.managed_fields.as_mut().unwrap()[0];
+        &mut entry.fields_v1.as_mut().unwrap().0
+    }
+
     /// The annotations of the target Secret, to be changed.
-    pub(super) fn annotations(&mut self) -> &mut std::collections::BTreeMap<String, String> {
+    pub(super) fn annotations(&mut self) -> &mut BTreeMap<String, String> {
         self.secret
             .as_mut()
             .unwrap()
@@ -631,14 +639,24 @@ impl World {
     }
 }
 
-/// The managed fields of a Secret that was just applied, as far as its data goes.
-fn applied_data(secret: &Secret) -> ManagedFieldsEntry {
-    let data = secret.data.iter().flatten();
-    let data: Value = data.map(|(k, _)| (format!("f:{k}"), json!({}))).collect();
+/// The managed fields of a Secret that was just applied.
+fn applied_fields(secret: &Secret) -> ManagedFieldsEntry {
+    fn keys<T>(map: Option<&BTreeMap<String, T>>) -> Value {
+        let keys = map.into_iter().flatten().map(|(key, _)| key);
+        keys.map(|key| (format!("f:{key}"), json!({}))).collect()
+    }
+    let meta = &secret.metadata;
+    let fields = json!({
+        "f:data": keys(secret.data.as_ref()),
+        "f:metadata": {
+            "f:annotations": keys(meta.annotations.as_ref()),
+            "f:labels": keys(meta.labels.as_ref()),
+        },
+    });
     ManagedFieldsEntry {
         manager: Some("cert-manager-certificates-issuing".into()),
         operation: Some("Apply".into()),
-        fields_v1: Some(FieldsV1(json!({ "f:data": data }))),
+        fields_v1: Some(FieldsV1(fields)),
         ..ManagedFieldsEntry::default()
     }
 }

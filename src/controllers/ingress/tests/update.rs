@@ -188,7 +188,10 @@ fn what_means_the_same_is_not_changed() {
     );
     same(
         |c| c.spec.usages = Some(strings(&["key encipherment", "signing"])),
-        &[],
+        &[(
+            "cert-manager.io/usages",
+            "digital signature,key encipherment",
+        )],
     );
     same(|c| c.spec.common_name = Some(String::new()), &[]);
     same(|c| c.spec.ip_addresses = Some(vec![]), &[]);
@@ -236,10 +239,8 @@ fn what_cert_manager_compares_goes_with_its_annotation() {
     let more = json!({
         "commonName": "a",
         "dnsNames": ["app.example.com", "b.example.com"],
-        "ipAddresses": ["192.0.2.7"],
         "duration": "720h",
         "renewBefore": "48h",
-        "usages": ["server auth"],
         "revisionHistoryLimit": 4,
         "privateKey": { "algorithm": "ECDSA", "encoding": "PKCS8", "size": 384, "rotationPolicy": "Never" },
     });
@@ -247,10 +248,8 @@ fn what_cert_manager_compares_goes_with_its_annotation() {
     let wanted = json!({
         "commonName": null,
         "dnsNames": ["app.example.com"],
-        "ipAddresses": null,
         "duration": null,
         "renewBefore": null,
-        "usages": ["digital signature", "key encipherment"],
         "revisionHistoryLimit": null,
         "privateKey": { "algorithm": null, "encoding": null, "size": null, "rotationPolicy": null },
     });
@@ -262,6 +261,7 @@ fn what_cert_manager_compares_goes_with_its_annotation() {
 #[test]
 fn what_people_edit_by_hand_goes_only_when_the_shim_had_set_it() {
     let more = json!({
+        "ipAddresses": ["192.0.2.7"],
         "emailAddresses": ["a@b.org"],
         "subject": { "countries": ["NL"] },
         "renewBeforePercentage": 30,
@@ -270,6 +270,7 @@ fn what_people_edit_by_hand_goes_only_when_the_shim_had_set_it() {
     let by_hand = patched(base(), &json!({ "spec": more }));
     assert_eq!(patch(by_hand.clone(), &[]), None);
     for field in [
+        "ipAddresses",
         "emailAddresses",
         "subject",
         "renewBeforePercentage",
@@ -286,6 +287,15 @@ fn what_people_edit_by_hand_goes_only_when_the_shim_had_set_it() {
     let template = [("cert-manager.io/secret-template", r#"{"labels":{"c":"d"}}"#)];
     let wanted = json!({ "spec": { "secretTemplate": { "labels": { "a": null, "c": "d" } } } });
     assert_eq!(patch(by_hand, &template), Some(wanted));
+}
+
+#[test]
+fn usages_are_compared_only_with_their_annotation() {
+    let by_hand = patched(base(), &json!({ "spec": { "usages": ["server auth"] } }));
+    assert_eq!(patch(by_hand.clone(), &[]), None);
+    let wanted = json!({ "spec": { "usages": ["client auth"] } });
+    let annotation = [("cert-manager.io/usages", "client auth")];
+    assert_eq!(patch(by_hand, &annotation), Some(wanted));
 }
 
 #[test]
