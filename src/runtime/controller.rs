@@ -12,6 +12,7 @@ use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::AccountsInUse;
@@ -109,20 +110,22 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         metrics.clone(),
     );
     let namespace = (!options.namespace.is_empty()).then_some(options.namespace.as_str());
-    let watches = informers.start(&client, namespace, settings.keeps_lists);
+    let mut watches = informers.start(&client, namespace, settings.keeps_lists);
 
     let (leads, mut led) = watch::channel(false);
     serve(&options, &metrics, &informers, &validations, &leads, &stop).await?;
     // Kept until the last reconcile has ended.
     let release = CancellationToken::new();
+    let lost = CancellationToken::new();
     let lease = options.leader_elect.then(|| {
         let settings = options.lease(identity());
-        tokio::spawn(lease::hold(
-            client.clone(),
-            settings,
-            leads.clone(),
-            release.clone(),
-        ))
+        let hold = lease::hold(client.clone(), settings, leads.clone(), release.clone());
+        // Also by a panic: nobody renews it any more.
+        let lost = lost.clone().drop_guard();
+        tokio::spawn(async move {
+            hold.await;
+            drop(lost);
+        })
     });
     if lease.is_none() {
         leads.send_replace(true);
@@ -144,7 +147,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         settings,
         errors: parking_lot::Mutex::default(),
     });
-    let outcome = lead(&driver, &informers, &mut led, &stop).await;
+    let outcome = tokio::select! {
+        // Another replica may act already: whatever is under way must not go on.
+        () = lost.cancelled() => Err(anyhow::anyhow!("the Lease is lost; ending, to start again as a standby")),
+        Some(_) = watches.join_next() => Err(anyhow::anyhow!("a watch has ended by itself; ending, to start again")),
+        outcome = lead(&driver, &informers, &mut led, &stop) => outcome,
+    };
     metrics.set_leader(false);
     stop.cancel();
     release.cancel();
@@ -194,21 +202,24 @@ async fn lead(
         events: driver.events.clone(),
         http: net::Client::for_signed().context("TLS for revocation lists")?,
     };
-    tokio::spawn(watch.keep(stop.clone()));
     let (limits, store) = (driver.limits.clone(), driver.reader.store.clone());
-    tokio::spawn(limits.keep_time(store, stop.clone()));
-    let work = tokio::spawn(driver.clone().run(stop.clone()));
-    let lost = tokio::select! {
-        _ = led.wait_for(|leads| !*leads) => true,
-        () = stop.cancelled() => false,
-    };
-    if lost {
-        // Another replica may act already: whatever is under way must not go on.
-        anyhow::bail!("the Lease is lost; ending, to start again as a standby");
+    // Dropped, they end: nothing is written once this has returned.
+    let mut work = JoinSet::new();
+    work.spawn(watch.keep(stop.clone()));
+    work.spawn(limits.keep_time(store, stop.clone()));
+    work.spawn(driver.clone().run(stop.clone()));
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        Some(_) = work.join_next() => {
+            anyhow::bail!("a part of the operator has ended by itself; ending, to start again");
+        }
     }
-    if tokio::time::timeout(DRAIN, work).await.is_err() {
+    let rest = async { while work.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, rest).await.is_err() {
         tracing::warn!("reconciles did not end in time; they are taken up again at the next start");
     }
+    work.shutdown().await;
     Ok(())
 }
 

@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ends;
 mod failover;
 mod flags;
 mod process;
