@@ -14,5 +14,6 @@ mod support;
 mod ends;
 mod failover;
 mod flags;
+mod nowhere;
 mod process;
 mod relist;
