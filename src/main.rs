@@ -53,11 +53,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Controller(options) => {
             logs::init(options.logging_format, options.v)?;
             install_crypto()?;
-            runtime()?.block_on(controller::run(*options))
+            run_to_end(controller::run(*options))
         }
         Command::Solver(arguments) => {
             logs::init(Format::default(), 2)?;
-            runtime()?.block_on(async {
+            run_to_end(async {
                 let stop = CancellationToken::new();
                 let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
                 let stopped = stop.clone();
@@ -87,9 +87,13 @@ fn install_crypto() -> anyhow::Result<()> {
         .map_err(|_| anyhow::anyhow!("a TLS back end is installed already"))
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+/// What still runs aside when `work` has ended is not waited for: a key of RSA can take longer than there is time to end.
+fn run_to_end(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("the async runtime")
+        .context("the async runtime")?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
 }

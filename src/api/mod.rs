@@ -20,6 +20,7 @@ mod fixtures;
 mod go_json;
 mod go_shapes;
 pub mod issuer;
+pub mod item;
 pub mod labels;
 pub mod meta;
 pub mod names;
@@ -39,6 +40,7 @@ pub use certificate_request::{
 pub use challenge::{Challenge, ChallengeSpec, ChallengeStatus};
 pub use crd::{crds, crds_yaml};
 pub use issuer::{AnyIssuer, ClusterIssuer, ClusterIssuerSpec, Issuer, IssuerSpec, IssuerStatus};
+pub use item::Item;
 pub use meta::{Condition, IssuerReference, LocalObjectReference, SecretKeySelector};
 pub use order::{Order, OrderSpec, OrderStatus};
 pub use ordered_issuer::{

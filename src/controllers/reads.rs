@@ -17,6 +17,7 @@ use super::facts::digest;
 use super::polls::Polls;
 use super::store::{Name, Store};
 use super::watched_lists::WatchedLists;
+use crate::api::Item;
 use crate::pki::PrivateKey;
 
 /// The longest time that a read may take.
@@ -37,6 +38,9 @@ pub enum ReadError {
     /// No answer in time.
     #[error("reading {0}: no answer within {seconds} s", seconds = DEADLINE.as_secs())]
     Deadline(String),
+    /// What it says is not of its schema.
+    #[error("reading {0}: it is not of its schema: correct it, or delete it")]
+    Unreadable(String),
 }
 
 /// What all reconcilers read from.
@@ -70,9 +74,12 @@ impl Reader {
             + std::fmt::Debug,
     {
         let what = || format!("{} {namespace}/{name}", K::kind(&()));
-        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let api: Api<Item<K>> = Api::namespaced(self.client.clone(), namespace);
         match tokio::time::timeout(DEADLINE, api.get_opt(name)).await {
-            Ok(answer) => answer.map_err(|e| ReadError::Api {
+            Ok(Ok(None)) => Ok(None),
+            Ok(Ok(Some(Item::Read(object)))) => Ok(Some(object)),
+            Ok(Ok(Some(Item::Unreadable(_)))) => Err(ReadError::Unreadable(what())),
+            Ok(Err(e)) => Err(ReadError::Api {
                 what: what(),
                 source: Box::new(e),
             }),

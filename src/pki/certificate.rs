@@ -266,14 +266,14 @@ pub fn verify_key_matches(certificate: &ParsedCertificate, key: &PrivateKey) -> 
     }
 }
 
+/// The last that there is for one after it: RFC 5280 §4.1.2.5 has the end of 9999 for "no end".
 pub(super) fn timestamp(time: Time) -> Result<Timestamp, Error> {
-    i64::try_from(time.to_unix_duration().as_secs())
-        .ok()
-        .and_then(|seconds| Timestamp::from_second(seconds).ok())
-        .ok_or(Error::Malformed {
-            what: WHAT,
-            detail: "time out of range".to_owned(),
-        })
+    let last = Timestamp::MAX.as_second();
+    let seconds = i64::try_from(time.to_unix_duration().as_secs());
+    Timestamp::from_second(seconds.unwrap_or(last).min(last)).map_err(|_| Error::Malformed {
+        what: WHAT,
+        detail: "time out of range".to_owned(),
+    })
 }
 
 /// SHA-256 in lower case hex.

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::AccountsInUse;
@@ -108,16 +109,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         metrics.clone(),
     );
     let namespace = (!options.namespace.is_empty()).then_some(options.namespace.as_str());
-    let watches = informers.start(&client, namespace, settings.keeps_lists);
+    let mut watches = informers.start(&client, namespace, settings.keeps_lists);
 
     let (leads, mut led) = watch::channel(None);
     serve(&options, &metrics, &informers, &validations, &led, &stop).await?;
     // Kept until the last reconcile has ended.
     let release = CancellationToken::new();
+    let lost = CancellationToken::new();
     let lease = options.leader_elect.then(|| options.lease(identity()));
-    let released = release.clone();
-    // The sender is in it: whoever waits for the Lease hears when nobody renews it any more.
+    // Also by a panic: nobody renews it any more.
+    let (guard, released) = (lost.clone().drop_guard(), release.clone());
     let lease = tokio::spawn(async move {
+        let _lost = guard;
         if let Some(settings) = lease {
             lease::hold(client, settings, leads, released).await;
         } else {
@@ -143,7 +146,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         settings,
         errors: parking_lot::Mutex::default(),
     });
-    let outcome = lead(&driver, &informers, &mut led, &stop).await;
+    let outcome = tokio::select! {
+        // Another replica may act already: whatever is under way must not go on.
+        () = lost.cancelled() => Err(anyhow::anyhow!("the Lease is lost; ending, to start again as a standby")),
+        Some(_) = watches.join_next() => Err(anyhow::anyhow!("a watch has ended by itself; ending, to start again")),
+        outcome = lead(&driver, &informers, &mut led, &stop) => outcome,
+    };
     metrics.set_leader(false);
     stop.cancel();
     release.cancel();
@@ -191,21 +199,24 @@ async fn lead(
         events: driver.events.clone(),
         http: net::Client::for_signed().context("TLS for revocation lists")?,
     };
-    tokio::spawn(watch.keep(stop.clone()));
     let (limits, store) = (driver.limits.clone(), driver.reader.store.clone());
-    tokio::spawn(limits.keep_time(store, stop.clone()));
-    let work = tokio::spawn(driver.clone().run(stop.clone()));
-    let lost = tokio::select! {
-        () = lease::lost(led) => true,
-        () = stop.cancelled() => false,
-    };
-    if lost {
-        // Another replica may act already: whatever is under way must not go on.
-        anyhow::bail!("the Lease is lost; ending, to start again as a standby");
+    // Dropped, they end: nothing is written once this has returned.
+    let mut work = JoinSet::new();
+    work.spawn(watch.keep(stop.clone()));
+    work.spawn(limits.keep_time(store, stop.clone()));
+    work.spawn(driver.clone().run(stop.clone()));
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        Some(_) = work.join_next() => {
+            anyhow::bail!("a part of the operator has ended by itself; ending, to start again");
+        }
     }
-    if tokio::time::timeout(DRAIN, work).await.is_err() {
+    let rest = async { while work.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, rest).await.is_err() {
         tracing::warn!("reconciles did not end in time; they are taken up again at the next start");
     }
+    work.shutdown().await;
     Ok(())
 }
 

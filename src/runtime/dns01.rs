@@ -2,8 +2,10 @@
 //! None of it is the only copy of anything.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
@@ -27,6 +29,8 @@ use crate::solvers::dns01::{
 mod credentials;
 mod entitled;
 mod looks;
+
+const PANICKED: &str = "a bug of Everleaf: the log has where; it is tried again";
 
 /// What the flags say about it.
 #[derive(Debug, Clone)]
@@ -137,7 +141,10 @@ impl Dns01 {
         tokio::spawn(async move {
             // From before the question: what changes meanwhile may not be in the answer.
             let asked = dns01.asked(&object);
-            let outcome = dns01.change(&key, &object, removing).await;
+            let change = AssertUnwindSafe(dns01.change(&key, &object, removing)).catch_unwind();
+            let outcome = change
+                .await
+                .unwrap_or_else(|_| Err(Error::transient(PANICKED)));
             if let Err(error) = &outcome {
                 tracing::warn!(object = %key, error = error.text, removing, "the DNS-01 provider failed");
             }

@@ -28,8 +28,8 @@ use super::signing::Signer;
 use super::validations::Validations;
 use super::vaults;
 use crate::api::meta::IssuerReference;
-use crate::controllers::action::{Action, Event, Plan};
-use crate::controllers::facts::RequestFact;
+use crate::controllers::action::{Action, Event, Object, Plan};
+use crate::controllers::facts::{RequestFact, controller_of};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::order::preflight::Standing;
 use crate::controllers::polls::{Heard, Subject};
@@ -111,6 +111,8 @@ enum Failure {
 struct Ended {
     wake: Option<Duration>,
     seen: Vec<Seen>,
+    /// What could not be made, and nothing else waits for.
+    aside: Option<EffectError>,
 }
 
 impl Driver {
@@ -176,10 +178,13 @@ impl Driver {
             return Done::Failed;
         }
         tracing::warn!(object = %key, error = text, "reconciling failed; it is tried again");
-        if matches!(failure, Failure::Write(EffectError::Foreign { .. })) {
-            self.events
-                .post(key, "", Event::warning("everleaf", "NameTaken", text));
-        }
+        let reason = match failure {
+            Failure::Write(EffectError::Foreign { .. }) => "NameTaken",
+            Failure::Write(EffectError::Nowhere { .. }) => "CannotCreate",
+            _ => return Done::Failed,
+        };
+        self.events
+            .post(key, "", Event::warning("everleaf", reason, text));
         Done::Failed
     }
 
@@ -206,7 +211,9 @@ impl Driver {
                 self.ordered_issuer(key, &mut ended).boxed()
             }
         };
-        (reconcile.await, ended)
+        let outcome = reconcile.await;
+        let aside = ended.aside.take().map(Failure::Write);
+        (outcome.and(aside.map_or(Ok(()), Err)), ended)
     }
 
     async fn certificate(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
@@ -532,7 +539,16 @@ impl Driver {
 
     async fn write(&self, actions: Vec<Action>, ended: &mut Ended) -> Result<(), Failure> {
         for action in actions {
-            let written = self.effects.execute(action).await?;
+            let is_aside =
+                matches!(&action, Action::Ensure(made) if matches!(**made, Object::Revocation(_)));
+            let written = match self.effects.execute(action).await {
+                // Where there are no CertificateRevocations, certificates are issued all the same.
+                Err(error @ EffectError::Nowhere { .. }) if is_aside => {
+                    ended.aside = Some(error);
+                    continue;
+                }
+                written => written?,
+            };
             ended.seen.extend(written.seen);
             if let Some(request) = written.request {
                 self.reader.store.request_is_made(&request);

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use futures::{StreamExt, pin_mut};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -21,8 +23,8 @@ use super::clock::{monotonic, now};
 use super::queue::Queue;
 use crate::api::issuer::{ClusterIssuer, Issuer};
 use crate::api::{
-    Certificate, CertificateRequest, CertificateRevocation, Challenge, ClusterOrderedIssuer, Order,
-    OrderedIssuer, labels,
+    Certificate, CertificateRequest, CertificateRevocation, Challenge, ClusterOrderedIssuer, Item,
+    Order, OrderedIssuer, labels,
 };
 use crate::controllers::facts::{
     Identity, IngressFact, IssuerFact, OrderedFact, PodView, RequestFact, SecretFact, SolverFact,
@@ -82,7 +84,7 @@ impl Informers {
         let not_fao = format!("{}!=true", labels::FAO_LABEL);
         macro_rules! run {
             ($informer:ident, $type:ty, $config:expr, $reduce:expr) => {
-                let api: Api<$type> = api(client, namespace);
+                let api: Api<Item<$type>> = api(client, namespace);
                 let me = self.clone();
                 let config = $config;
                 tasks.spawn(async move { me.run(Informer::$informer, api, config, $reduce).await });
@@ -164,7 +166,7 @@ impl Informers {
             return;
         }
         let me = self.clone();
-        let api: Api<PartialObjectMeta<IngressClass>> = Api::all(client.clone());
+        let api: Api<Item<PartialObjectMeta<IngressClass>>> = Api::all(client.clone());
         tasks.spawn(async move {
             let reduce = |o: PartialObjectMeta<IngressClass>| {
                 Change::IngressClass(o.metadata.name.unwrap_or_default().into())
@@ -172,7 +174,7 @@ impl Informers {
             me.run(Informer::IngressClasses, api, all(), reduce).await;
         });
         let me = self.clone();
-        let api: Api<ClusterIssuer> = Api::all(client.clone());
+        let api: Api<Item<ClusterIssuer>> = Api::all(client.clone());
         tasks.spawn(async move {
             let reduce = |o: ClusterIssuer| {
                 Change::Issuer(
@@ -183,7 +185,7 @@ impl Informers {
             me.run(Informer::ClusterIssuers, api, all(), reduce).await;
         });
         let me = self.clone();
-        let api: Api<ClusterOrderedIssuer> = Api::all(client.clone());
+        let api: Api<Item<ClusterOrderedIssuer>> = Api::all(client.clone());
         tasks.spawn(async move {
             let reduce = |o: ClusterOrderedIssuer| {
                 Change::Ordered(
@@ -199,7 +201,7 @@ impl Informers {
     async fn run<K>(
         &self,
         informer: Informer,
-        api: Api<K>,
+        api: Api<Item<K>>,
         config: watcher::Config,
         reduce: impl Fn(K) -> Change,
     ) where
@@ -235,7 +237,7 @@ impl Informers {
     fn take<K>(
         &self,
         informer: Informer,
-        event: Event<K>,
+        event: Event<Item<K>>,
         list: &mut List,
         reduce: impl Fn(K) -> Change,
     ) where
@@ -254,10 +256,7 @@ impl Informers {
             }
             Event::InitApply(object) => {
                 let meta = object.meta();
-                let name: Name = (
-                    meta.namespace.as_deref().unwrap_or_default().into(),
-                    meta.name.as_deref().unwrap_or_default().into(),
-                );
+                let name = name_of(meta);
                 if informer == Informer::OtherSecrets {
                     let version = meta.resource_version.clone().unwrap_or_default();
                     list.digests.insert(digest(&name), digest(&version));
@@ -270,10 +269,7 @@ impl Informers {
             Event::Apply(object) => self.apply(informer, object, reduce),
             Event::Delete(object) => {
                 let meta = object.meta();
-                let name: Name = (
-                    meta.namespace.as_deref().unwrap_or_default().into(),
-                    meta.name.as_deref().unwrap_or_default().into(),
-                );
+                let name = name_of(meta);
                 let version = meta.resource_version.clone().unwrap_or_default();
                 self.remove(informer, &name);
                 self.progress.advance(informer, &version);
@@ -282,17 +278,38 @@ impl Informers {
         }
     }
 
-    fn apply<K>(&self, informer: Informer, object: K, reduce: impl Fn(K) -> Change)
+    fn apply<K>(&self, informer: Informer, item: Item<K>, reduce: impl Fn(K) -> Change)
     where
         K: Resource<DynamicType = ()>,
     {
-        let version = object.meta().resource_version.clone().unwrap_or_default();
-        let keys = self.store.apply(reduce(object));
-        self.progress.advance(informer, &version);
-        for key in keys {
-            self.queue.add(key);
+        let version = item.meta().resource_version.clone().unwrap_or_default();
+        match item {
+            Item::Read(object) => {
+                let name = name_of(object.meta());
+                match catch_unwind(AssertUnwindSafe(|| reduce(object))) {
+                    Ok(change) => {
+                        for key in self.store.apply(change) {
+                            self.queue.add(key);
+                        }
+                    }
+                    Err(_) => self.leave_out(informer, &name),
+                }
+            }
+            Item::Unreadable(meta) => self.leave_out(informer, &name_of(&meta)),
         }
+        self.progress.advance(informer, &version);
         self.queue.progressed();
+    }
+
+    /// As if there were no such object. The log does not say what is in it: that may be a private key.
+    fn leave_out(&self, informer: Informer, name: &Name) {
+        tracing::warn!(
+            informer = informer.name(),
+            namespace = &*name.0,
+            name = &*name.1,
+            "an object is not of its schema and is left out: correct it, or delete it"
+        );
+        self.remove(informer, name);
     }
 
     fn remove(&self, informer: Informer, name: &Name) {
@@ -369,6 +386,13 @@ fn brief(error: &watcher::Error) -> String {
         _ => "",
     };
     format!("{} {}{hint}", status.code, status.message.trim())
+}
+
+fn name_of(meta: &ObjectMeta) -> Name {
+    (
+        meta.namespace.as_deref().unwrap_or_default().into(),
+        meta.name.as_deref().unwrap_or_default().into(),
+    )
 }
 
 /// A list in the making.

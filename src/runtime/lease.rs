@@ -23,6 +23,9 @@ use crate::api::labels;
 /// The Lease's name.
 pub const NAME: &str = "cert-manager-controller";
 
+/// How often it is read again at once after somebody else has written it.
+const ROUNDS: usize = 3;
+
 /// The contract's flags `--leader-election-*`.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -93,11 +96,6 @@ pub async fn held(held: &mut watch::Receiver<Held>) -> Result<(), RecvError> {
     held.wait_for(Option::is_some).await.map(drop)
 }
 
-/// Wait until the Lease is ours no more, or nobody renews it any more.
-pub async fn lost(held: &mut watch::Receiver<Held>) {
-    drop(held.wait_for(Option::is_none).await);
-}
-
 /// What is wrong with a Lease that is held and was not renewed within `limit`.
 pub fn overdue(held: Held, limit: Duration, now: Instant) -> Result<(), String> {
     let silent = held.map_or(Duration::ZERO, |at| now.duration_since(at));
@@ -107,8 +105,7 @@ pub fn overdue(held: Held, limit: Duration, now: Instant) -> Result<(), String> 
     Err(format!("held, and not renewed for {} s", silent.as_secs()))
 }
 
-/// Hold the Lease until `stop`. The receiver tells whether we do; once some, none means lost, and so does the end of
-/// the sender.
+/// Hold the Lease until `stop`, or until it is lost: then this returns before. `held` tells whether we do.
 pub async fn hold(
     client: Client,
     settings: Settings,
@@ -119,9 +116,13 @@ pub async fn hold(
     let mut seen = None;
     let mut last = None;
     while !stop.is_cancelled() {
-        match attempt(&api, &settings, &mut seen).await {
+        let began = monotonic();
+        let until = last.map(|last| last + settings.renew_deadline);
+        let round = before(until, attempt(&api, &settings, &mut seen));
+        match round.await.unwrap_or(Err(Error::Deadline)) {
             Ok(true) => {
-                last = Some(monotonic());
+                // From before the write: others wait from when they have seen it.
+                last = Some(began);
                 held.send_replace(last);
             }
             Ok(false) if last.is_some() => {
@@ -132,13 +133,14 @@ pub async fn hold(
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "the Lease cannot be read or written"),
         }
-        if last.is_some_and(|l| monotonic().duration_since(l) > settings.renew_deadline) {
-            tracing::error!("the Lease could not be renewed in time");
-            held.send_replace(None);
-            return;
-        }
+        let until = last.map(|last| last + settings.renew_deadline);
+        let pause = tokio::time::sleep(settings.retry_period);
         tokio::select! {
-            () = tokio::time::sleep(settings.retry_period) => {}
+            paused = before(until, pause) => if paused.is_none() {
+                tracing::error!("the Lease could not be renewed in time");
+                held.send_replace(None);
+                return;
+            },
             () = stop.cancelled() => {}
         }
     }
@@ -147,7 +149,30 @@ pub async fn hold(
     }
 }
 
+/// What comes of a call, if that is in time.
+async fn before<T>(until: Option<Instant>, call: impl Future<Output = T>) -> Option<T> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until.into(), call).await.ok(),
+        None => Some(call.await),
+    }
+}
+
+/// Whether it is ours. Whoever was faster may have changed something else of it: it is read again.
 async fn attempt(
+    api: &Api<Lease>,
+    settings: &Settings,
+    seen: &mut Option<Seen>,
+) -> Result<bool, Error> {
+    for _ in 0..ROUNDS {
+        match round(api, settings, seen).await {
+            Err(Error::Api(e)) if is_conflict(&e) => {}
+            answer => return answer,
+        }
+    }
+    Err(Error::Contended)
+}
+
+async fn round(
     api: &Api<Lease>,
     settings: &Settings,
     seen: &mut Option<Seen>,
@@ -167,23 +192,16 @@ async fn attempt(
             },
             spec: Some(ours(LeaseSpec::default(), settings)),
         };
-        return match deadline(settings, api.create(&PostParams::default(), &lease)).await {
-            Ok(_) => Ok(true),
-            Err(Error::Api(e)) if is_conflict(&e) => Ok(false),
-            Err(e) => Err(e),
-        };
+        deadline(settings, api.create(&PostParams::default(), &lease)).await?;
+        return Ok(true);
     };
     let spec = lease.spec.take().unwrap_or_default();
     if decide(&spec, &settings.identity, seen, monotonic()) == Decision::Wait {
         return Ok(false);
     }
     lease.spec = Some(ours(spec, settings));
-    match deadline(settings, api.replace(NAME, &PostParams::default(), &lease)).await {
-        Ok(_) => Ok(true),
-        // Somebody was faster: the next look decides.
-        Err(Error::Api(e)) if is_conflict(&e) => Ok(false),
-        Err(e) => Err(e),
-    }
+    deadline(settings, api.replace(NAME, &PostParams::default(), &lease)).await?;
+    Ok(true)
 }
 
 fn ours(spec: LeaseSpec, settings: &Settings) -> LeaseSpec {
@@ -234,6 +252,8 @@ enum Error {
     Api(Box<kube::Error>),
     #[error("no answer from the API server in time")]
     Deadline,
+    #[error("others write it all the time")]
+    Contended,
 }
 
 async fn deadline<T>(
@@ -252,7 +272,118 @@ fn is_conflict(error: &kube::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
+
+    use futures::future::BoxFuture;
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use parking_lot::Mutex;
+    use tower_service::Service;
+
     use super::*;
+
+    /// An API server with one Lease, whose writes are answered as by a server that another writer is faster at, or that
+    /// hangs: a real one does so by chance only.
+    #[derive(Clone)]
+    struct Server {
+        lease: Lease,
+        /// Statuses of writes, in order; after the last it hangs.
+        writes: Arc<Mutex<VecDeque<u16>>>,
+    }
+
+    impl Service<Request<Body>> for Server {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<Body>) -> Self::Future {
+            let status = match *request.method() {
+                Method::GET => Some(200),
+                _ => self.writes.lock().pop_front(),
+            };
+            let body = match status {
+                Some(200) => serde_json::to_vec(&self.lease).unwrap(),
+                status => serde_json::to_vec(&serde_json::json!({
+                    "kind": "Status", "status": "Failure", "reason": "Conflict", "message": "", "code": status,
+                }))
+                .unwrap(),
+            };
+            Box::pin(async move {
+                let Some(status) = status else {
+                    return std::future::pending().await;
+                };
+                let reply = Response::builder().status(status).body(Body::from(body));
+                Ok(reply.unwrap())
+            })
+        }
+    }
+
+    fn server(holder: &str, writes: &[u16]) -> Client {
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(NAME.into()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(held_by(holder, 1)),
+        };
+        let writes = Arc::new(Mutex::new(writes.iter().copied().collect()));
+        Client::new(Server { lease, writes }, "system")
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            namespace: "system".into(),
+            identity: "me".into(),
+            duration: Duration::from_secs(60),
+            renew_deadline: Duration::from_millis(300),
+            retry_period: Duration::from_secs(60),
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_writes_it_too_does_not_end_a_leadership() {
+        let tried = async |holder, writes: &[u16]| {
+            let api = Api::namespaced(server(holder, writes), "system");
+            attempt(&api, &settings(), &mut None).await
+        };
+        assert!(tried("me", &[409, 409, 200]).await.unwrap());
+        assert!(!tried("other", &[409, 200]).await.unwrap());
+        let contended = tried("me", &[409; 9]).await.unwrap_err();
+        assert!(matches!(contended, Error::Contended));
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_cannot_be_renewed_is_lost_at_its_deadline() {
+        let began = monotonic();
+        let (held, mut seen) = watch::channel(false);
+        // Both ways: it waits for an answer, and for the next try.
+        for retry_period in [Duration::from_secs(60), Duration::from_millis(1)] {
+            let settings = Settings {
+                retry_period,
+                ..settings()
+            };
+            let hold = hold(
+                server("me", &[200]),
+                settings,
+                held.clone(),
+                CancellationToken::new(),
+            );
+            tokio::time::timeout(Duration::from_secs(20), hold)
+                .await
+                .unwrap();
+            assert!(seen.has_changed().unwrap() && !*seen.borrow_and_update());
+        }
+        assert!(monotonic().duration_since(began) >= 2 * settings().renew_deadline);
+    }
 
     fn held_by(holder: &str, renewed: i64) -> LeaseSpec {
         LeaseSpec {

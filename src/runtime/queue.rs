@@ -83,6 +83,8 @@ enum Place {
 struct Turns {
     namespaces: VecDeque<Arc<str>>,
     keys: HashMap<Arc<str>, VecDeque<Key>>,
+    /// How many keys.
+    waiting: usize,
     running: usize,
 }
 
@@ -93,12 +95,14 @@ impl Turns {
             self.namespaces.push_back(key.namespace.clone());
         }
         keys.push_back(key);
+        self.waiting += 1;
     }
 
     fn pop(&mut self) -> Option<Key> {
         let namespace = self.namespaces.pop_front()?;
         let keys = self.keys.get_mut(&namespace)?;
         let key = keys.pop_front();
+        self.waiting -= usize::from(key.is_some());
         if keys.is_empty() {
             self.keys.remove(&namespace);
         } else {
@@ -233,7 +237,7 @@ impl Queue {
     pub fn depth(&self, kind: Kind) -> usize {
         let state = self.state.lock();
         let turns = state.ready.get(kind.index());
-        turns.map_or(0, |t| t.keys.values().map(VecDeque::len).sum())
+        turns.map_or(0, |turns| turns.waiting)
     }
 
     /// Reconciles that ran on facts older than their own writes, since this was last asked.
@@ -396,6 +400,7 @@ mod tests {
             queue.add(key("crowded", name));
         }
         queue.add(key("quiet", "1"));
+        assert_eq!(queue.depth(Kind::Certificate), 4);
         let order: Vec<_> = std::iter::from_fn(|| take(&queue))
             .map(|k| k.namespace)
             .collect();
@@ -403,6 +408,7 @@ mod tests {
             order.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
             ["crowded", "quiet", "crowded", "crowded"]
         );
+        assert_eq!(queue.depth(Kind::Certificate), 0);
     }
 
     #[test]

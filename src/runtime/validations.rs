@@ -1,8 +1,10 @@
 //! Validations under way: the tokens that this process answers for, its self-checks, and what it
 //! remembers of each Challenge. All of it can be found out again.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
@@ -244,42 +246,66 @@ impl Validations {
     /// Challenge. `probe`: after a failure, whether the name can be reached at all.
     fn check(self: Arc<Self>, key: Key, object: Arc<Challenge>, probe: bool) {
         tokio::spawn(async move {
-            let spec = &object.spec;
-            if is_dns01(&object) && probe {
-                let is_over = challenge::is_final(challenge::state(&object));
-                let better = if is_over {
-                    self.dns01.has_recovered(&key, &object).await
-                } else {
-                    self.dns01.has_moved(&key, &object).await
-                };
-                if better && is_over {
-                    self.recovered(&object);
-                }
-                if better {
-                    self.queue.add(key);
-                }
-                return;
-            }
-            if is_dns01(&object) {
-                let (check, sight) = self.dns01.check(&key, &object).await;
-                let mut places = self.places.lock();
-                // Without an entry the Challenge has gone meanwhile.
-                if places.knows(&key) {
-                    let memo = places.memo_mut(&key);
-                    (memo.check, memo.sight) = (check, sight);
-                }
-                drop(places);
-                self.queue.add(key);
-                return;
-            }
-            let found = self
-                .self_check
-                .check(&spec.dns_name, &spec.token, &spec.key)
-                .await;
-            if self.found(&key, &object, &found, probe) {
-                self.queue.add(key);
+            let look = self.look(key.clone(), object, probe);
+            if AssertUnwindSafe(look).catch_unwind().await.is_err() && !probe {
+                self.broke(key);
             }
         });
+    }
+
+    /// A look that ended by a panic has seen nothing, and is taken again.
+    fn broke(&self, key: Key) {
+        let mut places = self.places.lock();
+        if places.knows(&key) {
+            places.memo_mut(&key).check = Check::Failed {
+                reason: "a bug of Everleaf: the log has where; it is tried again".into(),
+                at: now(),
+            };
+        }
+        drop(places);
+        self.queue.add(key);
+    }
+
+    async fn look(&self, key: Key, object: Arc<Challenge>, probe: bool) {
+        if !self.places.lock().knows(&key) {
+            // The Challenge has gone meanwhile.
+            return;
+        }
+        let spec = &object.spec;
+        if is_dns01(&object) && probe {
+            let is_over = challenge::is_final(challenge::state(&object));
+            let better = if is_over {
+                self.dns01.has_recovered(&key, &object).await
+            } else {
+                self.dns01.has_moved(&key, &object).await
+            };
+            if better && is_over {
+                self.recovered(&object);
+            }
+            if better {
+                self.queue.add(key);
+            }
+            return;
+        }
+        if is_dns01(&object) {
+            let (check, sight) = self.dns01.check(&key, &object).await;
+            let mut places = self.places.lock();
+            // Without an entry the Challenge has gone meanwhile.
+            if places.knows(&key) {
+                let memo = places.memo_mut(&key);
+                (memo.check, memo.sight) = (check, sight);
+            }
+            drop(places);
+            self.queue.add(key);
+            return;
+        }
+        let found = self
+            .self_check
+            .check(&spec.dns_name, &spec.token, &spec.key)
+            .await;
+        if self.found(&key, &object, &found, probe) {
+            self.queue.add(key);
+        }
     }
 
     /// Take note of an answer; whether the Challenge has to know at once.
@@ -290,7 +316,7 @@ impl Validations {
         };
         let mut places = self.places.lock();
         // Without an entry the Challenge has gone meanwhile.
-        if !probe && !places.knows(key) {
+        if !places.knows(key) {
             return false;
         }
         let memo = places.memo_mut(key);

@@ -32,6 +32,9 @@ pub enum LogError {
     Twice(#[from] SetGlobalDefaultError),
 }
 
+/// What its events have for a target, or begin it with.
+const CLIENT: &str = "kube_client";
+
 /// Variables that take the place of `--v`, the first that is set.
 const VARIABLES: [&str; 2] = ["EVERLEAF_LOG", "RUST_LOG"];
 
@@ -46,10 +49,11 @@ pub fn init(format: Format, verbosity: u8) -> Result<(), LogError> {
 fn filter(verbosity: u8, variable: impl Fn(&str) -> Option<String>) -> Result<Targets, LogError> {
     for name in VARIABLES {
         if let Some(text) = variable(name).filter(|text| !text.is_empty()) {
-            return text.parse().map_err(|source| LogError::Filter {
+            let asked: Targets = text.parse().map_err(|source| LogError::Filter {
                 variable: name,
                 source,
-            });
+            })?;
+            return Ok(closed(&asked));
         }
     }
     Ok(targets(verbosity))
@@ -63,9 +67,32 @@ fn targets(verbosity: u8) -> Targets {
         3..=4 => (LevelFilter::INFO, LevelFilter::DEBUG),
         _ => (LevelFilter::INFO, LevelFilter::TRACE),
     };
-    Targets::new()
-        .with_default(others)
-        .with_target("everleaf", ours)
+    closed(
+        &Targets::new()
+            .with_default(others)
+            .with_target("everleaf", ours),
+    )
+}
+
+/// The client of the API server says whole bodies in a warning when it cannot read one; they have private keys.
+fn closed(asked: &Targets) -> Targets {
+    let mut closed = asked.clone();
+    let client = closed
+        .iter()
+        .filter(|(target, _)| target.starts_with(CLIENT));
+    let client: Vec<_> = client
+        .map(|(target, level)| (target.to_owned(), level))
+        .collect();
+    let at_most = |level: LevelFilter| level.min(LevelFilter::ERROR);
+    // Whoever asks for no errors of others gets none.
+    let others = closed.default_level().map_or(LevelFilter::ERROR, at_most);
+    closed.extend([(CLIENT.to_owned(), others)]);
+    closed.extend(
+        client
+            .into_iter()
+            .map(|(target, level)| (target, at_most(level))),
+    );
+    closed
 }
 
 fn subscriber<W>(
@@ -173,7 +200,7 @@ mod tests {
                 tracing::info!(target: "everleaf", "ours");
                 tracing::debug!(target: "everleaf", "ours");
                 tracing::trace!(target: "everleaf", "ours");
-                tracing::debug!(target: "kube_client", "theirs");
+                tracing::debug!(target: "hyper", "theirs");
             });
             assert_eq!(text.matches("ours").count(), expected, "{verbosity}");
             assert!(!text.contains("theirs"), "{verbosity}");
@@ -189,13 +216,45 @@ mod tests {
             }
         };
         let both = set(&[("RUST_LOG", "trace"), ("EVERLEAF_LOG", "error")]);
-        assert_eq!(filter(0, both).unwrap().to_string(), "error");
+        let said = |filter: Targets| {
+            logged(Format::Text, filter, || {
+                tracing::error!(target: "theirs", "grave");
+                tracing::trace!(target: "theirs", "slight");
+            })
+        };
+        let text = said(filter(0, both).unwrap());
+        assert!(text.contains("grave") && !text.contains("slight"), "{text}");
         let one = set(&[("RUST_LOG", "trace"), ("EVERLEAF_LOG", "")]);
-        assert_eq!(filter(0, one).unwrap().to_string(), "trace");
+        let text = said(filter(0, one).unwrap());
+        assert!(text.contains("slight"), "{text}");
         let none = filter(0, set(&[])).unwrap().to_string();
         assert!(none.contains("everleaf=info"), "{none}");
         let wrong = filter(0, set(&[("EVERLEAF_LOG", "a=b=c")])).unwrap_err();
         assert_eq!(wrong.to_string(), "EVERLEAF_LOG is no log filter");
+    }
+
+    #[test]
+    fn bodies_that_cannot_be_read_are_never_logged() {
+        let filters = [
+            "trace",
+            "warn",
+            "kube_client=trace",
+            "kube=trace",
+            "kube_client::client=trace,kube_client=warn",
+            "off,kube_client::client=debug",
+        ];
+        let asked = filters.map(|text| {
+            let set = |name: &str| (name == "RUST_LOG").then(|| text.to_owned());
+            (text, filter(0, set).unwrap())
+        });
+        let flags = [0, 3, 10].map(|verbosity| ("--v", targets(verbosity)));
+        for (asked, filter) in asked.into_iter().chain(flags) {
+            let text = logged(Format::Text, filter, || {
+                tracing::warn!(target: "kube_client::client", "tls.key");
+                tracing::debug!(target: "kube_client", "tls.key");
+            });
+            assert_eq!(text, "", "{asked}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod fields;
 mod fights;
 mod hostile;
 mod lifecycle;
+mod odd_times;
 mod outputs;
 mod recorded;
 mod requests;

@@ -11,7 +11,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ends;
 mod failover;
 mod flags;
+mod nowhere;
 mod process;
 mod relist;

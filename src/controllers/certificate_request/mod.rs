@@ -54,8 +54,8 @@ pub struct Observation {
     pub orders: Vec<Arc<Order>>,
     /// Its issuer could not be asked, and is left alone until then; unless the issuer changes.
     pub resting: Option<Timestamp>,
-    /// Why a renewal that can wait should.
-    pub waits: Option<String>,
+    /// Why a renewal that can wait should, and until when it can.
+    pub waits: Option<(String, Timestamp)>,
     /// The CertificateRevocation that calls its key compromised.
     pub compromised: Option<String>,
     /// The certificate that the new one will follow, by its identifier (RFC 9773 §4.1): it came from the same issuer.
@@ -210,7 +210,7 @@ pub fn observe(
     let waits = issuer.as_deref().and_then(Known::of);
     let waits = waits.and_then(|known| known.waits());
     Some(Observation {
-        waits: waits.filter(|_| can_wait(reader, &request, now)),
+        waits: waits.zip(can_wait(reader, &request, now)),
         compromised: compromised(reader, &request),
         predecessor: issuer
             .as_ref()
@@ -305,15 +305,11 @@ fn ordered(reader: &Reader, request: &RequestFact) -> Option<Box<Ordered>> {
 /// What a certificate that could be renewed later has left.
 const SPARE: SignedDuration = SignedDuration::from_hours(1);
 
-/// Whether it is for the renewal of a certificate that has some time left.
-fn can_wait(reader: &Reader, request: &RequestFact, now: Timestamp) -> bool {
+/// How long it can wait, if it is for the renewal of a certificate that has some time left.
+fn can_wait(reader: &Reader, request: &RequestFact, now: Timestamp) -> Option<Timestamp> {
     let namespace = &request.id.namespace;
-    let Some((_, owner)) = &request.owner else {
-        return false;
-    };
-    let Some(certificate) = reader.store.certificate(namespace, owner) else {
-        return false;
-    };
+    let (_, owner) = request.owner.as_ref()?;
+    let certificate = reader.store.certificate(namespace, owner)?;
     let conditions = certificate.status.as_ref();
     let conditions = conditions.and_then(|s| s.conditions.as_deref());
     let issuing = find(conditions.unwrap_or_default(), "Issuing");
@@ -322,5 +318,6 @@ fn can_wait(reader: &Reader, request: &RequestFact, now: Timestamp) -> bool {
         .store
         .secret(namespace, &certificate.spec.secret_name);
     let leaf = secret.and_then(|secret| Leaf::of(&certificate, &secret));
-    renews && leaf.is_some_and(|leaf| leaf.place.not_after.duration_since(now) > SPARE)
+    let until = leaf?.place.not_after.checked_sub(SPARE).ok()?;
+    (renews && until > now).then_some(until)
 }

@@ -338,7 +338,9 @@ impl<'a> Step<'a> {
     }
 
     fn sign_by_ca(&mut self, issuer: &IssuerFact, ca: &CaIssuer) {
-        if let Some(why) = self.o.waits.clone() {
+        if let Some((why, until)) = self.o.waits.clone() {
+            let left = until.duration_since(self.now).try_into();
+            self.plan.sooner(left.unwrap_or_default());
             return self.pending(CA, "IssuancePending", why);
         }
         let urls = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();

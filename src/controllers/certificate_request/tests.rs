@@ -106,9 +106,11 @@ fn scene(issuer: Value, params: &RequestParams) -> Scene {
 fn a_renewal_that_can_wait_does_while_the_ca_is_being_replaced() {
     let scene = scene(ca(), &params());
     let mut seen = scene.seen();
-    seen.waits = Some("not yet".into());
+    let hour = Duration::from_hours(1);
+    seen.waits = Some(("not yet".into(), NOW + hour));
     let first = plan(&seen, &scene.settings, NOW);
     assert_eq!(first.effect, None);
+    assert_eq!(first.wake, Some(hour), "then it cannot wait any longer");
     let [Action::PatchStatus { status, .. }] = first.actions.as_slice() else {
         panic!("not one status: {:?}", first.actions)
     };

@@ -333,9 +333,15 @@ pub async fn observe(
             objects.adopted.retain(|(_, id)| is_cert_managers(&id.name));
         }
     }
+    // One that has ended takes its path away, and is looked at often before it goes.
+    let rests = is_final(state(&challenge)) && challenge.metadata.deletion_timestamp.is_none();
+    let is_edited = |name: &str| {
+        let fact = store.ingress(&key.namespace, name);
+        !rests || fact.is_some_and(|fact| fact.solves)
+    };
     if let Some(name) = solver
         .and_then(|s| s.name.as_deref())
-        .filter(|n| !n.is_empty())
+        .filter(|n| !n.is_empty() && is_edited(n))
     {
         objects.edited = reader
             .live::<Ingress>(&key.namespace, name)

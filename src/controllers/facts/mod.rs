@@ -29,6 +29,7 @@ use crate::controllers::ingress::ownership;
 use crate::controllers::matching::{Compared, request_fields};
 use crate::controllers::status::find;
 use crate::pki::{KeyAlgorithm, PrivateKey, TEMPORARY_ISSUER, parse_chain, sha256_hex};
+use crate::solvers::http01;
 
 /// Identity and version of an object.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -499,6 +500,8 @@ pub struct IngressFact {
     pub tls: Vec<(Vec<String>, Option<String>)>,
     /// The Challenge that controls it.
     pub challenge: Option<String>,
+    /// It has a path of a Challenge: its own, or one that was added to it.
+    pub solves: bool,
     /// The finalizer of a foreground deletion is set.
     pub foreground_deletion: bool,
 }
@@ -509,8 +512,15 @@ impl IngressFact {
         let challenge = controller_of(&object.metadata, "Challenge").map(|o| o.name.clone());
         prune(&mut object.metadata);
         let finalizers = object.metadata.finalizers.as_deref().unwrap_or_default();
+        let rules = object
+            .spec
+            .iter()
+            .flat_map(|spec| spec.rules.iter().flatten());
+        let mut paths = rules.flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths));
+        let is_of_a_challenge = |path: &str| path.starts_with(http01::PATH_PREFIX);
         Self {
             id: Identity::of(&object.metadata),
+            solves: paths.any(|path| path.path.as_deref().is_some_and(is_of_a_challenge)),
             foreground_deletion: finalizers.iter().any(|f| f == "foregroundDeletion"),
             annotations: object.metadata.annotations.unwrap_or_default(),
             labels: object.metadata.labels.unwrap_or_default(),

@@ -62,6 +62,7 @@ fn ingress(annotations: &[(&str, &str)], tls: &[(&[&str], &str)]) -> IngressFact
             .map(|(hosts, name)| (strings(hosts), secret(name)))
             .collect(),
         challenge: None,
+        solves: false,
         foreground_deletion: false,
     }
 }

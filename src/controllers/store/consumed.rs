@@ -34,6 +34,20 @@ impl Inner {
         }
     }
 
+    /// Whether there is anything left to drop. A list brings Orders back as they were.
+    pub(super) fn is_whole(&self, request: &RequestFact) -> bool {
+        let Identity { namespace, uid, .. } = &request.id;
+        let orders = self.children_of(Kind::Order, namespace, uid).into_iter();
+        let mut orders = orders.filter_map(|name| self.orders.get(&name));
+        let children = self
+            .children_of(Kind::CertificateRequest, namespace, uid)
+            .into_iter();
+        let mut children = children.filter_map(|name| self.requests.get(&name));
+        request.body.is_some()
+            || orders.any(|order| !order.shrunk)
+            || children.any(|child| self.is_whole(child))
+    }
+
     fn children_of(&self, kind: Kind, namespace: &Arc<str>, uid: &str) -> Vec<Name> {
         let index = self.by_owner.get(&kind).into_iter();
         let names = index.flat_map(|index| index.names(namespace, uid));
@@ -62,5 +76,6 @@ impl Inner {
             status.url = None;
         }
         *entry = OrderEntry::of(&order, entry.written());
+        entry.shrunk = true;
     }
 }

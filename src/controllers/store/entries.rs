@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::issuer_digest;
 use crate::api::{Certificate, Order};
-use crate::controllers::facts::Packed;
+use crate::controllers::certificate::password_secrets;
+use crate::controllers::facts::{Packed, controller_of, digest};
 use crate::controllers::status::find;
 
 /// A Certificate, and what is asked of all of them.
@@ -17,6 +18,10 @@ pub(super) struct CertificateEntry {
     pub(super) settled: bool,
     /// Of the issuer, as [`issuer_digest`] has it.
     pub(super) issuer: u64,
+    /// Of what the indexes have of it.
+    pub(super) links: u64,
+    /// Of what its Ingress has written or would mend; 0 without one.
+    pub(super) shim: u64,
 }
 
 impl CertificateEntry {
@@ -26,8 +31,15 @@ impl CertificateEntry {
             .and_then(|s| s.conditions.as_deref())
             .unwrap_or_default();
         let is_true = |kind| find(conditions, kind).is_some_and(|c| c.status == "True");
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let meta = &object.metadata;
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let ingress = controller_of(meta, "Ingress").map(|owner| owner.uid.as_str());
+        let passwords: Vec<_> = password_secrets(&object.spec).collect();
+        let shim =
+            ingress.map(|uid| digest(&(uid, meta.generation, &meta.labels, &meta.annotations)));
         Self {
+            links: digest(&(&object.spec.secret_name, passwords, ingress)),
+            shim: shim.unwrap_or_default(),
             object: Packed::of(object),
             revision: status.and_then(|s| s.revision),
             settled: is_true("Ready") && !is_true("Issuing"),
@@ -44,6 +56,8 @@ pub(super) struct OrderEntry {
     written: u32,
     /// Of the issuer, as [`issuer_digest`] has it.
     pub(super) issuer: u64,
+    /// What nobody needs any more was dropped.
+    pub(super) shrunk: bool,
 }
 
 impl OrderEntry {
@@ -54,6 +68,7 @@ impl OrderEntry {
             written: seconds.and_then(|s| s.try_into().ok()).unwrap_or(0),
             object: Packed::of(object),
             issuer: issuer_digest(namespace, &object.spec.issuer_ref),
+            shrunk: false,
         }
     }
 

@@ -387,10 +387,9 @@ impl Store {
     /// The certificate that a request was answered with is in its Secret: drop what nobody needs any
     /// more, which is most of the request and of its Orders.
     pub fn request_is_consumed(&self, request: &RequestFact) {
-        if !request.is_final() || request.body.is_none() {
-            return;
+        if request.is_final() && self.inner.read().is_whole(request) {
+            self.inner.write().consume(request);
         }
-        self.inner.write().consume(request);
     }
 
     /// The issuer whose list is in this ConfigMap.

@@ -100,8 +100,12 @@ impl Store {
             return vec![];
         };
         let names = index.names(namespace, uid);
+        let is_its = |c: &Arc<Certificate>| {
+            controller_of(&c.metadata, "Ingress").is_some_and(|owner| owner.uid == uid)
+        };
         names
             .filter_map(|n| inner.opened_certificate(&(namespace.into(), n.clone())))
+            .filter(is_its)
             .collect()
     }
 

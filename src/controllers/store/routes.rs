@@ -20,12 +20,18 @@ impl Inner {
     pub(super) fn certificate(&mut self, object: &Certificate) -> Vec<Key> {
         let name = name_of(&object.metadata);
         let mut keys = vec![key(Kind::Certificate, &name)];
-        if let Some(old) = self.opened_certificate(&name) {
+        let entry = CertificateEntry::of(object);
+        let old = self.certificates.get(&name);
+        let shim = old.map(|old| old.shim);
+        if old.is_some_and(|old| old.links != entry.links)
+            && let Some(old) = self.opened_certificate(&name)
+        {
             if old.spec.secret_name == object.spec.secret_name {
-                self.forget_passwords(&name, &old);
+                self.unlink_certificate(&name, &old);
             } else {
                 keys.extend(self.forget_certificate(&name));
             }
+            keys.extend(ingress_of(&old));
         }
         for secret in password_secrets(&object.spec) {
             self.by_password.insert(&name.0, secret, &name.1);
@@ -36,8 +42,11 @@ impl Inner {
             self.children(Kind::Certificate)
                 .insert(&name.0, uid, &name.1);
         }
+        if shim != Some(entry.shim) {
+            keys.extend(ingress_of(object));
+        }
         keys.extend(self.revocations_of(&name));
-        self.certificates.insert(name, CertificateEntry::of(object));
+        self.certificates.insert(name, entry);
         keys
     }
 
@@ -49,9 +58,15 @@ impl Inner {
         self.orders.get(name)?.object.open()
     }
 
-    fn forget_passwords(&mut self, name: &Name, object: &Certificate) {
+    fn unlink_certificate(&mut self, name: &Name, object: &Certificate) {
         for secret in password_secrets(&object.spec) {
             self.by_password.remove(&name.0, secret, &name.1);
+        }
+        self.by_secret
+            .remove(&name.0, &object.spec.secret_name, &name.1);
+        if let Some(uid) = owner_uid(&object.metadata, "Ingress") {
+            self.children(Kind::Certificate)
+                .remove(&name.0, &uid, &name.1);
         }
     }
 
@@ -60,14 +75,8 @@ impl Inner {
         let Some(object) = removed.and_then(|entry| entry.object.open()) else {
             return vec![];
         };
-        self.forget_passwords(name, &object);
-        self.by_secret
-            .remove(&name.0, &object.spec.secret_name, &name.1);
+        self.unlink_certificate(name, &object);
         let mut keys = vec![key(Kind::Certificate, name)];
-        if let Some(uid) = owner_uid(&object.metadata, "Ingress") {
-            self.children(Kind::Certificate)
-                .remove(&name.0, &uid, &name.1);
-        }
         // Whoever controlled it: an Ingress that wants one of this name may make its own now.
         let names_it = |i: &IngressFact| i.tls.iter().any(|(_, s)| s.as_deref() == Some(&*name.1));
         let ingresses = self
@@ -421,6 +430,17 @@ pub(super) fn challenge_key(namespace: &Arc<str>, challenge: Option<&str>) -> Ve
         .map(|c| key(Kind::Challenge, &(namespace.clone(), c.into())))
         .into_iter()
         .collect()
+}
+
+/// The Ingress that controls a Certificate.
+fn ingress_of(certificate: &Certificate) -> Option<Key> {
+    let meta = &certificate.metadata;
+    let owner = controller_of(meta, "Ingress")?;
+    Some(Key::new(
+        Kind::Ingress,
+        meta.namespace.as_deref()?,
+        &owner.name,
+    ))
 }
 
 /// The uid of the controller, if it is of this kind.

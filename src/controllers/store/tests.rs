@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod ordered;
+mod owned;
 
 use std::collections::HashMap;
 use std::sync::Arc;

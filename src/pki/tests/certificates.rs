@@ -270,6 +270,12 @@ fn what_the_request_says_is_not_overruled() {
 }
 
 #[test]
+fn one_without_an_end_can_be_read() {
+    let end = crate::pki::certificate::timestamp(x509_cert::time::Time::INFINITY).unwrap();
+    assert_eq!(end.to_string(), "9999-12-30T22:00:00Z");
+}
+
+#[test]
 fn validity_may_end_after_2049_but_not_after_9999() {
     let key = p256();
     let csr = request(&params(), &key);

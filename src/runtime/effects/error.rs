@@ -22,6 +22,14 @@ pub enum EffectError {
         /// Verb and object.
         what: String,
     },
+    /// There is no place for what was to be made.
+    #[error("{what}: {problem}: create the namespace, or apply the CustomResourceDefinition")]
+    Nowhere {
+        /// Verb and object.
+        what: String,
+        /// What the API server said.
+        problem: String,
+    },
     /// The namespace is going away.
     #[error("{what}: the namespace is being deleted")]
     Terminating {

@@ -170,7 +170,9 @@ impl Effects {
             .map_err(|e| bug(&what, &e))?;
         match self.send(&what, request).await {
             Ok(reply) => Ok(seen(place.informer, &reply)),
-            Err(EffectError::Stale { .. }) if place.path.contains("challenges") => Ok(vec![]),
+            Err(EffectError::Stale { .. }) if place.informer == Some(Informer::Challenges) => {
+                Ok(vec![])
+            }
             Err(error) => Err(error),
         }
     }
@@ -434,6 +436,10 @@ impl Effects {
             Err(_) => Err(EffectError::Deadline { what: what() }),
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(kube::Error::Api(status))) => match status.code {
+                404 if verb == http::Method::POST => Err(EffectError::Nowhere {
+                    what: what(),
+                    problem: status.message.trim().to_owned(),
+                }),
                 404 | 409 => Err(EffectError::Stale { what: what() }),
                 403 if status.message.contains("being terminated") => {
                     Err(EffectError::Terminating { what: what() })

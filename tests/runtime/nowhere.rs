@@ -1,0 +1,35 @@
+//! What has no place in the cluster.
+
+use anyhow::Result;
+
+use crate::process::{SELF_SIGNED, cluster};
+use crate::support::{DEADLINE, certificate};
+
+#[test]
+fn what_cannot_be_made_is_told_and_keeps_no_certificate_waiting() -> Result<()> {
+    let Some(cluster) = cluster()? else {
+        return Ok(());
+    };
+    let lab = &cluster.lab;
+    lab.kubectl(&["delete", "crd", "certificaterevocations.everleaf.io"])?;
+    cluster.operator(&["--cluster-resource-namespace=absent"])?;
+    let namespace = cluster.namespace("nowhere")?;
+    namespace.apply(SELF_SIGNED)?;
+    let annotated = "name: site, annotations: {everleaf.io/revoke-on-delete: \"true\"}";
+    let site = certificate("site", "self", "site.example.com", "");
+    namespace.apply(&site.replacen("name: site", annotated, 1))?;
+    namespace.ready("site", DEADLINE)?;
+    namespace.until_list("event", "word of it", |all| {
+        let mut all = all.iter().filter(|event| event["reason"] == "CannotCreate");
+        all.any(|event| event["involvedObject"]["name"] == "site")
+    })?;
+
+    let issuer = cluster.acme_issuer("wide", "default", "{}")?;
+    namespace.apply(&issuer.replace("kind: Issuer", "kind: ClusterIssuer"))?;
+    lab.wait(DEADLINE, "the namespace is named", || {
+        let log = cluster.operator_log()?;
+        Ok(log
+            .contains("namespaces \"absent\" not found")
+            .then_some(()))
+    })
+}
