@@ -11,6 +11,7 @@ mod renewal;
 mod request;
 mod secret;
 mod suggestion;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod window;
