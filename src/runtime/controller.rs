@@ -143,6 +143,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         looks: Looks::default(),
         settings,
         errors: parking_lot::Mutex::default(),
+        refusals: parking_lot::Mutex::default(),
     });
     let outcome = lead(&driver, &informers, &mut led, &stop).await;
     metrics.set_leader(false);

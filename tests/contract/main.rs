@@ -21,6 +21,7 @@ mod hostile;
 mod lifecycle;
 mod outputs;
 mod recorded;
+mod refusals;
 mod requests;
 mod revocation_list;
 mod shim;

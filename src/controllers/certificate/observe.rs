@@ -61,6 +61,7 @@ pub async fn observe(
         },
         issuer_changed: issuer.as_ref().and_then(|i| i.changed_at),
         cause: None,
+        refused: None,
         recovered: None,
         passwords: BTreeMap::new(),
         stores_version: 0,

@@ -1,6 +1,11 @@
 //! Why a write did not succeed.
 
 use super::DEADLINE;
+use crate::net::{MAX_MESSAGE, clean};
+
+/// Status codes that say nothing about what was asked for: credentials that are renewed, an API server that is overloaded or
+/// going down.
+const PASSING: [u16; 6] = [401, 408, 429, 502, 503, 504];
 
 /// A write that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -46,4 +51,20 @@ pub enum EffectError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl EffectError {
+    /// What the API server refused, and why, if it would refuse the same again: quotas, policies, webhooks, missing rights.
+    pub fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Foreign { .. } => Some(self.to_string()),
+            Self::Api { what, source } => match &**source {
+                kube::Error::Api(status) if !PASSING.contains(&status.code) => {
+                    Some(format!("{what}: {}", clean(&status.message, MAX_MESSAGE)))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
