@@ -20,6 +20,7 @@ mod fights;
 mod hostile;
 mod lifecycle;
 mod outputs;
+mod ownership;
 mod recorded;
 mod refusals;
 mod requests;
