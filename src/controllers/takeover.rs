@@ -83,6 +83,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         issuer: IssuerState::Ready { in_process: false },
         issuer_changed: None,
         cause: None,
+        refused: None,
         recovered: None,
         passwords: Passwords::new(),
         stores_version: 0,

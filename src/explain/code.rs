@@ -26,6 +26,7 @@ codes! {
     1105 BUDGET_SPENT, "The Certificate has made too many requests";
     1106 KEYSTORE_PASSWORD, "The password of a keystore is not there";
     1107 TEMPORARY, "The Secret holds a temporary certificate";
+    1108 WRITE_REFUSED, "The API server refuses what the Certificate needs";
     1110 WINDOWS_MISSED, "No renewal window opens before the certificate expires";
     1111 CA_WINDOW, "The CA says when to renew";
     1201 REQUEST_DENIED, "The request was denied, or found invalid";

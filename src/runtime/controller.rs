@@ -145,6 +145,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         looks: Looks::default(),
         settings,
         errors: parking_lot::Mutex::default(),
+        refusals: parking_lot::Mutex::default(),
     });
     let outcome = tokio::select! {
         // Another replica may act already: whatever is under way must not go on.

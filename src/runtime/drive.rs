@@ -1,6 +1,7 @@
 //! From a key to writes: observe, plan, carry out. One reconcile that panics is counted and its object
 //! kept away for a while; all others go on.
 
+mod certificates;
 mod challenges;
 mod revocations;
 
@@ -29,10 +30,8 @@ use super::validations::Validations;
 use super::vaults;
 use crate::api::meta::IssuerReference;
 use crate::controllers::action::{Action, Event, Object, Plan};
-use crate::controllers::facts::{RequestFact, controller_of};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::order::preflight::Standing;
-use crate::controllers::polls::{Heard, Subject};
 use crate::controllers::progress::Seen;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::{
@@ -92,6 +91,8 @@ pub struct Driver {
     pub settings: Settings,
     /// Per kind: the newest error of each object, so that it is logged once.
     pub errors: Mutex<HashMap<Key, String>>,
+    /// What the API server refuses to write of Certificates.
+    pub refusals: certificates::Refusals,
 }
 
 /// A reconcile that did not come to its end.
@@ -214,66 +215,6 @@ impl Driver {
         let outcome = reconcile.await;
         let aside = ended.aside.take().map(Failure::Write);
         (outcome.and(aside.map_or(Ok(()), Err)), ended)
-    }
-
-    async fn certificate(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
-        let settings = &self.settings.certificate;
-        let Some(seen) = certificate::observe(&self.reader, key, settings, now()).await? else {
-            self.reader.keys.forget(&key.namespace, &key.name);
-            self.reader.checked.forget(&key.namespace, &key.name);
-            self.reader.trusting.forget(&key.namespace, &key.name);
-            self.reader.polls.forget(&key.namespace, &key.name);
-            return Ok(());
-        };
-        let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();
-        let mut plan = certificate::plan(&seen, settings, now());
-        let effect = plan.effect.take();
-        self.carry_out(key, &uid, plan, ended).await?;
-        if effect.is_none() && !seen.is_issuing() {
-            self.consumed(key, &seen, seen.next_revision() - 1);
-        }
-        if let Some(effect) = effect {
-            let (reader, accounts) = (&self.reader, &self.accounts);
-            let outcome = self
-                .signer
-                .certificate(reader, accounts, key, effect)
-                .await?;
-            let stored = matches!(outcome, certificate::Outcome::Loaded(_));
-            let heard = match &outcome {
-                certificate::Outcome::Heard(heard) => Some(heard.clone()),
-                _ => None,
-            };
-            let plan = certificate::absorb(&seen, settings, outcome, now());
-            self.carry_out(key, &uid, plan, ended).await?;
-            if stored {
-                self.consumed(key, &seen, seen.next_revision());
-            }
-            if let Some(heard) = heard {
-                self.note(key, &seen, &heard);
-            }
-        }
-        Ok(())
-    }
-
-    /// What the CA said is written down, if it had to be: it is asked again when it is time.
-    fn note(&self, key: &Key, seen: &certificate::Observation, heard: &Heard) {
-        let id = seen.leaf().and_then(|leaf| leaf.id.as_deref());
-        let subject = Subject {
-            namespace: &key.namespace,
-            name: &key.name,
-            id: id.unwrap_or_default(),
-        };
-        self.reader.polls.note(subject, heard);
-    }
-
-    /// The certificate of this revision is in its Secret: neither its private key nor its request is
-    /// needed any more.
-    fn consumed(&self, key: &Key, seen: &certificate::Observation, revision: i64) {
-        self.reader.keys.forget(&key.namespace, &key.name);
-        let done = |r: &&Arc<RequestFact>| r.revision.is_some_and(|of| of <= revision);
-        for request in seen.requests.iter().filter(done) {
-            self.reader.store.request_is_consumed(request);
-        }
     }
 
     async fn request(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ mod renewal;
 mod request;
 mod secret;
 mod suggestion;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -95,6 +96,8 @@ pub struct Observation {
     pub issuer_changed: Option<Timestamp>,
     /// The deepest cause of not being ready, in words.
     pub cause: Option<String>,
+    /// The write that the API server refuses, and what it says, in words that follow "The API server refuses to".
+    pub refused: Option<String>,
     /// When what made the last attempt fail was seen to be gone.
     pub recovered: Option<Timestamp>,
     /// The passwords of keystores: read only when one is about to be written or checked.

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 
 use super::outputs::{Outputs, Passwords, missing, password_of};
 use super::{Asking, Following, IssuerState, Observation, PATIENCE, Settings};
+use crate::api::meta::Condition;
 use crate::api::{Certificate, CertificateRequest};
 use crate::controllers::facts::{
     IssuerFact, KeyFact, OrderedFact, RequestFact, SecretFact, ca_digest, digest,
@@ -19,6 +20,8 @@ use crate::controllers::revocation::{
     Withdrawal, compromise_name, compromised_revision, standing_name,
 };
 use crate::controllers::rotation::{Known, Leaf, Wish};
+use crate::controllers::status::find;
+use crate::controllers::store::Store;
 use crate::explain;
 use crate::pki::RevocationReason;
 
@@ -35,7 +38,7 @@ pub async fn observe(
     };
     let uid = certificate.metadata.uid.as_deref().unwrap_or_default();
     let spec = &certificate.spec;
-    let secret = target_secret(reader, &key.namespace, &spec.secret_name).await?;
+    let secret = target_secret(reader, &certificate).await?;
     let issuer_ref = &spec.issuer_ref;
     let issuer = store
         .issuer(&key.namespace, issuer_ref)
@@ -58,6 +61,7 @@ pub async fn observe(
         },
         issuer_changed: issuer.as_ref().and_then(|i| i.changed_at),
         cause: None,
+        refused: None,
         recovered: None,
         passwords: BTreeMap::new(),
         stores_version: 0,
@@ -297,17 +301,31 @@ fn explain_it(
 /// The target Secret. One without our label is read live: a user made it, or another tool.
 async fn target_secret(
     reader: &Reader,
-    namespace: &str,
-    name: &str,
+    certificate: &Certificate,
 ) -> Result<Option<Arc<SecretFact>>, ReadError> {
+    let namespace = certificate.metadata.namespace.as_deref();
+    let namespace = namespace.unwrap_or_default();
+    let name = &certificate.spec.secret_name;
     if let Some(fact) = reader.store.secret(namespace, name) {
         return Ok(Some(fact));
     }
-    if !reader.store.has_other_secret(namespace, name) {
+    if !may_have_secret(&reader.store, certificate) {
         return Ok(None);
     }
     let secret: Option<Secret> = reader.live(namespace, name).await?;
     Ok(secret.map(|s| Arc::new(SecretFact::of(&s))))
+}
+
+/// Whether the target Secret may be there without our label. Where the label was taken off, the one informer shows the
+/// Secret no more before the other shows it: what is about to begin an issuance has to be known better.
+pub(super) fn may_have_secret(store: &Store, certificate: &Certificate) -> bool {
+    let namespace = certificate.metadata.namespace.as_deref();
+    let status = certificate.status.as_ref();
+    let had_one = status.is_some_and(|status| {
+        let conditions = status.conditions.as_deref().unwrap_or_default();
+        status.revision.is_some() && !find(conditions, "Issuing").is_some_and(Condition::is_true)
+    });
+    had_one || store.has_other_secret(namespace.unwrap_or_default(), &certificate.spec.secret_name)
 }
 
 /// The answer to the next request may have been dropped from memory: read it again.

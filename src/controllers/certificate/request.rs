@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use super::names::{name_constraints, other_names, subject, unencodable};
 use super::outputs::Outputs;
+use super::syntax;
 use super::window::windows;
 use crate::api::duration::{format_go_duration, parse_go_duration};
 use crate::api::meta::{CLUSTER_ISSUER_KIND, ISSUER_KIND};
@@ -97,6 +98,7 @@ fn check_given(spec: &CertificateSpec) -> Result<(), Invalid> {
             "it is empty: name the Secret that the certificate goes to",
         ));
     }
+    syntax::check(spec)?;
     let issuer = &spec.issuer_ref;
     if issuer.name.is_empty() {
         return Err(invalid(

@@ -5,6 +5,7 @@
 mod creation;
 mod error;
 mod place;
+mod quoting;
 mod reply;
 
 use std::collections::HashMap;
@@ -429,13 +430,14 @@ impl Effects {
             .headers_mut()
             .insert(http::header::ACCEPT, http::HeaderValue::from_static(ACCEPT));
         let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
+        let secret = path.contains("/secrets").then(|| request.body().clone());
         let answer = tokio::time::timeout(DEADLINE, self.client.request::<Reply>(request)).await;
         self.count(&verb, &path, &answer);
         let what = || what.to_owned();
         match answer {
             Err(_) => Err(EffectError::Deadline { what: what() }),
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(kube::Error::Api(status))) => match status.code {
+            Ok(Err(kube::Error::Api(mut status))) => match status.code {
                 404 if verb == http::Method::POST => Err(EffectError::Nowhere {
                     what: what(),
                     problem: status.message.trim().to_owned(),
@@ -444,10 +446,15 @@ impl Effects {
                 403 if status.message.contains("being terminated") => {
                     Err(EffectError::Terminating { what: what() })
                 }
-                _ => Err(EffectError::Api {
-                    what: what(),
-                    source: Box::new(kube::Error::Api(status)),
-                }),
+                _ => {
+                    if let Some(secret) = &secret {
+                        quoting::silence(&mut status, secret);
+                    }
+                    Err(EffectError::Api {
+                        what: what(),
+                        source: Box::new(kube::Error::Api(status)),
+                    })
+                }
             },
             Ok(Err(source)) => Err(EffectError::Api {
                 what: what(),

@@ -291,7 +291,7 @@ impl<'a> Step<'a> {
     /// attempt.
     fn ready(&mut self, violation: Option<&Violation>, next: Option<Timestamp>) {
         let generation = self.o.certificate.metadata.generation;
-        let new = match violation {
+        let mut new = match violation {
             None => {
                 let mut message = UP_TO_DATE.to_owned();
                 if self.o.secret.as_ref().is_some_and(|s| s.is_temporary()) {
@@ -324,7 +324,30 @@ impl<'a> Step<'a> {
                 condition("Ready", false, violation.reason, message, generation)
             }
         };
+        if let Some(note) = self.refused() {
+            let message = new.message.unwrap_or_default();
+            new.message = Some(joined(&message, &note));
+        }
         self.set(new);
+    }
+
+    /// That the API server refuses a write: whatever else is right, it keeps the Certificate from being renewed.
+    fn refused(&mut self) -> Option<String> {
+        let words = self.o.refused.as_ref()?.trim_end_matches('.');
+        let text =
+            format!("The API server refuses to {words}. It is tried again until that is allowed");
+        let note = Verdict::new(Code::WRITE_REFUSED, text).to_string();
+        let said = find(&self.conditions, "Ready").and_then(|c| c.message.as_deref());
+        if !said.is_some_and(|said| said.contains(&note)) {
+            let is_issuing = find(&self.conditions, "Issuing").is_some_and(Condition::is_true);
+            let event = if is_issuing && self.next_request().is_none() {
+                Event::warning(REQUESTS, "RequestFailed", &note)
+            } else {
+                Event::warning(ISSUING, "WriteRefused", &note)
+            };
+            self.plan.events.push(event);
+        }
+        Some(note)
     }
 
     /// That the certificate has other names than the spec, though all else fits: the issuer chose them. As

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::authority::Answer;
 use super::world::World;
+use crate::controllers::certificate::IssuerState;
 use crate::controllers::certificate::renewal::{failure_delay, fresh_delay, refused_delay};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -293,4 +294,79 @@ fn a_request_that_cannot_be_built_is_a_failure_like_any_other() {
     world.pass(SignedDuration::from_hours(1));
     world.run(12);
     assert_eq!((world.ready(), attempts(&world)), (("True", "Ready"), None));
+}
+
+/// The CA has done its part, and is not asked again.
+#[test]
+fn what_the_api_server_refuses_is_said_once_and_tried_again() {
+    let mut world = World::issued(&json!({}));
+    world.answer = Answer::Nothing;
+    world.renew_by_hand();
+    world.run(3);
+    assert_eq!(world.requests.len(), 2);
+    world.answer = Answer::Sign;
+    world.forget_records();
+    world.refuses = Some("apply Secret shop/app-tls: policy \"labels\" denied request: no.".into());
+    world.run(6);
+    let note = "The API server refuses to apply Secret shop/app-tls: policy \"labels\" denied request: no. It is tried again \
+                until that is allowed (EL-1108).";
+    assert_eq!(world.ready(), ("True", "Ready"));
+    assert!(
+        world.message("Ready").ends_with(note),
+        "{}",
+        world.message("Ready")
+    );
+    assert_eq!(world.event_reasons(), ["WriteRefused"]);
+    assert_eq!(world.events[0].message, note);
+    let tried = world.writes.iter().filter(|w| *w == "apply secret").count();
+    assert!(
+        tried > 2 && world.writes.len() == tried + 1,
+        "{:?}",
+        world.writes
+    );
+    world.refuses = None;
+    world.run(6);
+    assert_eq!(
+        (world.requests.len(), world.status().revision),
+        (1, Some(2))
+    );
+    assert!(!world.message("Ready").contains("refuses"));
+}
+
+#[test]
+fn a_request_that_the_api_server_refuses_is_said_too() {
+    let mut world = World::new(&json!({}));
+    world.issuer = IssuerState::Ready { in_process: true };
+    world.refuses = Some("create CertificateRequest shop/app-1: exceeded quota".into());
+    world.run(6);
+    assert_eq!(world.ready(), ("False", "DoesNotExist"));
+    let said = world
+        .message("Ready")
+        .contains("create CertificateRequest shop/app-1: exceeded quota. It is");
+    assert!(said, "{}", world.message("Ready"));
+    assert_eq!(world.event_reasons(), ["RequestFailed"]);
+    world.refuses = None;
+    world.run(12);
+    assert_eq!(world.ready(), ("True", "Ready"));
+    assert_eq!(world.status().failed_issuance_attempts, None);
+}
+
+#[test]
+fn a_repair_that_the_api_server_refuses_is_said_until_it_is_not_needed() {
+    let mut world = World::issued(&json!({}));
+    world.refuses = Some("apply Secret shop/app-tls: no".into());
+    world.edit(&json!({ "secretTemplate": { "labels": { "team": "shop" } } }));
+    world.run(4);
+    assert!(
+        world.message("Ready").contains("EL-1108"),
+        "{}",
+        world.message("Ready")
+    );
+    world.edit(&json!({ "secretTemplate": null }));
+    assert!(world.run(4));
+    assert!(
+        !world.message("Ready").contains("EL-1108"),
+        "{}",
+        world.message("Ready")
+    );
 }

@@ -5,6 +5,9 @@ use serde_json::json;
 use super::authority::{Answer, pair};
 use super::world::{START, World};
 use crate::controllers::certificate::IssuerState;
+use crate::controllers::certificate::observe::may_have_secret;
+use crate::controllers::fixtures::identity;
+use crate::controllers::store::{Change, Store};
 
 fn names(world: &World) -> Vec<&str> {
     world
@@ -20,6 +23,23 @@ fn it_writes_nothing() {
     assert!(world.run(3));
     assert_eq!(world.writes, [""; 0]);
     assert_eq!(world.events, []);
+}
+
+/// A Secret whose label was taken off is shown by neither informer for a moment.
+#[test]
+fn a_secret_that_no_informer_shows_is_looked_for_before_it_is_missed() {
+    let store = Store::new("system");
+    let looks = |world: &World| may_have_secret(&store, &world.certificate);
+    let mut world = World::issued(&json!({}));
+    assert!(looks(&world));
+    assert!(
+        !looks(&World::new(&json!({}))),
+        "a first issuance costs no request"
+    );
+    world.renew_by_hand();
+    assert!(!looks(&world), "nor does one under way");
+    store.apply(Change::OtherSecret(identity("app-tls"), true));
+    assert!(looks(&world));
 }
 
 #[test]

@@ -83,6 +83,26 @@ fn what_nobody_can_do_is_said() {
             "spec.issuerRef.kind",
             json!({ "issuerRef": { "kind": "clusterissuer" } }),
         ),
+        ("spec.secretName", json!({ "secretName": "My_Secret" })),
+        ("spec.secretName", json!({ "secretName": "-a" })),
+        ("spec.secretName", json!({ "secretName": "a..b" })),
+        ("spec.secretName", json!({ "secretName": "a".repeat(254) })),
+        (
+            "spec.secretTemplate.labels",
+            json!({ "secretTemplate": { "labels": { "owner": "Team A" } } }),
+        ),
+        (
+            "spec.secretTemplate.labels",
+            json!({ "secretTemplate": { "labels": { "owner": "a".repeat(64) } } }),
+        ),
+        (
+            "spec.secretTemplate.labels",
+            json!({ "secretTemplate": { "labels": { "Example.com/owner": "a" } } }),
+        ),
+        (
+            "spec.secretTemplate.annotations",
+            json!({ "secretTemplate": { "annotations": { "a note": "Team A" } } }),
+        ),
         (
             "spec.privateKey.algorithm",
             json!({ "privateKey": { "algorithm": "DSA" } }),
@@ -235,6 +255,11 @@ fn fields_that_ask_for_nothing_are_no_obstacle() {
         json!({ "additionalOutputFormats": [] }),
         json!({ "renewal": { "policy": "RenewBefore", "windows": [] } }),
         json!({ "privateKey": { "size": 0 } }),
+        json!({ "secretName": "a.b-c.0" }),
+        json!({ "secretTemplate": {
+            "labels": { "a": "", "example.com/B_c.d": "x".repeat(63) },
+            "annotations": { "Example.com/A": "any thing" },
+        } }),
     ] {
         World::issued(&spec);
     }

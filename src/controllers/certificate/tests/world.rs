@@ -49,6 +49,10 @@ pub(super) struct World {
     pub(super) recovered: Option<Timestamp>,
     pub(super) cause: Option<String>,
     pub(super) rival: Option<String>,
+    /// What the API server says of each Secret, and of each request, if it refuses them.
+    pub(super) refuses: Option<String>,
+    /// What it has refused last.
+    refused: Option<String>,
     pub(super) answer: Answer,
     /// What requests that somebody deleted had counted.
     pub(super) unlisted: Vec<Made>,
@@ -132,6 +136,8 @@ impl World {
             recovered: None,
             cause: None,
             rival: None,
+            refuses: None,
+            refused: None,
             answer: Answer::Sign,
             passwords: HashMap::new(),
             checked: None,
@@ -204,7 +210,10 @@ impl World {
         if !self.carry_out(plan) {
             return false;
         }
-        let Some(effect) = effect else { return true };
+        let Some(effect) = effect else {
+            self.refused = None;
+            return true;
+        };
         let outcome = self.perform(effect);
         let consumed = matches!(outcome, Outcome::Loaded(_));
         let plan = absorb(&seen, &self.settings, outcome, self.now);
@@ -216,6 +225,7 @@ impl World {
             // Its key is in the target Secret now.
             self.memory.clear();
         }
+        self.refused = None;
         true
     }
 
@@ -243,6 +253,7 @@ impl World {
             issuer: self.issuer,
             issuer_changed: self.issuer_changed,
             cause: self.cause.clone(),
+            refused: self.refused.clone(),
             recovered: self.recovered,
             passwords: Passwords::new(),
             stores_version: 0,
@@ -305,6 +316,11 @@ impl World {
 
     fn write(&mut self, action: Action) -> bool {
         self.writes.push(name_of(&action));
+        let is_ruled = matches!(action, Action::Ensure(_) | Action::ApplySecret(_));
+        if let Some(words) = self.refuses.clone().filter(|_| is_ruled) {
+            self.refused = Some(words);
+            return false;
+        }
         match action {
             Action::PatchStatus {
                 version, status, ..
