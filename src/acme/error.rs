@@ -44,6 +44,7 @@ pub enum Error {
     #[error("{status}: the reply of {host} is not an ACME problem document")]
     Status {
         status: u16,
+        /// And where it leads, if it does.
         host: String,
         retry_after: Option<Timestamp>,
     },

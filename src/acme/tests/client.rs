@@ -337,6 +337,10 @@ async fn replies_of_proxies_are_told_by_their_status_alone() {
             .unwrap_err();
         assert_eq!(error.class(), expected, "{error}");
         assert!(!format!("{error} {error:?}").contains("secret"));
+        let leads = error
+            .to_string()
+            .contains(", which leads to /elsewhere, is not");
+        assert_eq!(leads, error.status() == Some(302), "{error}");
         assert_eq!(server.posts().len(), 1);
     }
     let server = FakeServer::start(move |_| {
