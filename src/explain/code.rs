@@ -180,7 +180,7 @@ const VALIDATION: [&str; 6] = [
 /// Whether a text of ours is about an ACME order that failed since the CA could not validate a name.
 pub fn acme_validation_failed(text: &str) -> bool {
     let is_one = acme_problems(text).any(|kind| VALIDATION.contains(&kind));
-    text.contains("order is in \"invalid\" state") && is_one
+    text.contains("challenge for \"") && is_one
 }
 
 /// The ACME problem types that a text quotes.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accounts::{AccountsInUse, Answer};
 use super::approvals::Approvals;
-use super::clock::{monotonic, now};
+use super::clock::now;
 use super::crash::{self, Stage, point};
 use super::effects::{EffectError, Effects};
 use super::events::Events;

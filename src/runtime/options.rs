@@ -402,7 +402,7 @@ impl Options {
                 basic_constraints_in_request: self
                     .gate("UseCertificateRequestBasicConstraints", false),
                 verbose_events: self.verbose_events,
-                approves: self.runs("certificaterequests-approver"),
+                approves: controllers.run(controllers::APPROVER),
                 renewal_info,
             },
             request: certificate_request::Settings {

@@ -103,6 +103,22 @@ fn each_failure_is_waited_out_and_retried_whatever_it_was() {
 }
 
 #[test]
+fn a_request_after_several_failures_says_how_many() {
+    let mut world = World::new(&json!({}));
+    world.answer = Answer::Fail;
+    for said in [None, None, Some("2"), Some("3")] {
+        assert!(world.run(12), "{:?}", world.writes);
+        let annotations = world.requests[0].metadata.annotations.clone().unwrap();
+        let noted = annotations.get("everleaf.io/failed-attempts");
+        assert_eq!(noted.map(String::as_str), said);
+        world.pass(SignedDuration::from_hours(32));
+    }
+    world.answer = Answer::Sign;
+    world.run(12);
+    assert_eq!(attempts(&world), None);
+}
+
+#[test]
 fn a_refusal_of_an_acme_ca_is_waited_out_in_its_own_steps() {
     let minutes = Duration::from_mins;
     let days = |n: u64| Duration::from_hours(24 * n);

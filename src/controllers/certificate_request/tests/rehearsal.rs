@@ -5,8 +5,8 @@ use super::*;
 use crate::api::meta::IssuerReference;
 use crate::controllers::certificate_request::{Child, Rehearsal};
 
-const REFUSED: &str = "Failed to wait for order resource \"app-1-2-3\" to become ready: order is in \"invalid\" state: 403 \
-                       urn:ietf:params:acme:error:unauthorized: app.example.com: another answer";
+const REFUSED: &str = "Failed to wait for order resource \"app-1-2-3\" to become ready: order is in \"invalid\" state: challenge \
+                       for \"app.example.com\" failed: Error accepting authorization: 403 urn:ietf:params:acme:error:unauthorized: app.example.com: another answer";
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 struct World {
