@@ -54,7 +54,14 @@ pub struct Proxies(Arc<Matcher>);
 impl Proxies {
     /// Those that the environment names, as curl reads it: `HTTPS_PROXY`, `ALL_PROXY`, and `NO_PROXY` for the exceptions.
     pub fn of_environment() -> Self {
-        Self(Arc::new(Matcher::from_env()))
+        // The matcher's "*" stands for all names, and for no address.
+        let exceptions = ["NO_PROXY", "no_proxy"].map(std::env::var);
+        let nothing = exceptions.iter().flatten().any(|list| list.trim() == "*");
+        Self(Arc::new(if nothing {
+            Matcher::builder().build()
+        } else {
+            Matcher::from_env()
+        }))
     }
 
     /// Whether one of them leads there.
