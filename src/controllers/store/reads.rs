@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Name, Store};
+use super::{Measured, Name, Store};
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::facts::{
@@ -254,6 +254,14 @@ impl Store {
     /// Nobody watches IngressClasses: each may exist.
     pub fn ignore_ingress_classes(&self) {
         self.inner.write().classes_unknown = true;
+    }
+
+    /// What metrics say of all Certificates.
+    pub fn measured(&self) -> Vec<(Name, Measured)> {
+        let inner = self.inner.read();
+        let all = inner.certificates.iter();
+        all.map(|(name, entry)| (name.clone(), entry.measured.clone()))
+            .collect()
     }
 
     /// All Issuers and ClusterIssuers.
