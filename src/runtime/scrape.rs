@@ -2,12 +2,8 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
 use super::clock::now;
 use super::limits::LimitsInUse;
-use crate::controllers::progress::Informer;
-use crate::controllers::status::find;
 use crate::controllers::store::Store;
 use crate::telemetry::metrics::{CertificateRow, ChallengeRow, IssuerRow, LimitRow, Objects};
 
@@ -23,32 +19,26 @@ impl Scrape {
 
 const UNKNOWN: &str = "Unknown";
 
-fn unix(time: Option<&Time>) -> Option<i64> {
-    time.map(|t| t.0.as_second())
-}
-
 impl Objects for Scrape {
     fn certificates(&self) -> Vec<CertificateRow> {
-        let names = self.0.names(Informer::Certificates).into_iter().flatten();
-        // One after the other: unpacked they are much larger than their rows.
-        let rows = names.filter_map(|(namespace, name)| {
-            let object = Arc::unwrap_or_clone(self.0.certificate(&namespace, &name)?);
-            let issuer = object.spec.issuer_ref;
-            let status = object.status.unwrap_or_default();
-            let conditions = status.conditions.unwrap_or_default();
-            let ready = find(&conditions, "Ready").map_or(UNKNOWN, |c| &c.status);
-            Some(CertificateRow {
-                name,
-                namespace,
-                issuer_name: issuer.name,
-                issuer_kind: issuer.kind.unwrap_or_default(),
-                issuer_group: issuer.group.unwrap_or_default(),
-                ready: ready.to_owned(),
-                not_before: unix(status.not_before.as_ref()),
-                not_after: unix(status.not_after.as_ref()),
-                renewal: unix(status.renewal_time.as_ref()),
-            })
-        });
+        let rows = self
+            .0
+            .measured()
+            .into_iter()
+            .map(|((namespace, name), seen)| {
+                let issuer = &*seen.issuer;
+                CertificateRow {
+                    name,
+                    namespace,
+                    issuer_name: issuer.name.clone(),
+                    issuer_kind: issuer.kind.clone().unwrap_or_default(),
+                    issuer_group: issuer.group.clone().unwrap_or_default(),
+                    ready: seen.ready.to_owned(),
+                    not_before: seen.not_before,
+                    not_after: seen.not_after,
+                    renewal: seen.renewal,
+                }
+            });
         rows.collect()
     }
 

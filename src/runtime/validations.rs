@@ -352,3 +352,72 @@ fn mode(object: &Challenge, settings: &challenge::Settings) -> Option<Mode> {
     let ingress = object.spec.solver.http01.as_ref()?.ingress.as_ref()?;
     Some(Mode::of(ingress, settings.mode))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use kube::{Client, Config};
+
+    use super::*;
+    use crate::controllers::key::Kind;
+    use crate::controllers::progress::Progress;
+    use crate::controllers::reads::Reader;
+    use crate::controllers::store::Store;
+    use crate::net;
+    use crate::runtime::dns01;
+    use crate::solvers::dns01::hosted::Hosted;
+    use crate::solvers::http01::self_check;
+
+    /// Of an API server, and a host, that nobody asks.
+    fn validations() -> Validations {
+        let nowhere = Config::new(http::Uri::from_static("http://127.0.0.1:1"));
+        let recoveries = Arc::new(Recoveries::default());
+        let queue = Arc::new(Queue::new(1, Arc::new(Progress::default())));
+        let reader = Reader {
+            store: Arc::new(Store::new("system")),
+            keys: Arc::default(),
+            recoveries: recoveries.clone(),
+            checked: Arc::default(),
+            trusting: Arc::default(),
+            polls: Arc::default(),
+            watched: Arc::default(),
+            client: Client::try_from(nowhere).unwrap(),
+        };
+        let settings = dns01::Settings {
+            resolvers: vec![],
+            resolvers_only: false,
+            issuer_ambient: false,
+            cluster_issuer_ambient: false,
+        };
+        let http = || net::Client::plain(net::public_roots()).unwrap();
+        let hosted = Hosted::new(http(), net::Client::local().unwrap(), now);
+        let dns01 = Dns01::new(reader, queue.clone(), settings, http(), hosted);
+        let check = SelfCheck::new(self_check::Settings::default()).unwrap();
+        Validations::new(check, dns01, recoveries, queue, 1)
+    }
+
+    #[tokio::test]
+    async fn what_is_seen_of_a_challenge_that_is_gone_is_not_remembered() {
+        let validations = Arc::new(validations());
+        let key = Key::new(Kind::Challenge, "team", "failed");
+        let object = Arc::new(Challenge::default());
+        validations.places.lock().memo_mut(&key).probes = 1;
+        validations.forget(&key);
+        for probe in [true, false] {
+            assert!(!validations.found(&key, &object, &Checked::Reachable, probe));
+            validations.look(key.clone(), object.clone(), probe).await;
+            validations.broke(key.clone());
+            assert!(!validations.places.lock().knows(&key));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_look_that_ended_by_a_panic_is_taken_again() {
+        let validations = validations();
+        let key = Key::new(Kind::Challenge, "team", "site");
+        validations.places.lock().memo_mut(&key).check = Check::Running;
+        validations.broke(key.clone());
+        assert!(matches!(validations.memo(&key).check, Check::Failed { .. }));
+    }
+}

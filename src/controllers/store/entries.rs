@@ -1,17 +1,59 @@
 //! Objects at rest, with what is asked of all of them.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::issuer_digest;
-use crate::api::{Certificate, Order};
+use crate::api::{Certificate, CertificateStatus, IssuerReference, Order};
 use crate::controllers::certificate::password_secrets;
 use crate::controllers::facts::{Packed, controller_of, digest};
 use crate::controllers::status::find;
+
+/// What metrics say of a Certificate: of thousands at once, so that none is unpacked for it.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// `spec.issuerRef`.
+    pub issuer: Arc<IssuerReference>,
+    /// Status of the condition Ready; `Unknown` without one.
+    pub ready: &'static str,
+    /// Of its status, in Unix seconds.
+    pub not_before: Option<i64>,
+    /// Of its status, in Unix seconds.
+    pub not_after: Option<i64>,
+    /// Of its status, in Unix seconds.
+    pub renewal: Option<i64>,
+}
+
+impl Measured {
+    fn of(object: &Certificate) -> Self {
+        let status = object.status.as_ref();
+        let conditions = status.and_then(|s| s.conditions.as_deref());
+        let ready = find(conditions.unwrap_or_default(), "Ready");
+        let unix = |of: fn(&CertificateStatus) -> &Option<Time>| {
+            let time = status.and_then(|status| of(status).as_ref());
+            time.map(|time| time.0.as_second())
+        };
+        Self {
+            issuer: Arc::new(object.spec.issuer_ref.clone()),
+            ready: match ready.map(|ready| ready.status.as_str()) {
+                Some("True") => "True",
+                Some("False") => "False",
+                _ => "Unknown",
+            },
+            not_before: unix(|status| &status.not_before),
+            not_after: unix(|status| &status.not_after),
+            renewal: unix(|status| &status.renewal_time),
+        }
+    }
+}
 
 /// A Certificate, and what is asked of all of them.
 #[derive(Debug)]
 pub(super) struct CertificateEntry {
     pub(super) object: Packed<Certificate>,
+    pub(super) measured: Measured,
     /// `status.revision`.
     pub(super) revision: Option<i64>,
     /// Ready, and nothing under way.
@@ -41,6 +83,7 @@ impl CertificateEntry {
             links: digest(&(&object.spec.secret_name, passwords, ingress)),
             shim: shim.unwrap_or_default(),
             object: Packed::of(object),
+            measured: Measured::of(object),
             revision: status.and_then(|s| s.revision),
             settled: is_true("Ready") && !is_true("Issuing"),
             issuer: issuer_digest(namespace, &object.spec.issuer_ref),

@@ -29,6 +29,7 @@ use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::Informer;
 use crate::controllers::revocation_list::{self, ListFact};
 
+pub use entries::Measured;
 use entries::{CertificateEntry, OrderEntry};
 use revocations::Revocations;
 use routes::challenge_key;
@@ -79,6 +80,8 @@ struct Inner {
     lists: HashMap<Name, Arc<ListFact>>,
     /// What certificates say of where lists are: a few, each of which thousands say.
     list_urls: HashSet<Arc<str>>,
+    /// And of their issuers.
+    issuer_references: HashSet<Arc<IssuerReference>>,
 }
 
 /// Names by namespace and something, in order: mostly one, of which there are thousands.

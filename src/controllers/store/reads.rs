@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Name, Store};
+use super::{Measured, Name, Store};
 use crate::api::meta::{CLUSTER_ISSUER_KIND, ISSUER_KIND, IssuerReference};
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::action::Target;
@@ -280,6 +280,14 @@ impl Store {
     /// Nobody watches IngressClasses: each may exist.
     pub fn ignore_ingress_classes(&self) {
         self.inner.write().classes_unknown = true;
+    }
+
+    /// What metrics say of all Certificates.
+    pub fn measured(&self) -> Vec<(Name, Measured)> {
+        let inner = self.inner.read();
+        let all = inner.certificates.iter();
+        all.map(|(name, entry)| (name.clone(), entry.measured.clone()))
+            .collect()
     }
 
     /// All Issuers and ClusterIssuers.

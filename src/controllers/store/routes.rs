@@ -20,7 +20,8 @@ impl Inner {
     pub(super) fn certificate(&mut self, object: &Certificate) -> Vec<Key> {
         let name = name_of(&object.metadata);
         let mut keys = vec![key(Kind::Certificate, &name)];
-        let entry = CertificateEntry::of(object);
+        let mut entry = CertificateEntry::of(object);
+        self.share_issuer(&mut entry.measured.issuer);
         let old = self.certificates.get(&name);
         let shim = old.map(|old| old.shim);
         if old.is_some_and(|old| old.links != entry.links)

@@ -1,10 +1,12 @@
 //! Certificates whose CA's revocation list is watched.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use super::routes::digest_of;
 use super::{Inner, Store, issuer_kind, key};
+use crate::api::meta::IssuerReference;
 use crate::controllers::facts::SecretFact;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::watched_lists::Watched;
@@ -19,15 +21,25 @@ impl Inner {
         let Some(url) = leaf.and_then(|leaf| leaf.list.as_mut()) else {
             return;
         };
-        if let Some(known) = self.list_urls.get(url) {
-            *url = known.clone();
-            return;
-        }
-        if self.list_urls.len() >= FEW && self.list_urls.len() == self.list_urls.capacity() {
-            self.list_urls.retain(|url| Arc::strong_count(url) > 1);
-        }
-        self.list_urls.insert(url.clone());
+        share(&mut self.list_urls, url);
     }
+
+    /// The same for what a Certificate says of its issuer.
+    pub(super) fn share_issuer(&mut self, reference: &mut Arc<IssuerReference>) {
+        share(&mut self.issuer_references, reference);
+    }
+}
+
+/// Use what is known, of few values that thousands have.
+fn share<T: ?Sized + Eq + Hash>(known: &mut HashSet<Arc<T>>, value: &mut Arc<T>) {
+    if let Some(known) = known.get(value) {
+        *value = known.clone();
+        return;
+    }
+    if known.len() >= FEW && known.len() == known.capacity() {
+        known.retain(|value| Arc::strong_count(value) > 1);
+    }
+    known.insert(value.clone());
 }
 
 impl Store {

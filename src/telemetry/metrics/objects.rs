@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 
 /// The objects as they are now, in any order. A closure is given each once a call.
 pub trait Objects: Send + Sync {
-    /// Asked for once a page: there may be thousands, and each has to be unpacked.
+    /// Asked for once a page: there may be thousands.
     fn certificates(&self) -> Vec<CertificateRow>;
     fn challenges(&self, each: &mut dyn FnMut(&ChallengeRow<'_>));
     /// Limits of CAs that are used up in part, or waited for.
