@@ -119,6 +119,22 @@ impl Resolver {
         }
     }
 
+    /// The addresses of a name, or of where its CNAME records lead; none for one that has none.
+    pub async fn addresses(&self, name: &Name) -> Result<Vec<IpAddr>, Error> {
+        let (four, six) = futures::join!(self.ask(name, Rtype::A), self.ask(name, Rtype::AAAA));
+        let fault = match (&four, &six) {
+            (Err(error), Err(_)) => Some(error.clone()),
+            _ => None,
+        };
+        let answers = [four, six].into_iter().flatten();
+        let entries = answers.flat_map(|answer| answer.answers);
+        let found = entries.filter_map(|entry| match entry.data {
+            Data::Address(address) => Some(address),
+            _ => None,
+        });
+        fault.map_or_else(|| Ok(found.collect()), Err)
+    }
+
     /// The CAA records of this very name, or of where its CNAME records lead; without any, those of the names above it
     /// count (RFC 8659 §3).
     pub async fn caa(&self, name: &Name) -> Result<Vec<Caa>, Error> {

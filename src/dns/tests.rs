@@ -293,6 +293,34 @@ async fn caa_records_are_those_of_the_name_or_of_where_it_leads() {
 }
 
 #[tokio::test]
+async fn the_addresses_of_a_name_are_those_that_it_has() {
+    let zone = zone(&[
+        (
+            "site.example.",
+            Rtype::A,
+            &[Rr::A("192.0.2.1"), Rr::A("192.0.2.2")],
+        ),
+        ("none.example.", Rtype::A, &[]),
+    ]);
+    let server = serve("127.0.0.1", 0, zone, Manner::Good).await;
+    let known = resolver(&[server]);
+    for (at, expected) in [
+        ("site.example", &["192.0.2.1", "192.0.2.2"][..]),
+        ("none.example", &[]),
+        ("absent.example", &[]),
+    ] {
+        let found = known.addresses(&name(at).unwrap()).await.unwrap();
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected, "{at}");
+    }
+    let refusing = serve("127.0.0.1", 0, sub(), Manner::Refusing).await;
+    let refused = resolver(&[refusing])
+        .addresses(&name("site.example").unwrap())
+        .await;
+    assert!(matches!(refused, Err(Error::Failed { .. })));
+}
+
+#[tokio::test]
 async fn aliases_are_followed_to_their_end_whatever_the_transport() {
     for manner in [Manner::Good, Manner::Forged, Manner::Short] {
         let server = serve("127.0.0.1", 0, sub(), manner).await;

@@ -37,6 +37,7 @@ use crate::controllers::ordered_issuer::Looks;
 use crate::controllers::progress::Progress;
 use crate::controllers::reads::{Keys, Reader, Recoveries};
 use crate::controllers::store::Store;
+use crate::dns::Resolver;
 use crate::net;
 use crate::serve::listen;
 use crate::solvers::dns01::hosted::Hosted;
@@ -71,7 +72,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let limits = Arc::new(LimitsInUse::new(options.orders_under_way(), queue.clone()));
     metrics.set_objects(Arc::new(Scrape::new(store.clone(), limits.clone())));
     let recoveries = Arc::new(Recoveries::default());
+    let http = net::Client::plain(net::public_roots()).context("TLS for DNS services")?;
+    let named = options.http01_nameservers()?;
+    let resolver = (!named.is_empty()).then(|| Resolver::new(named, http.clone()));
     let check = SelfCheck::new(SelfCheckSettings::default()).context("TLS for the self-check")?;
+    let check = check.asking(resolver);
     let signer = Arc::new(Signer::default());
     let accounts = AccountsInUse::new(hooks(&metrics), signer.clone());
     let reader = Reader {
@@ -84,7 +89,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         watched: Arc::default(),
         client: client.clone(),
     };
-    let http = net::Client::plain(net::public_roots()).context("TLS for DNS services")?;
     let dns01 = Dns01::new(reader.clone(), queue.clone(), dns01, http, hosted()?);
     let validations = Arc::new(Validations::new(
         check.clone(),

@@ -363,6 +363,13 @@ impl Driver {
         let uid = seen.order.metadata.uid.clone().unwrap_or_default();
         let mut plan = order::plan(&seen, now());
         let effect = plan.effect.take();
+        let tells = self.settings.challenge.verbose_events;
+        let told = |plan: &mut Plan<order::Effect>| {
+            if tells {
+                plan.events.extend(order::steps(plan));
+            }
+        };
+        told(&mut plan);
         self.carry_out(key, &uid, plan, ended).await?;
         if let (Some(effect), Some(account)) = (effect, account) {
             let question = match effect {
@@ -377,7 +384,7 @@ impl Driver {
             if creates && matches!(outcome, order::Outcome::Read { .. }) {
                 self.preflights.made(key, seen.ahead.as_ref());
             }
-            let plan = if let Some((words, retry)) = outcome.refusal().filter(|_| creates) {
+            let mut plan = if let Some((words, retry)) = outcome.refusal().filter(|_| creates) {
                 // How long it waits is the ledger's to say, which may let it go sooner: nothing is remembered.
                 seen.turn = self.limits.refused(store, key, words, retry, now());
                 order::plan(&seen, now())
@@ -391,6 +398,7 @@ impl Driver {
                 self.orders.note(store, key, memo);
                 plan
             };
+            told(&mut plan);
             self.suspect(&account, &seen.order.spec.issuer_ref, &key.namespace);
             self.carry_out(key, &uid, plan, ended).await?;
         }

@@ -120,6 +120,10 @@ pub struct Options {
     /// from being made.
     #[arg(long, default_value = "60s", value_parser = go_duration)]
     pub http01_self_check_limit: Duration,
+    /// Name servers that are asked where HTTP-01 self-checks go, as `ADDRESS:PORT` or `https://…`; without any, those of
+    /// the system.
+    #[arg(long, value_delimiter = ',')]
+    pub acme_http01_solver_nameservers: Vec<String>,
     /// Name servers that are asked about DNS-01 records, as `ADDRESS:PORT` or `https://…`; without any, those of the
     /// system. They find the zone, and its name servers, which are then asked.
     #[arg(long, value_delimiter = ',')]
@@ -255,12 +259,11 @@ pub struct Options {
 
 /// Flags of cert-manager whose feature this version does not have, or that mean nothing here. They are
 /// accepted and named in one warning; those with an underscore are klog's. Those of the second list are switches.
-const LATER: [&str; 23] = [
+const LATER: [&str; 22] = [
     "master",
     "config",
     "kube-api-qps",
     "kube-api-burst",
-    "acme-http01-solver-nameservers",
     "gateway-api-extra-protocols",
     "metrics-tls-cert-file",
     "metrics-tls-private-key-file",
@@ -326,11 +329,23 @@ impl FromArgMatches for Later {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No name server.
-    #[error("--dns01-recursive-nameservers: {0}")]
-    Nameserver(#[from] dns::Error),
+    #[error("--{flag}: {problem}")]
+    Nameserver {
+        /// Its name.
+        flag: &'static str,
+        /// What is wrong.
+        problem: dns::Error,
+    },
     /// No such controller.
     #[error("--controllers: there is no controller \"{0}\"; there are: {names}", names = controllers::names().join(", "))]
     Controller(String),
+}
+
+fn servers(flag: &'static str, given: &[String]) -> Result<Vec<Server>, Error> {
+    let given = given.iter().filter(|text| !text.is_empty());
+    let parsed = given.map(|text| Server::parse(text));
+    let parsed: Result<_, _> = parsed.collect();
+    parsed.map_err(|problem| Error::Nameserver { flag, problem })
 }
 
 impl Options {
@@ -456,11 +471,20 @@ impl Options {
         })
     }
 
+    /// Whom HTTP-01 asks for addresses; nobody in particular if there are none.
+    pub fn http01_nameservers(&self) -> Result<Vec<Server>, Error> {
+        servers(
+            "acme-http01-solver-nameservers",
+            &self.acme_http01_solver_nameservers,
+        )
+    }
+
     /// How DNS-01 works.
     pub fn dns01(&self) -> Result<dns01::Settings, Error> {
-        let resolvers = self.dns01_recursive_nameservers.iter();
-        let resolvers = resolvers.filter(|text| !text.is_empty());
-        let resolvers: Result<Vec<_>, _> = resolvers.map(|text| Server::parse(text)).collect();
+        let resolvers = servers(
+            "dns01-recursive-nameservers",
+            &self.dns01_recursive_nameservers,
+        );
         Ok(dns01::Settings {
             resolvers: resolvers?,
             resolvers_only: self.dns01_recursive_nameservers_only,

@@ -2,8 +2,9 @@
 //! becomes Ready by itself.
 
 use anyhow::Result;
+use serde_json::Value;
 
-use crate::support::{Ca, Namespace, certificate};
+use crate::support::{Ca, DEADLINE, Namespace, certificate};
 use crate::{SAID, TEMPORARY, TRAEFIK, cluster};
 
 #[test]
@@ -170,6 +171,39 @@ fn a_ca_that_is_down() -> Result<()> {
     namespace.says("site", &words, SAID)?;
     ca.restart()?;
     recovers(&namespace)
+}
+
+#[test]
+fn a_quota_that_leaves_no_room_for_the_solver() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("quota")?;
+    namespace.apply(
+        "{apiVersion: v1, kind: ResourceQuota, metadata: {name: full}, \
+         spec: {hard: {count/ingresses.networking.k8s.io: 0}}}",
+    )?;
+    namespace.until(DEADLINE, "resourcequota", "full", "counted", |quota| {
+        !quota["status"]["hard"].is_null()
+    })?;
+    namespace.apply(&cluster.acme_issuer("pebble", "default", TRAEFIK)?)?;
+    namespace.apply(&certificate("site", "pebble", "quota.example.com", ""))?;
+    let words = [
+        "HTTP-01 challenge for \"quota.example.com\": Error presenting challenge: create Ingress quota/cm-acme-http-solver-",
+        "exceeded quota: full",
+    ];
+    namespace.says("site", &words, SAID)?;
+    // It is tried more than once until then.
+    let told = |all: &[Value]| {
+        let told = all.iter().filter(|e| e["reason"] == "PresentError");
+        let of_challenge = |e: &Value| e["involvedObject"]["kind"] == "Challenge";
+        told.clone().count() == 1 && told.clone().all(of_challenge)
+    };
+    namespace.until_list("event", "one PresentError", |all| told(all))?;
+    namespace.kubectl(&["delete", "resourcequota", "full"])?;
+    recovers(&namespace)?;
+    assert!(told(&namespace.list("event")?));
+    Ok(())
 }
 
 #[test]

@@ -11,7 +11,7 @@ const EVERLEAF: &str = "/apis/everleaf.io/v1alpha1";
 const NETWORKING: &str = "/apis/networking.k8s.io/v1";
 
 /// Kind, group and version, plural.
-const KINDS: [(&str, &str, &str); 15] = [
+const KINDS: [(&str, &str, &str); 16] = [
     ("certificate", CERT_MANAGER, "certificates"),
     ("certificaterequest", CERT_MANAGER, "certificaterequests"),
     ("certificaterevocation", EVERLEAF, "certificaterevocations"),
@@ -32,6 +32,7 @@ const KINDS: [(&str, &str, &str); 15] = [
         "orderedissuers",
     ),
     ("pod", CORE, "pods"),
+    ("resourcequota", CORE, "resourcequotas"),
     ("secret", CORE, "secrets"),
     ("service", CORE, "services"),
     ("configmap", CORE, "configmaps"),

@@ -39,7 +39,7 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
     let spec = &o.issuer.spec;
     if types(spec) != 1 {
         let message = "spec: exactly one of acme, ca, selfSigned, vault and venafi is needed";
-        return ready(o, false, "InvalidConfig", message, Map::new(), now);
+        return unready(o, "InvalidConfig", message, now);
     }
     if spec.self_signed.is_some() {
         return ready(o, true, "IsReady", "", Map::new(), now);
@@ -62,7 +62,7 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
     }
     let message = "spec.venafi: this version of Everleaf keeps the field but does not sign with it yet; it signs with \
                    acme, ca, selfSigned and vault";
-    ready(o, false, NOT_SUPPORTED, message, Map::new(), now)
+    unready(o, NOT_SUPPORTED, message, now)
 }
 
 /// How many types of issuer a spec is of.
@@ -82,18 +82,11 @@ fn plan_vault(o: &Observation, vault: &VaultIssuer, now: Timestamp) -> Plan<Effe
     match vault.method() {
         Ok(_) => {}
         Err(problem @ VaultSpecError::Aws) => {
-            return ready(
-                o,
-                false,
-                NOT_SUPPORTED,
-                &problem.to_string(),
-                Map::new(),
-                now,
-            );
+            return unready(o, NOT_SUPPORTED, &problem.to_string(), now);
         }
         Err(problem) => {
             let message = Problem::new(Cause::Spec, problem.to_string()).to_string();
-            return ready(o, false, VAULT_ERROR, &message, Map::new(), now);
+            return unready(o, VAULT_ERROR, &message, now);
         }
     }
     let is_said = o.issuer.ready().and_then(|c| c.observed_generation) == Some(o.issuer.generation);
@@ -120,14 +113,11 @@ fn judge_vault(o: &Observation, answer: Result<Login, Problem>, now: Timestamp) 
         }
         Err(problem) => {
             let message = problem.to_string();
-            let mut plan = ready(o, false, VAULT_ERROR, &message, Map::new(), now);
+            let mut plan = unready(o, VAULT_ERROR, &message, now);
             plan.wake = problem.is_retried().then(|| {
                 let failed = o.issuer.ready().filter(|ready| !ready.is_true());
                 backoff(failed, now, VAULT_PATIENCE)
             });
-            if !plan.actions.is_empty() {
-                plan.events.push(not_initialized(o, &message));
-            }
             plan
         }
     }
@@ -250,6 +240,15 @@ fn ready(
     let mut conditions = conditions(o);
     set_ready(o, &mut conditions, is_ready, reason, message, now);
     write(o, &conditions, status)
+}
+
+/// It cannot sign: that is told when it is written (contract §2.5).
+fn unready(o: &Observation, reason: &str, message: &str, now: Timestamp) -> Plan<Effect> {
+    let mut plan = ready(o, false, reason, message, Map::new(), now);
+    if !plan.actions.is_empty() {
+        plan.events.push(not_initialized(o, message));
+    }
+    plan
 }
 
 fn conditions(o: &Observation) -> Vec<Condition> {

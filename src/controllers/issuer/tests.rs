@@ -19,7 +19,7 @@ use super::{
 };
 use crate::api::IssuerStatus;
 use crate::api::acme_issuer::{AcmeIssuerStatus, AcmeLimitsStatus};
-use crate::controllers::action::{Action, Object, Plan, SecretObject, SecretPatch};
+use crate::controllers::action::{Action, Event, Object, Plan, SecretObject, SecretPatch};
 use crate::controllers::facts::{IssuerFact, ca_digest};
 use crate::controllers::fixtures::{START, issuer};
 use crate::controllers::key::{Key, Kind};
@@ -385,6 +385,32 @@ fn a_missing_key_is_waited_for() {
     );
     is_ready(&plan, "False", "ErrVerifyACMEAccount", "Secret \"account\"");
     assert_eq!(plan.wake, None, "the Secret wakes it");
+}
+
+#[test]
+fn whatever_keeps_an_issuer_from_being_set_up_is_told_once() {
+    let mut faulty = registered();
+    faulty.solvers = Solvers::Faulty("no Secret".into());
+    let old = json!({ "server": "https://acme-v01.api.letsencrypt.org/directory" });
+    let missing = Outcome::KeyMissing("no key".into());
+    let new = || seen(acme(&json!({})), None);
+    for (name, plan) in [
+        ("InvalidSolver", plan(&faulty, START)),
+        ("InvalidConfig", plan(&seen(acme(&old), None), START)),
+        ("KeyMissing", absorb(&new(), missing, START)),
+        ("no type", plan(&seen(json!({}), None), START)),
+    ] {
+        let message = written(&plan).1["message"].as_str().unwrap();
+        let message = format!("Error initializing issuer: {message}");
+        let event = Event::warning("cert-manager-issuers", "ErrInitIssuer", message);
+        assert_eq!(plan.events, [event], "{name}");
+    }
+    let told = plan(&faulty, START);
+    change(&mut faulty, |fact| {
+        let conditions = written(&told).0["conditions"].clone();
+        fact.status.conditions = serde_json::from_value(conditions).unwrap();
+    });
+    assert_eq!(plan(&faulty, START), Plan::idle());
 }
 
 #[test]

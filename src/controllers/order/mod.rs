@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 pub use ask::{ask, ca, policy, progress};
 pub use memo::{Heard, Memo, Wait};
-pub use plan::{absorb, plan};
+pub use plan::{absorb, plan, steps};
 
 use self::preflight::{Ahead, Subject};
 use super::facts::IssuerFact;

@@ -110,6 +110,28 @@ fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
     plan
 }
 
+/// What a plan does, for those who want each step told.
+pub fn steps(plan: &Plan<Effect>) -> Vec<Event> {
+    let step = |action: &Action| match action {
+        Action::Ensure(object) => {
+            let Object::Challenge(made) = &**object else {
+                return None;
+            };
+            let name = made.metadata.name.as_deref().unwrap_or_default();
+            let domain = &made.spec.dns_name;
+            let message = format!("Created Challenge resource \"{name}\" for domain \"{domain}\"");
+            Some(Event::normal(ORDERS, "Created", message))
+        }
+        Action::PatchStatus { status, .. } => {
+            let message = "Order completed successfully";
+            let event = || Event::normal(ORDERS, "Complete", message);
+            status.get("certificate").map(|_| event())
+        }
+        _ => None,
+    };
+    plan.actions.iter().filter_map(step).collect()
+}
+
 /// The CA ends the order now: another request makes another one, and what is open of this one is in its way.
 fn expire(o: &Observation, now: Timestamp) -> Plan<Effect> {
     let id = Identity::of(&o.order.metadata);

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Effect, Heard, Memo, Observation, Outcome, Question, Wait, absorb, plan};
+use super::{Effect, Heard, Memo, Observation, Outcome, Question, Wait, absorb, plan, steps};
 use crate::acme::limits::Turn;
 use crate::acme::{Identifier, dns01_value};
 use crate::api::{Challenge, Order, OrderSpec, names};
@@ -516,6 +516,21 @@ fn an_order_with_nothing_to_prove_is_finalized_when_it_is_ready_and_read_until_t
     let again = absorb(&seen, outcome, START);
     assert_eq!(again.wake, Some(Duration::from_secs(10)));
     assert_eq!(status(&again.actions[0])["state"], Value::Null, "not known");
+}
+
+#[test]
+fn each_step_can_be_told() {
+    let seen = pending(&["a.example.com"], &http01());
+    let made = plan(&seen, START);
+    let name = created(&made)[0].metadata.name.clone().unwrap();
+    let message = format!("Created Challenge resource \"{name}\" for domain \"a.example.com\"");
+    let event = Event::normal("cert-manager-orders", "Created", message);
+    assert_eq!(steps(&made), [event]);
+    let done = absorb(&seen, Outcome::Issued(b"chain".to_vec()), START);
+    let message = "Order completed successfully";
+    let event = Event::normal("cert-manager-orders", "Complete", message);
+    assert_eq!(steps(&done), [event]);
+    assert_eq!(steps(&Plan::idle()), []);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use super::responder::SELF_CHECK_AGENT;
 use super::{PATH_PREFIX, normalise_host};
+use crate::dns::{self, Resolver};
 
 mod trust;
 
@@ -126,6 +127,8 @@ impl Default for Settings {
 pub struct SelfCheck {
     settings: Settings,
     tls: TlsConnector,
+    /// Whom to ask for addresses; without one, the system.
+    resolver: Option<Resolver>,
 }
 
 const MOST_REDIRECTS: usize = 10;
@@ -139,7 +142,17 @@ impl SelfCheck {
     /// When the TLS back end supports no protocol version: a build error, found at start.
     pub fn new(settings: Settings) -> Result<Self, rustls::Error> {
         let tls = TlsConnector::from(Arc::new(trust::any_certificate()?));
-        Ok(Self { settings, tls })
+        Ok(Self {
+            settings,
+            tls,
+            resolver: None,
+        })
+    }
+
+    /// The same, which asks these name servers for addresses.
+    #[must_use]
+    pub fn asking(self, resolver: Option<Resolver>) -> Self {
+        Self { resolver, ..self }
     }
 
     /// Asks once for `token` on `domain` and compares the answer with `key`.
@@ -157,7 +170,8 @@ impl SelfCheck {
     /// # Errors
     /// [`Reason::Unresolved`].
     pub async fn addresses(&self, domain: &str) -> Result<Vec<SocketAddr>, Reason> {
-        resolve(&normalise_host(domain), self.settings.http_port).await
+        let host = normalise_host(domain);
+        self.resolve(&host, self.settings.http_port).await
     }
 
     /// Whether somebody takes connections at one of [`Self::addresses`].
@@ -190,13 +204,44 @@ impl SelfCheck {
     }
 
     async fn get(&self, target: &Target) -> Result<Response<Incoming>, Reason> {
-        let stream = connect(&target.host, target.port).await?;
+        let stream = self.connect(&target.host, target.port).await?;
         if !target.tls {
             return exchange(stream, target).await;
         }
         let name = ServerName::try_from(target.host.clone()).map_err(|_| Reason::BadName)?;
         let stream = self.tls.connect(name, stream).await;
         exchange(stream.map_err(|_| Reason::Tls)?, target).await
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Reason> {
+        let found: Vec<SocketAddr> = match (&self.resolver, host.parse::<IpAddr>()) {
+            (Some(resolver), Err(_)) => {
+                let name = dns::name(host).map_err(|_| Reason::BadName)?;
+                let found = resolver.addresses(&name).await;
+                let found = found.map_err(|_| Reason::Unresolved)?.into_iter();
+                found
+                    .map(|address| SocketAddr::new(address, port))
+                    .collect()
+            }
+            _ => {
+                let found = tokio::net::lookup_host((host, port)).await;
+                found.map_err(|_| Reason::Unresolved)?.collect()
+            }
+        };
+        (!found.is_empty())
+            .then_some(found)
+            .ok_or(Reason::Unresolved)
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Reason> {
+        let mut last = Reason::Unresolved;
+        for address in self.resolve(host, port).await? {
+            match connect_to(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(reason) => last = reason,
+            }
+        }
+        Err(last)
     }
 }
 
@@ -281,25 +326,6 @@ impl Target {
             (_, port) => format!("{host}:{port}"),
         }
     }
-}
-
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Reason> {
-    let found = tokio::net::lookup_host((host, port)).await;
-    let found: Vec<_> = found.map_err(|_| Reason::Unresolved)?.collect();
-    (!found.is_empty())
-        .then_some(found)
-        .ok_or(Reason::Unresolved)
-}
-
-async fn connect(host: &str, port: u16) -> Result<TcpStream, Reason> {
-    let mut last = Reason::Unresolved;
-    for address in resolve(host, port).await? {
-        match connect_to(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(reason) => last = reason,
-        }
-    }
-    Err(last)
 }
 
 async fn connect_to(address: SocketAddr) -> Result<TcpStream, Reason> {

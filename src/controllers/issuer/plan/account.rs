@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, json};
 
-use super::{between, component, conditions, not_initialized, ready, write};
+use super::{between, component, conditions, ready, unready, write};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
 use crate::controllers::action::{Action, Event, Object, Plan, SecretPatch};
@@ -30,14 +30,14 @@ pub(super) fn plan(o: &Observation, acme: &AcmeIssuer, now: Timestamp) -> Plan<E
     {
         let message = "spec.acme.server: this is the ACME v1 endpoint, which is gone; use \
                        https://acme-v02.api.letsencrypt.org/directory";
-        return ready(o, false, "InvalidConfig", message, Map::new(), now);
+        return unready(o, "InvalidConfig", message, now);
     }
     let knows_the_key = o.loaded.is_some() && !o.account.staged && o.account.blocked.is_none();
     if let Solvers::Faulty(problem) = &o.solvers
         && knows_the_key
     {
         // Its Secrets wake it.
-        return ready(o, false, "InvalidSolver", problem, Map::new(), now);
+        return unready(o, "InvalidSolver", problem, now);
     }
     let Some(effect) = next(o, acme) else {
         return registered(o, now);
@@ -166,9 +166,7 @@ pub(super) fn absorb(
             wake: Some(refusal_delay(u32::MAX)),
             ..Plan::idle()
         },
-        Outcome::KeyMissing(message) => {
-            ready(o, false, "ErrVerifyACMEAccount", &message, Map::new(), now)
-        }
+        Outcome::KeyMissing(message) => unready(o, "ErrVerifyACMEAccount", &message, now),
         Outcome::Registered {
             uri,
             email,
@@ -227,10 +225,8 @@ fn refused(
         Retry::At(_) => format!(". Next attempt at {until:.0}, as the CA asks"),
     };
     let message = format!("{message}{note}");
-    let mut plan = ready(o, false, reason, &message, Map::new(), now);
-    plan.wake = Some(wake);
-    if !plan.actions.is_empty() {
-        plan.events.push(not_initialized(o, &message));
+    Plan {
+        wake: Some(wake),
+        ..unready(o, reason, &message, now)
     }
-    plan
 }

@@ -1,4 +1,8 @@
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::{default_provider, sign::any_ecdsa_type};
@@ -6,12 +10,15 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Arc, AsyncRead, AsyncWrite, Duration, IpAddr, Outcome, Reason, SelfCheck, Settings, Target,
+    Arc, AsyncRead, AsyncWrite, Duration, IpAddr, Outcome, Reason, Resolver, SelfCheck, Settings,
+    SocketAddr, Target,
 };
+use crate::dns::Server;
+use crate::net::{Client, public_roots};
 
 const KEY: &str = "tok.print";
 
@@ -66,6 +73,56 @@ async fn outcome(answers: Vec<String>) -> (Outcome, Vec<String>) {
         heads
     };
     tokio::join!(check("localhost", settings), serve)
+}
+
+/// A name server that has this machine's address for every name, and no IPv6.
+async fn name_server() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            // RFC 1035 §4.1: the header of 12 bytes, then the question: labels up to an empty one, type and class.
+            let name = buffer[12..length].iter().position(|byte| *byte == 0);
+            let end = 12 + name.unwrap() + 1;
+            let is_four = buffer[end..end + 2] == [0, 1];
+            let mut answer = buffer[..end + 4].to_vec();
+            let counts = [0x81, 0x80, 0, 1, 0, u8::from(is_four), 0, 0, 0, 0];
+            answer[2..12].copy_from_slice(&counts);
+            if is_four {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
+            }
+            socket.send_to(&answer, from).await.unwrap();
+        }
+    });
+    address
+}
+
+/// With `--acme-http01-solver-nameservers`.
+#[tokio::test]
+async fn the_name_servers_that_are_named_say_where_a_check_goes() {
+    let (listener, http_port) = listener().await;
+    let settings = Settings {
+        http_port,
+        ..Settings::default()
+    };
+    let servers = vec![Server::Dns(name_server().await)];
+    let resolver = Resolver::new(servers, Client::plain(public_roots()).unwrap());
+    let check = SelfCheck::new(settings).unwrap().asking(Some(resolver));
+    let serve = async {
+        for _ in 0..2 {
+            let (stream, _) = listener.accept().await.unwrap();
+            converse(stream, &with_body("200 OK", KEY)).await;
+        }
+    };
+    let asks = async {
+        // The system knows nothing of the first, and nobody is asked for the second.
+        for domain in ["site.example", "127.0.0.1"] {
+            let found = check.check(domain, "tok", KEY).await;
+            assert_eq!(found, Outcome::Reachable, "{domain}");
+        }
+    };
+    tokio::join!(asks, serve);
 }
 
 #[tokio::test]
