@@ -65,9 +65,9 @@ fn addresses(items: impl Iterator<Item = String>) -> u64 {
 }
 
 /// An address in its only form: IPv4 in IPv6 (RFC 4291 §2.5.5.2) is IPv4.
-fn canonical(text: &String) -> String {
+fn canonical(text: &str) -> String {
     let address = text.parse().map(|a: IpAddr| a.to_canonical().to_string());
-    address.unwrap_or_else(|_| text.clone())
+    address.unwrap_or_else(|_| text.to_owned())
 }
 
 fn canonical_ip(address: &IpAddr) -> String {
@@ -150,7 +150,11 @@ pub fn differences(
         pairs.filter(|((a, b), _)| a != b).map(|(_, name)| name)
     }
     let names = [
-        addresses(list(spec.ip_addresses.as_ref()).iter().map(canonical)),
+        addresses(
+            list(spec.ip_addresses.as_ref())
+                .iter()
+                .map(|text| canonical(text)),
+        ),
         set(list(spec.uris.as_ref())),
         set(list(spec.email_addresses.as_ref())),
         set(list(spec.dns_names.as_ref())),
@@ -228,7 +232,7 @@ pub fn order_names(spec: &OrderSpec) -> u64 {
 }
 
 fn ip_names(addresses: Option<&Vec<String>>) -> impl Iterator<Item = String> {
-    let addresses = list(addresses).iter().map(canonical);
+    let addresses = list(addresses).iter().map(|text| canonical(text));
     addresses.map(|a| format!("ip {a}"))
 }
 
