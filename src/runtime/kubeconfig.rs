@@ -187,7 +187,7 @@ users:
 
     #[test]
     fn the_first_of_several_documents_wins() {
-        let second = FILE.replace("7", "8").replace("home:6443", "other");
+        let second = FILE.replace('7', "8").replace("home:6443", "other");
         let read = parse(&format!("{FILE}---\n{second}---\n"), Path::new("/")).unwrap();
         assert_eq!(read.current_context.as_deref(), Some("7"));
         let names: Vec<_> = read.contexts.iter().map(|c| c.name.as_str()).collect();
