@@ -83,26 +83,6 @@ fn what_nobody_can_do_is_said() {
             "spec.issuerRef.kind",
             json!({ "issuerRef": { "kind": "clusterissuer" } }),
         ),
-        ("spec.secretName", json!({ "secretName": "My_Secret" })),
-        ("spec.secretName", json!({ "secretName": "-a" })),
-        ("spec.secretName", json!({ "secretName": "a..b" })),
-        ("spec.secretName", json!({ "secretName": "a".repeat(254) })),
-        (
-            "spec.secretTemplate.labels",
-            json!({ "secretTemplate": { "labels": { "owner": "Team A" } } }),
-        ),
-        (
-            "spec.secretTemplate.labels",
-            json!({ "secretTemplate": { "labels": { "owner": "a".repeat(64) } } }),
-        ),
-        (
-            "spec.secretTemplate.labels",
-            json!({ "secretTemplate": { "labels": { "Example.com/owner": "a" } } }),
-        ),
-        (
-            "spec.secretTemplate.annotations",
-            json!({ "secretTemplate": { "annotations": { "a note": "Team A" } } }),
-        ),
         (
             "spec.privateKey.algorithm",
             json!({ "privateKey": { "algorithm": "DSA" } }),
@@ -167,6 +147,35 @@ fn what_nobody_can_do_is_said() {
         (
             "spec.otherNames",
             json!({ "otherNames": [{ "oid": "one.two", "utf8Value": "x" }] }),
+        ),
+    ] {
+        refused(&spec, "InvalidSpec", field);
+    }
+}
+
+/// Before a CA is asked for what cannot be stored.
+#[test]
+fn what_the_api_server_would_refuse_is_said() {
+    for (field, spec) in [
+        ("spec.secretName", json!({ "secretName": "My_Secret" })),
+        ("spec.secretName", json!({ "secretName": "-a" })),
+        ("spec.secretName", json!({ "secretName": "a..b" })),
+        ("spec.secretName", json!({ "secretName": "a".repeat(254) })),
+        (
+            "spec.secretTemplate.labels",
+            json!({ "secretTemplate": { "labels": { "owner": "Team A" } } }),
+        ),
+        (
+            "spec.secretTemplate.labels",
+            json!({ "secretTemplate": { "labels": { "owner": "a".repeat(64) } } }),
+        ),
+        (
+            "spec.secretTemplate.labels",
+            json!({ "secretTemplate": { "labels": { "Example.com/owner": "a" } } }),
+        ),
+        (
+            "spec.secretTemplate.annotations",
+            json!({ "secretTemplate": { "annotations": { "a note": "Team A" } } }),
         ),
     ] {
         refused(&spec, "InvalidSpec", field);
