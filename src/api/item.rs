@@ -19,7 +19,7 @@ pub enum Item<K> {
     /// It could be read. A time out of range is the first or the last that there is.
     Read(K),
     /// It could not: the name, namespace and version.
-    Unreadable(ObjectMeta),
+    Unreadable(Box<ObjectMeta>),
 }
 
 impl<K: DeserializeOwned> Item<K> {
@@ -35,7 +35,7 @@ impl<K: DeserializeOwned> Item<K> {
         }
         match serde_json::from_str(&value.to_string()) {
             Ok(object) => Self::Read(object),
-            Err(_) => Self::Unreadable(names(&value)),
+            Err(_) => Self::Unreadable(Box::new(names(&value))),
         }
     }
 }
@@ -212,6 +212,6 @@ mod tests {
     #[test]
     fn no_content_is_needed_to_tell_one_that_is_not_even_an_object() {
         let item: Item<Secret> = serde_json::from_str("[1]").unwrap();
-        assert!(matches!(item, Item::Unreadable(meta) if meta == ObjectMeta::default()));
+        assert!(matches!(item, Item::Unreadable(meta) if *meta == ObjectMeta::default()));
     }
 }

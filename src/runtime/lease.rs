@@ -343,9 +343,9 @@ mod tests {
         Settings {
             namespace: "system".into(),
             identity: "me".into(),
-            duration: Duration::from_secs(60),
+            duration: Duration::from_mins(1),
             renew_deadline: Duration::from_millis(300),
-            retry_period: Duration::from_secs(60),
+            retry_period: Duration::from_mins(1),
         }
     }
 
@@ -366,7 +366,7 @@ mod tests {
         let began = monotonic();
         let (held, mut seen) = watch::channel(None);
         // Both ways: it waits for an answer, and for the next try.
-        for retry_period in [Duration::from_secs(60), Duration::from_millis(1)] {
+        for retry_period in [Duration::from_mins(1), Duration::from_millis(1)] {
             let settings = Settings {
                 retry_period,
                 ..settings()
