@@ -306,11 +306,8 @@ fn recovers(namespace: &Namespace<'_>) -> Result<()> {
     let object = namespace.ready("site", SAID)?;
     assert_eq!(object["metadata"]["generation"], 1);
     assert_eq!(object["status"]["revision"], 1);
-    assert_eq!(
-        object["status"]["failedIssuanceAttempts"],
-        serde_json::Value::Null
-    );
-    assert_eq!(object["status"]["lastFailureTime"], serde_json::Value::Null);
+    assert_eq!(object["status"]["failedIssuanceAttempts"], Value::Null);
+    assert_eq!(object["status"]["lastFailureTime"], Value::Null);
     namespace.pair_matches("site")?;
     namespace.none_left(&TEMPORARY, SAID)
 }
