@@ -214,19 +214,19 @@ impl SelfCheck {
     }
 
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Reason> {
-        let found: Vec<SocketAddr> = match (&self.resolver, host.parse::<IpAddr>()) {
-            (Some(resolver), Err(_)) => {
-                let name = dns::name(host).map_err(|_| Reason::BadName)?;
-                let found = resolver.addresses(&name).await;
-                let found = found.map_err(|_| Reason::Unresolved)?.into_iter();
-                found
-                    .map(|address| SocketAddr::new(address, port))
-                    .collect()
-            }
-            _ => {
-                let found = tokio::net::lookup_host((host, port)).await;
-                found.map_err(|_| Reason::Unresolved)?.collect()
-            }
+        let found: Vec<SocketAddr> = if let Some(resolver) = &self.resolver
+            && host.parse::<IpAddr>().is_err()
+        {
+            let name = dns::name(host).map_err(|_| Reason::BadName)?;
+            // Boxed: seldom used, and larger than all else.
+            let found = Box::pin(resolver.addresses(&name)).await;
+            let found = found.map_err(|_| Reason::Unresolved)?.into_iter();
+            found
+                .map(|address| SocketAddr::new(address, port))
+                .collect()
+        } else {
+            let found = tokio::net::lookup_host((host, port)).await;
+            found.map_err(|_| Reason::Unresolved)?.collect()
         };
         (!found.is_empty())
             .then_some(found)

@@ -43,9 +43,10 @@ pub(super) fn live(
         let objects = &o.objects;
         let made = [&objects.pod, &objects.service, &objects.ingress];
         let is_first = made.into_iter().all(Option::is_none) && objects.adopted.is_empty();
+        let told = if is_first { started(settings) } else { vec![] };
         return Plan {
             actions: missing,
-            events: is_first.then(|| started(settings)).unwrap_or_default(),
+            events: told,
             wake: Some(Duration::ZERO),
             ..Plan::idle()
         };

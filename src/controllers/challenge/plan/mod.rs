@@ -3,18 +3,20 @@
 
 mod dns01;
 mod http01;
+mod told;
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use json_patch::PatchOperation;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
+use self::told::{NOT_PRESENTED, not_presented, presented, say, started, unsay};
+pub use self::told::{presents, refused, without_secrets};
 use super::{Check, Effect, Observation, Outcome, Settings, is_final, state};
 use crate::api::challenge::{DNS_01, HTTP_01};
 use crate::api::duration::{format_go_duration, parse_go_duration};
-use crate::api::{Challenge, labels};
+use crate::api::labels;
 use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::{Key, Kind};
@@ -28,9 +30,6 @@ const FINALIZERS: [&str; 2] = [
     labels::CHALLENGE_FINALIZER,
     labels::LEGACY_CHALLENGE_FINALIZER,
 ];
-
-/// How a reason begins that says why the answer could not be put in place.
-const NOT_PRESENTED: &str = "Error presenting challenge: ";
 
 /// Time between self-checks that fail: short at first.
 const FIRST_CHECK_AGAIN: Duration = Duration::from_millis(250);
@@ -217,76 +216,6 @@ fn wait_out(
     }
 }
 
-/// Where each step is wanted to be told: work on it has begun.
-fn started(settings: &Settings) -> Vec<Event> {
-    let message = "Challenge scheduled for processing";
-    let event = || Event::normal(CHALLENGES, "Started", message);
-    settings.verbose_events.then(event).into_iter().collect()
-}
-
-/// The same: the answer is in place.
-fn presented(o: &Observation, settings: &Settings) -> Vec<Event> {
-    let how = &o.challenge.spec.type_;
-    let message = format!("Presented challenge using {how} challenge mechanism");
-    let event = || Event::normal(CHALLENGES, "Presented", message);
-    settings.verbose_events.then(event).into_iter().collect()
-}
-
-/// Whether a write puts the answer in place, rather than takes it away.
-pub fn presents(action: &Action) -> bool {
-    match action {
-        Action::Ensure(_) => true,
-        Action::EditIngress(_, patch) => {
-            let mut steps = patch.0.iter();
-            steps.any(|step| matches!(step, PatchOperation::Add(_)))
-        }
-        _ => false,
-    }
-}
-
-/// What the API server has said of a solver's object, without what answers the challenge: webhooks quote paths.
-pub fn without_secrets(challenge: &Challenge, words: &str) -> String {
-    let spec = &challenge.spec;
-    let secrets = [(&spec.key, "<key>"), (&spec.token, "<token>")];
-    let secrets = secrets.into_iter().filter(|(secret, _)| !secret.is_empty());
-    secrets.fold(words.to_owned(), |words, (secret, name)| {
-        words.replace(secret.as_str(), name)
-    })
-}
-
-/// The API server refuses an object of the solver, for these reasons.
-pub fn refused(o: &Observation, presents: bool, words: &str) -> Plan<Effect> {
-    if presents {
-        return not_presented(o, words);
-    }
-    let message = format!("Error cleaning up challenge: {words}");
-    Plan {
-        events: vec![Event::warning(CHALLENGES, "CleanUpError", message)],
-        ..Plan::idle()
-    }
-}
-
-/// Say what keeps the answer from being put in place.
-fn not_presented(o: &Observation, problem: &str) -> Plan<Effect> {
-    let message = format!("{NOT_PRESENTED}{problem}");
-    let actions = say(o, &message);
-    let is_news = !actions.is_empty();
-    let event = || Event::warning(CHALLENGES, "PresentError", message);
-    Plan {
-        actions,
-        events: is_news.then(event).into_iter().collect(),
-        ..Plan::idle()
-    }
-}
-
-/// What kept the answer from being put in place does no longer.
-fn unsay(o: &Observation) -> Option<Action> {
-    let reason = o.challenge.status.as_ref()?.reason.as_deref()?;
-    let id = Identity::of(&o.challenge.metadata);
-    let forget = || patch_status(Kind::Challenge, &id, json!({ "reason": null }));
-    reason.starts_with(NOT_PRESENTED).then(forget)
-}
-
 fn between(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
@@ -305,25 +234,6 @@ fn effect(effect: Effect) -> Plan<Effect> {
         effect: Some(effect),
         ..Plan::idle()
     }
-}
-
-/// Write `reason`, if it is not there already.
-fn say(o: &Observation, reason: &str) -> Vec<Action> {
-    let old = o.challenge.status.as_ref();
-    if old.and_then(|s| s.reason.as_deref()) == Some(reason) {
-        return vec![];
-    }
-    let mut status = json!({ "reason": reason, "state": "pending" });
-    if let (Value::Object(status), Some(since)) = (&mut status, o.memo.presented) {
-        status.insert("presented".into(), json!(true));
-        status.insert("presentedAt".into(), json!(seconds(since)));
-        status.insert("processing".into(), json!(true));
-    }
-    vec![patch_status(
-        Kind::Challenge,
-        &Identity::of(&o.challenge.metadata),
-        status,
-    )]
 }
 
 /// The Challenge is to go: nothing of it stays behind.
