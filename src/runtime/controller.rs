@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::AccountsInUse;
@@ -73,10 +74,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     metrics.set_objects(Arc::new(Scrape::new(store.clone(), limits.clone())));
     let recoveries = Arc::new(Recoveries::default());
     let http = net::Client::plain(net::public_roots()).context("TLS for DNS services")?;
-    let named = options.http01_nameservers()?;
-    let resolver = (!named.is_empty()).then(|| Resolver::new(named, http.clone()));
-    let check = SelfCheck::new(SelfCheckSettings::default()).context("TLS for the self-check")?;
-    let check = check.asking(resolver);
+    let check = self_check(&options, &http)?;
     let signer = Arc::new(Signer::default());
     let accounts = AccountsInUse::new(hooks(&metrics), signer.clone());
     let reader = Reader {
@@ -120,18 +118,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // Kept until the last reconcile has ended.
     let release = CancellationToken::new();
     let lost = CancellationToken::new();
-    let lease = options.leader_elect.then(|| options.lease(identity()));
-    // Also by a panic: nobody renews it any more.
-    let (guard, released) = (lost.clone().drop_guard(), release.clone());
-    let lease = tokio::spawn(async move {
-        let _lost = guard;
-        if let Some(settings) = lease {
-            lease::hold(client, settings, leads, released).await;
-        } else {
-            leads.send_replace(Some(monotonic()));
-            released.cancelled().await;
-        }
-    });
+    let lease = hold_lease(&options, client, leads, release.clone(), lost.clone());
 
     let driver = Arc::new(Driver {
         reader,
@@ -166,6 +153,34 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     drop(tokio::time::timeout(PARTING, parting).await);
     drop(watches);
     outcome
+}
+
+fn self_check(options: &Options, http: &net::Client) -> anyhow::Result<SelfCheck> {
+    let named = options.http01_nameservers()?;
+    let resolver = (!named.is_empty()).then(|| Resolver::new(named, http.clone()));
+    let check = SelfCheck::new(SelfCheckSettings::default()).context("TLS for the self-check")?;
+    Ok(check.asking(resolver))
+}
+
+/// Hold the Lease until `release`, or what stands for it without leader election; `lost` when it ends before.
+fn hold_lease(
+    options: &Options,
+    client: Client,
+    leads: watch::Sender<Held>,
+    release: CancellationToken,
+    lost: CancellationToken,
+) -> JoinHandle<()> {
+    let settings = options.leader_elect.then(|| options.lease(identity()));
+    tokio::spawn(async move {
+        // Also by a panic: nobody renews it any more.
+        let _lost = lost.drop_guard();
+        if let Some(settings) = settings {
+            lease::hold(client, settings, leads, release).await;
+        } else {
+            leads.send_replace(Some(monotonic()));
+            release.cancelled().await;
+        }
+    })
 }
 
 fn name_what_is_ignored(options: &Options) {
