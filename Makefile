@@ -65,12 +65,18 @@ fuzz: ## each fuzz target for a minute, or for EVERLEAF_FUZZ_SECONDS
 	fuzz/run
 
 .PHONY: nightly
-nightly: lab-deps ## what takes too long for `make test`: 100,000 specs, ten minutes of hostile neighbours, other orders, fuzz
+# For acme2certifier.
+nightly: LAB_PACKAGES += python3-venv
+nightly: lab-deps ## what takes too long for `make test`: 100,000 specs, ten minutes of hostile neighbours, other orders and CAs, fuzz
 	PROPTEST_CASES=100000 cargo test --locked --profile fuzz --lib any_spec_is_asked_for -- --nocapture
 	$(MAKE) lab-build TIER=control
 	EVERLEAF_FIGHT_SECONDS=600 cargo test --locked --test contract hostile -- --nocapture
 	$(MAKE) lab-build TIER=boulder
 	EVERLEAF_SEED=$$(date +%s) cargo test --locked --test acme --test boulder matrix:: -- --nocapture
+	$(MAKE) lab-build TIER=vault
+	$(MAKE) lab-build TIER=step-ca
+	$(MAKE) lab-build TIER=acme2certifier
+	cargo test --locked --test acme servers:: -- --include-ignored --nocapture
 	$(MAKE) fuzz
 
 # The paths of the builder stay out of the binary: it is the same wherever it is built.

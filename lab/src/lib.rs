@@ -9,6 +9,7 @@ mod frame;
 mod image;
 mod parts;
 mod pki;
+mod private_ca;
 mod process;
 mod vault;
 mod webhook;
@@ -30,7 +31,9 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::frame::{Frame, running};
-pub use crate::{boulder::Boulder, frame::down, process::Process, vault::Vault};
+pub use crate::{
+    boulder::Boulder, frame::down, private_ca::PrivateCa, process::Process, vault::Vault,
+};
 
 /// Where everything in a lab listens: API server, Pebble, Traefik, DNS, node. Test names resolve to it.
 pub const ADDRESS: &str = "10.244.0.1";

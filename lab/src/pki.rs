@@ -55,6 +55,28 @@ pub(crate) fn certificate(
     request(pki, name, subject, &arguments)
 }
 
+/// An authority that this one has signed.
+pub(crate) fn intermediate(pki: Place<'_>, authority: &str, name: &str) -> Result<()> {
+    let [certificate, key] = ["crt", "key"].map(|end| format!("{authority}.{end}"));
+    let mut arguments = vec![
+        "-config",
+        "openssl.cnf",
+        "-CA",
+        &certificate,
+        "-CAkey",
+        &key,
+    ];
+    for extension in [
+        "basicConstraints=critical,CA:TRUE,pathlen:0",
+        "keyUsage=critical,digitalSignature,keyCertSign,cRLSign",
+        "subjectKeyIdentifier=hash",
+        "authorityKeyIdentifier=keyid",
+    ] {
+        arguments.extend(["-addext", extension]);
+    }
+    request(pki, name, &format!("/CN={name}"), &arguments)
+}
+
 /// The key pair that signs the tokens of service accounts.
 pub(crate) fn token_key(pki: Place<'_>) -> Result<()> {
     output(openssl(pki).args([

@@ -27,7 +27,7 @@ const DIRECTORY_FAILURE_LIFETIME: Duration = Duration::from_secs(2);
 /// Where a server is and how to trust it.
 #[derive(Debug, Clone, Default)]
 pub struct ServerConfig {
-    /// https only.
+    /// https, as RFC 8555 §6.1 has it; or http, as cert-manager takes it for servers inside of a cluster.
     pub directory_url: String,
     /// PEM certificates that replace the public roots.
     pub ca_bundle: Option<Vec<u8>>,
@@ -151,9 +151,11 @@ impl Client {
             .await;
         self.keep_nonce(exchange.nonce);
         let directory: Directory = exchange.result?.json("directory")?;
-        let mut origins = vec![Origin::of(url)?];
-        // Those that are not https fail when they are used; the others still are of use.
-        origins.extend(directory.urls().filter_map(|url| Origin::of(url).ok()));
+        let own = Origin::of(url)?;
+        // The others fail when they are used, and these still are of use.
+        let named = directory.urls().filter_map(|url| Origin::of(url).ok());
+        let mut origins: Vec<_> = named.filter(|named| own.may_lead_to(named)).collect();
+        origins.push(own);
         origins.dedup();
         Ok(Known {
             directory: Arc::new(directory),
@@ -254,6 +256,7 @@ impl Client {
     ) -> Result<String, Error> {
         let url = known.directory.new_nonce.as_deref();
         let url = url.ok_or(Error::Unsupported("newNonce"))?;
+        known.check(url)?;
         let transport = &self.shared.transport;
         let exchange = transport
             .exchange(action, Method::HEAD, url, None, deadline)

@@ -44,13 +44,14 @@ pub enum Error {
     #[error("{status}: the reply of {host} is not an ACME problem document")]
     Status {
         status: u16,
+        /// And where it leads, if it does.
         host: String,
         retry_after: Option<Timestamp>,
     },
     /// There is no reply.
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
-    /// A URL that leads to a place that the directory does not name, or not to https.
+    /// A URL that leads to a place that the directory does not name, or out of TLS.
     #[error("refused URL {url:?}: {reason}")]
     Url { url: String, reason: String },
     /// A successful reply that lacks what RFC 8555 demands.
@@ -94,6 +95,8 @@ const TRANSIENT: [&str; 8] = [
 const OF_THE_ACCOUNT: [&str; 2] = ["accountDoesNotExist", "userActionRequired"];
 const URN: &str = "urn:ietf:params:acme:error:";
 const TOO_MANY_REQUESTS: u16 = 429;
+/// What smallstep's server says of a change of keys, though its directory names the resource.
+const NOT_IMPLEMENTED: u16 = 501;
 const UNAVAILABLE: u16 = 503;
 
 impl Error {
@@ -165,7 +168,7 @@ fn classify_status(status: u16, retry_after: Option<Timestamp>) -> Class {
         UNAVAILABLE if retry_after.is_some() => Class::RateLimited { until: retry_after },
         // Request Timeout and Too Early.
         408 | 425 => Class::Transient,
-        400..=499 => Class::Permanent,
+        400..=499 | NOT_IMPLEMENTED => Class::Permanent,
         // Server errors, and what no ACME server says, such as a redirect of some proxy.
         _ => Class::Transient,
     }

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::url::resolve;
 use super::{Error, Problem};
-use crate::net::{Answer, parse_retry_after};
+use crate::net::{Answer, MAX_PIECE, clean, parse_retry_after};
 
 /// A reply with a status that says success.
 #[derive(Debug)]
@@ -92,7 +92,12 @@ impl Exchange {
             },
             None => Error::Status {
                 status,
-                host: host.to_owned(),
+                host: match headers.get(LOCATION).and_then(|to| to.to_str().ok()) {
+                    Some(to) if (300..400).contains(&status) => {
+                        format!("{host}, which leads to {},", clean(to, MAX_PIECE))
+                    }
+                    _ => host.to_owned(),
+                },
                 retry_after,
             },
         };

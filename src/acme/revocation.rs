@@ -37,7 +37,8 @@ struct Revocation {
 }
 
 impl Client {
-    /// Revokes a certificate, in DER. One that is revoked already is no failure, so that it may be repeated.
+    /// Revokes a certificate, in DER. One that is revoked already is no failure, so that it may be repeated. A CA that
+    /// refuses a reason that all of Web PKI has (CA/Browser Forum BR §4.9.1.1) takes none, and is told none.
     pub async fn revoke(
         &self,
         revoker: Revoker<'_>,
@@ -47,24 +48,41 @@ impl Client {
         let directory = self.directory().await?;
         let url = directory.revoke_cert.as_deref();
         let url = url.ok_or(Error::Unsupported("revokeCert"))?;
-        let payload = to_json(&Revocation {
-            certificate: URL_SAFE_NO_PAD.encode(certificate),
-            // RFC 5280 §5.3.1: unspecified is said by saying nothing.
-            reason: (reason != RevocationReason::Unspecified).then(|| reason.code()),
-        })?;
         let signer = match revoker {
             Revoker::Account(account) => account.signer(),
             Revoker::CertificateKey(key) => Signer::Key(key),
         };
-        match self.post(Action::RevokeCert, signer, url, &payload).await {
-            Ok(_) => Ok(Revoked::Now),
-            Err(error) if is_done(&error) => Ok(Revoked::Before),
-            Err(error) => Err(error),
+        // RFC 5280 §5.3.1: unspecified is said by saying nothing.
+        let mut reason = Some(reason).filter(|reason| *reason != RevocationReason::Unspecified);
+        loop {
+            let payload = to_json(&Revocation {
+                certificate: URL_SAFE_NO_PAD.encode(certificate),
+                reason: reason.map(RevocationReason::code),
+            })?;
+            match self.post(Action::RevokeCert, signer, url, &payload).await {
+                Ok(_) => return Ok(Revoked::Now),
+                Err(error) if is(&error, "alreadyRevoked") => return Ok(Revoked::Before),
+                Err(error)
+                    if is(&error, "badRevocationReason") && reason.is_some_and(is_common) =>
+                {
+                    reason = None;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 }
 
-fn is_done(error: &Error) -> bool {
-    let problem = error.problem();
-    problem.is_some_and(|problem| problem.is("alreadyRevoked"))
+fn is(error: &Error, name: &str) -> bool {
+    error.problem().is_some_and(|problem| problem.is(name))
+}
+
+/// Whether a CA that refuses the reason takes none at all.
+fn is_common(reason: RevocationReason) -> bool {
+    matches!(
+        reason,
+        RevocationReason::KeyCompromise
+            | RevocationReason::Superseded
+            | RevocationReason::CessationOfOperation
+    )
 }

@@ -72,7 +72,9 @@ pub struct Observation<'a> {
     pub method: &'a str,
     /// [`TRANSPORT_FAILURE`] if there was no reply.
     pub status: u16,
-    /// With the port, if it is not 443. The scheme is always https.
+    /// `https` or `http`.
+    pub scheme: &'static str,
+    /// With the port, if it is not the usual one.
     pub host: &'a str,
     pub duration: Duration,
 }
@@ -114,7 +116,7 @@ impl Transport {
         let connector = Dialer::new(Resolver::System, proxies, CONNECT_TIMEOUT);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls::config(ca_bundle, skip_tls_verify)?)
-            .https_only()
+            .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
         Ok(Self {
@@ -136,10 +138,11 @@ impl Transport {
         body: Option<String>,
         deadline: Instant,
     ) -> Exchange {
-        let host = match Origin::of(url) {
-            Ok(origin) => origin.host(),
+        let origin = match Origin::of(url) {
+            Ok(origin) => origin,
             Err(error) => return Exchange::failed(error),
         };
+        let (scheme, host) = (origin.scheme(), origin.host());
         let request = match self.request(&method, url, body) {
             Ok(request) => request,
             Err(error) => return Exchange::failed(error),
@@ -158,6 +161,7 @@ impl Transport {
                 status: outcome
                     .as_ref()
                     .map_or(TRANSPORT_FAILURE, |answer| answer.status),
+                scheme,
                 host: &host,
                 duration,
             });

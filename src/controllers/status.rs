@@ -84,6 +84,14 @@ pub fn refusal_delay(refusals: u32) -> Duration {
     }
 }
 
+/// When a CA is looked at again that has been at work since then and asks for this wait. A minute is always granted, and
+/// more no longer than it has taken so far: `ZeroSSL` asks for a day, of what it is done with in seconds.
+pub fn granted(asked: Duration, since: Option<Timestamp>, now: Timestamp) -> Duration {
+    let passed = since.map(|since| now.duration_since(since));
+    let passed = passed.and_then(|passed| Duration::try_from(passed).ok());
+    asked.min(passed.unwrap_or_default().max(Duration::from_mins(1)))
+}
+
 /// The condition of that type, if there is one.
 pub fn find<'a>(list: &'a [Condition], kind: &str) -> Option<&'a Condition> {
     list.iter().find(|c| c.type_ == kind)

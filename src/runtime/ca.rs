@@ -118,7 +118,7 @@ impl<'a> Session<'a> {
         match self.client.accept(&self.account, url).await {
             Ok(accepted) => challenge::Outcome::State {
                 state: accepted.status.as_str().into(),
-                reason: accepted.error.as_ref().map(|p| without(&accepted.token, p)),
+                reason: obstacle(&accepted),
                 retry: after(accepted.retry_after, self.now),
             },
             Err(error) if error.problem().is_some_and(|p| p.is("malformed")) => {
@@ -159,20 +159,21 @@ impl<'a> Session<'a> {
     /// The authorization decides; the challenge's own problem says why.
     fn verdict(&self, authorization: &Authorization, url: &str) -> challenge::Outcome {
         let challenge = authorization.challenges.iter().find(|c| c.url == url);
-        let problem = challenge.and_then(|c| c.error.as_ref());
         let state = match authorization.status {
             Status::Valid => "valid",
             Status::Invalid => "invalid",
             Status::Expired | Status::Deactivated | Status::Revoked => "expired",
-            _ => "pending",
+            // step-ca leaves the authorization open after that.
+            _ => match challenge.map(|c| c.status) {
+                Some(Status::Invalid) => "invalid",
+                Some(Status::Processing) => "processing",
+                _ => "pending",
+            },
         };
-        let retry = after(authorization.retry_after, self.now);
-        let token = challenge.map(|c| c.token.as_str()).unwrap_or_default();
-        let reason = |p: &Problem| format!("Error accepting authorization: {}", without(token, p));
         challenge::Outcome::State {
             state: state.into(),
-            reason: problem.map(reason),
-            retry,
+            reason: challenge.and_then(obstacle),
+            retry: after(authorization.retry_after, self.now),
         }
     }
 
@@ -228,6 +229,13 @@ fn told_with_end(doing: &str, error: &acme::Error) -> String {
         }
         _ => text,
     }
+}
+
+/// Why the CA has not found the challenge to be proven, if it says so.
+fn obstacle(challenge: &acme::Challenge) -> Option<String> {
+    let problem = challenge.error.as_ref()?;
+    let problem = without(&challenge.token, problem);
+    Some(format!("Error accepting authorization: {problem}"))
 }
 
 /// A problem in words, without the token: CAs quote the URL that they asked for, and who knows it can

@@ -249,7 +249,7 @@ fn hooks(metrics: &Arc<Metrics>) -> Hooks {
     Hooks {
         observer: Some(Arc::new(move |seen| {
             let request = AcmeRequest {
-                scheme: "https".into(),
+                scheme: seen.scheme.into(),
                 host: seen.host.into(),
                 action: seen.action.as_str(),
                 method: match seen.method {

@@ -216,7 +216,7 @@ impl Validations {
         };
         let mut places = self.places.lock();
         let memo = places.memo_mut(key);
-        memo.accepted = true;
+        memo.hear(outcome, now());
         if memo.direct
             && self.is_inherited(object)
             && challenge::is_final(state)

@@ -26,6 +26,7 @@ mod revocation;
 mod robustness;
 mod second_client;
 mod secrecy;
+mod servers;
 mod shim;
 mod solvers;
 

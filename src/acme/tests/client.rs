@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::super::transport::Transport;
+use super::super::url::Origin;
 use super::super::{
     AccountRef, Action, CallStage, Class, Client, Eab, Error, Hooks, Identifier, ServerConfig,
     Status, TRANSPORT_FAILURE,
@@ -286,11 +287,25 @@ async fn signed_requests_go_to_the_server_only() {
         assert_eq!(error.class(), Class::Permanent);
     }
     assert!(server.posts().is_empty() && other.seen().is_empty());
-    let http = ServerConfig {
-        directory_url: "http://ca.example/".into(),
+    let ldap = ServerConfig {
+        directory_url: "ldap://ca.example/".into(),
         ..server.config()
     };
-    assert!(matches!(Client::new(&http), Err(Error::Url { .. })));
+    assert!(matches!(Client::new(&ldap), Err(Error::Url { .. })));
+}
+
+/// As cert-manager takes it, for a server inside of a cluster; and nobody is led there from one that has TLS.
+#[tokio::test]
+async fn a_server_without_tls_is_used_where_the_issuer_names_it() {
+    let server = FakeServer::plain(|_| Some(Response::json(200, &valid())));
+    assert!(server.base.starts_with("http://"));
+    let order = server.url("/order/1");
+    let found = server.client().order(&account(&server), &order).await;
+    assert_eq!(found.unwrap().url, order);
+    let [http, https] =
+        ["http://ca.example", "https://ca.example"].map(|url| Origin::of(url).unwrap());
+    assert!(http.may_lead_to(&https) && https.may_lead_to(&https));
+    assert!(!https.may_lead_to(&http));
 }
 
 #[tokio::test]
@@ -322,6 +337,10 @@ async fn replies_of_proxies_are_told_by_their_status_alone() {
             .unwrap_err();
         assert_eq!(error.class(), expected, "{error}");
         assert!(!format!("{error} {error:?}").contains("secret"));
+        let leads = error
+            .to_string()
+            .contains(", which leads to /elsewhere, is not");
+        assert_eq!(leads, error.status() == Some(302), "{error}");
         assert_eq!(server.posts().len(), 1);
     }
     let server = FakeServer::start(move |_| {

@@ -1,7 +1,7 @@
 //! An ACME server that says what a test tells it to, over real TLS on the loopback interface.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -108,8 +108,22 @@ impl FakeServer {
     pub(crate) fn start(
         script: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
     ) -> Self {
+        Self::listen("https", script)
+    }
+
+    /// The same without TLS.
+    pub(crate) fn plain(
+        script: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen("http", script)
+    }
+
+    fn listen(
+        scheme: &'static str,
+        script: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let base = format!("https://{}", listener.local_addr().unwrap());
+        let base = format!("{scheme}://{}", listener.local_addr().unwrap());
         let (ca, tls) = tls();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let server = Self {
@@ -123,7 +137,19 @@ impl FakeServer {
             for stream in listener.incoming() {
                 let (tls, base) = (Arc::clone(&tls), base.clone());
                 let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
-                thread::spawn(move || serve(stream.unwrap(), tls, &base, &*script, &seen));
+                let mut stream = stream.unwrap();
+                thread::spawn(move || {
+                    if scheme == "http" {
+                        serve(&mut stream, &base, &*script, &seen);
+                        return;
+                    }
+                    let tls = ServerConnection::new(tls).unwrap();
+                    let mut stream = StreamOwned::new(tls, stream);
+                    if serve(&mut stream, &base, &*script, &seen) {
+                        stream.conn.send_close_notify();
+                        let _ = stream.flush();
+                    }
+                });
             }
         });
         server
@@ -220,16 +246,15 @@ fn template(csr: &CertificateSigningRequest, is_ca: bool) -> CertificateTemplate
     }
 }
 
+/// Whether there was an answer.
 fn serve(
-    stream: TcpStream,
-    tls: Arc<TlsConfig>,
+    stream: &mut (impl std::io::Read + std::io::Write),
     base: &str,
     script: &Script,
     seen: &Mutex<Vec<Request>>,
-) {
-    let mut stream = StreamOwned::new(ServerConnection::new(tls).unwrap(), stream);
-    let Some(request) = read(&mut stream) else {
-        return;
+) -> bool {
+    let Some(request) = read(&mut *stream) else {
+        return false;
     };
     let number = {
         let mut seen = seen.lock().unwrap();
@@ -242,7 +267,7 @@ fn serve(
         _ => script(&request),
     };
     let Some(mut response) = response else {
-        return;
+        return false;
     };
     let is_directory = request.path == "/directory";
     if !is_directory
@@ -254,9 +279,8 @@ fn serve(
         response = response.with("Replay-Nonce", format!("nonce-{number}"));
     }
     // The client may have given up on a reply that it refuses.
-    let _ = response.write(&mut stream);
-    stream.conn.send_close_notify();
-    let _ = stream.flush();
+    let _ = response.write(stream);
+    true
 }
 
 pub(crate) fn directory(base: &str) -> Value {

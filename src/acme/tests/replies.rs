@@ -74,9 +74,15 @@ fn origins_are_compared_by_scheme_host_and_port() {
         origin("https://ca.example/"),
         origin("https://ca.example.org/")
     );
+    assert_ne!(origin("https://ca.example/"), origin("http://ca.example/"));
+    assert_ne!(
+        origin("https://ca.example/"),
+        origin("http://ca.example:443/")
+    );
     assert_eq!(origin("https://[::1]:14000/x").host(), "[::1]:14000");
+    assert_eq!(origin("http://ca.example:80/").host(), "ca.example");
     for bad in [
-        "http://ca.example/",
+        "ldap://ca.example/",
         "ca.example",
         "/x",
         "",

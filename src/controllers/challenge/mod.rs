@@ -22,6 +22,10 @@ use crate::api::challenge::DNS_01;
 use crate::solvers::http01::objects::{Mode, Presentation, SolverSettings, is_cert_managers};
 use crate::solvers::http01::service::DIRECT_NAME;
 
+/// The shortest and the longest time before a CA is asked again that waits for that.
+const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN_MOST: Duration = Duration::from_mins(10);
+
 /// What the flags say about Challenges.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -63,12 +67,37 @@ pub struct Memo {
     pub direct: bool,
     /// The CA was asked to validate, by this process.
     pub accepted: bool,
+    /// The CA has not found the answer and waits to be asked again: not before this.
+    pub again: Option<Timestamp>,
     /// The CA has found it valid.
     pub valid: bool,
     /// The newest look at the name reached nobody.
     pub blocked: bool,
     /// How many looks there were since it failed.
     pub probes: u32,
+}
+
+impl Memo {
+    /// The CA has said how far it is. One that leaves a challenge `pending` with an error wants to be asked again
+    /// (RFC 8555 §8.2): after half of the time that the answer has been in place, or when it says.
+    pub fn hear(&mut self, outcome: &Outcome, now: Timestamp) {
+        let Outcome::State {
+            state,
+            reason,
+            retry,
+        } = outcome
+        else {
+            return;
+        };
+        self.accepted = true;
+        let in_place = now.duration_since(self.presented.unwrap_or(now));
+        let pause = Duration::try_from(in_place).unwrap_or_default() / 2;
+        let pause = pause
+            .clamp(AGAIN, AGAIN_MOST)
+            .max(retry.unwrap_or_default());
+        let is_left = state == "pending" && reason.is_some();
+        self.again = is_left.then(|| now.saturating_add(pause).unwrap_or(now));
+    }
 }
 
 /// The newest self-check.

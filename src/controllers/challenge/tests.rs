@@ -474,12 +474,43 @@ fn once_asked_the_ca_is_polled() {
         does(None, Some(Duration::from_secs(7))),
         "as the CA says"
     );
+    let day = || Some(Duration::from_hours(24));
+    for (now, granted) in [(0, 60), (60, 60), (300, 300)] {
+        let plan = absorb(&seen, &settings(), pending(day()), after(now));
+        let granted = Duration::from_secs(granted);
+        assert_eq!(plan, does(None, Some(granted)), "not the day it asks for");
+    }
     seen.memo.accepted = false;
     assert_eq!(
         wake(&seen, None),
         does(None, Some(Duration::from_millis(200))),
         "the first look is soon"
     );
+}
+
+/// RFC 8555 §8.2, as step-ca does it.
+#[test]
+fn a_ca_that_did_not_find_the_answer_and_waits_is_asked_again_ever_less_often() {
+    let mut seen = checked(Check::Passed);
+    let unproven = |state: &str| Outcome::State {
+        state: state.into(),
+        reason: Some("no such host".into()),
+        retry: None,
+    };
+    let heard = absorb(&seen, &settings(), unproven("pending"), START);
+    assert_eq!(status(&heard.actions[0])["reason"], "no such host");
+    for (asked, pause) in [(0, 5), (10, 5), (100, 50), (7200, 600)] {
+        seen.memo.hear(&unproven("pending"), after(asked));
+        let (early, due) = (after(asked + pause - 1), after(asked + pause));
+        let wait = does(None, Some(Duration::from_secs(1)));
+        assert_eq!(plan(&seen, &settings(), early), wait, "{asked}");
+        let ask = does(Some(Effect::Accept), None);
+        assert_eq!(plan(&seen, &settings(), due), ask, "{asked}");
+    }
+    // One that says that it goes on by itself is not.
+    seen.memo.hear(&unproven("processing"), after(7200));
+    let look = does(Some(Effect::Poll), None);
+    assert_eq!(plan(&seen, &settings(), after(9999)), look);
 }
 
 #[test]

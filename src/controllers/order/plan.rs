@@ -16,7 +16,7 @@ use crate::api::{Challenge, Order};
 use crate::controllers::action::{Action, Event, Object, Plan, Target, patch_status};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::Kind;
-use crate::controllers::status::seconds;
+use crate::controllers::status::{granted, seconds};
 use crate::explain::{Code, Verdict};
 
 const ORDERS: &str = "cert-manager-orders";
@@ -29,6 +29,9 @@ const WORK: SignedDuration = SignedDuration::from_hours(1);
 
 /// How soon an order is read again that has nothing to prove yet.
 const UNPROVABLE: Duration = Duration::from_secs(10);
+
+/// How long a CA may leave an order open of which a challenge has failed: some never end it.
+const FAILED: SignedDuration = SignedDuration::from_secs(10);
 
 /// Less than this before its end, an order is given up: what is proven then comes too late.
 const TOO_LATE: SignedDuration = SignedDuration::from_secs(30);
@@ -84,14 +87,11 @@ fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
         .authorizations
         .as_ref()
         .is_some_and(|a| !a.is_empty() && a.iter().all(|a| a.identifier.is_some()));
-    if status.finalize_url.is_none() {
-        return ask(Question::Read);
-    }
     if matches!(state, "ready" | "processing" | "valid") {
-        // All is proven, whatever solvers the issuer has by now, and whatever there was to prove (RFC 8555 §7.1.3).
+        // All is proven, whatever solvers the issuer has by now; there may be no authorization at all (RFC 8555 §7.1.3).
         return ask(Question::Complete);
     }
-    if !known {
+    if status.finalize_url.is_none() || !known {
         return ask(Question::Read);
     }
     let end = status.expires.as_ref().map(|end| end.0 - TOO_LATE);
@@ -325,17 +325,21 @@ fn not_yet(o: &Observation, state: &str, retry: Option<Duration>, now: Timestamp
     let id = Identity::of(&o.order.metadata);
     let old = o.order.status.clone().unwrap_or_default();
     let mut status = Map::new();
+    let failure = failure(o).filter(|_| state == "pending");
+    let limit = if failure.is_some() { FAILED } else { WORK };
     let is_stuck = o
         .memo
         .working
-        .is_some_and(|since| now.duration_since(since) >= WORK);
+        .is_some_and(|since| now.duration_since(since) >= limit);
     if is_stuck {
-        let reason = format!(
-            "The CA has not come to an end with the order for an hour: it still is \"{state}\", though all is proven"
-        );
-        let reason = Verdict::new(Code::CA_UNABLE, reason).to_string();
+        let reason = failure.unwrap_or_else(|| {
+            let reason = format!(
+                "The CA has not come to an end with the order for an hour: it still is \"{state}\", though all is proven"
+            );
+            Verdict::new(Code::CA_UNABLE, reason).to_string()
+        });
         status.insert("state".into(), json!("errored"));
-        status.insert("reason".into(), json!(cause(o, &reason)));
+        status.insert("reason".into(), json!(reason));
         status.insert("failureTime".into(), json!(seconds(now)));
     } else {
         let age = now.duration_since(id.created);
@@ -350,6 +354,7 @@ fn not_yet(o: &Observation, state: &str, retry: Option<Duration>, now: Timestamp
     }
     let mut plan = Plan::idle();
     if !is_stuck {
+        let retry = retry.map(|retry| granted(retry, o.memo.working, now));
         plan.sooner(retry.unwrap_or_else(|| o.memo.look()));
     }
     if !status.is_empty() {
@@ -394,7 +399,12 @@ fn first_challenges(
 
 /// The reason of the failed Challenge says more than that of the order.
 fn cause(o: &Observation, reason: &str) -> String {
-    let failed = o.challenges.iter().find_map(|c| {
+    failure(o).unwrap_or_else(|| reason.to_owned())
+}
+
+/// Why a Challenge has failed, if one has.
+fn failure(o: &Observation) -> Option<String> {
+    o.challenges.iter().find_map(|c| {
         let status = c.status.as_ref()?;
         let failed = matches!(
             status.state.as_deref(),
@@ -405,6 +415,5 @@ fn cause(o: &Observation, reason: &str) -> String {
             "challenge for \"{}\" failed: {why}",
             c.spec.dns_name
         ))
-    });
-    failed.unwrap_or_else(|| reason.to_owned())
+    })
 }

@@ -210,6 +210,14 @@ fn an_order_that_is_not_wholly_known_is_read() {
     }
 }
 
+/// A CA that knows the account's names already has nothing to ask for.
+#[test]
+fn an_order_without_authorizations_is_completed() {
+    let status = json!({ "url": URL, "finalizeURL": "f", "authorizations": [], "state": "ready" });
+    let plan = plan(&seen(&status, &http01()), START);
+    assert_eq!(plan.effect, Some(Effect::Ask(Question::Complete)));
+}
+
 #[test]
 fn what_the_ca_says_is_stored_and_the_challenges_made_at_once() {
     let before = seen(&Value::Null, &http01());
@@ -686,6 +694,21 @@ fn a_ca_that_is_at_work_is_looked_at_ever_less_often_and_not_for_ever() {
 }
 
 #[test]
+fn a_ca_that_wants_to_be_left_alone_for_a_day_is_not_believed_at_first() {
+    let mut seen = pending(&["a.example.com"], &http01());
+    for (working, granted) in [(None, 60), (Some(30), 60), (Some(240), 240)] {
+        let since = |seconds| START - SignedDuration::from_secs(seconds);
+        seen.memo.working = working.map(since);
+        let outcome = Outcome::NotYet {
+            state: "processing".into(),
+            retry: Some(Duration::from_hours(24)),
+        };
+        let wake = absorb(&seen, outcome, START).wake;
+        assert_eq!(wake, Some(Duration::from_secs(granted)));
+    }
+}
+
+#[test]
 fn an_order_that_the_ca_is_about_to_end_is_given_up() {
     let mut seen = with_challenges(pending(&["a.example.com"], &http01()), &[Some("pending")]);
     edit(&mut seen, &json!({ "expires": "2026-01-01T01:00:00Z" }));
@@ -747,6 +770,28 @@ fn a_failure_says_the_deepest_cause() {
         "challenge for \"b.example.com\" failed: it is invalid"
     );
     assert_eq!(failed(&[Some("pending"), None]), "the CA's word");
+}
+
+/// step-ca leaves it open until it expires.
+#[test]
+fn an_order_that_the_ca_leaves_open_after_a_failure_ends() {
+    let open = || Outcome::NotYet {
+        state: "pending".into(),
+        retry: None,
+    };
+    let order = pending(&["a.example.com"], &http01());
+    let mut seen = with_challenges(order, &[Some("invalid")]);
+    seen.memo.working = Some(START);
+    let early = absorb(&seen, open(), START + SignedDuration::from_secs(9));
+    assert_eq!((early.actions.len(), early.wake.is_some()), (0, true));
+    let plan = absorb(&seen, open(), START + SignedDuration::from_secs(10));
+    let written = status(&plan.actions[0]);
+    let reason = "challenge for \"a.example.com\" failed: it is invalid";
+    assert_eq!(
+        (&written["state"], &written["reason"]),
+        (&json!("errored"), &json!(reason))
+    );
+    assert_eq!(plan.wake, None);
 }
 
 proptest! {

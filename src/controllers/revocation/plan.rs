@@ -322,6 +322,15 @@ impl<'a> Step<'a> {
                     .events
                     .push(Event::normal(COMPONENT, "Revoked", message));
             }
+            // acme2certifier, where accounts have bindings, takes no other signature than theirs.
+            Outcome::Refused {
+                unauthorized: true, ..
+            } if entry.signed_by.as_deref() == Some(signer::CERTIFICATE_KEY)
+                && self.o.object.spec.private_key_secret_ref.is_none() =>
+            {
+                entry.signed_by = Some(signer::ACCOUNT.to_owned());
+                entry.attempts = entry.attempts.map(|attempts| attempts.saturating_add(1));
+            }
             Outcome::Refused { message, .. } => {
                 let text = format!("{message}{advice}");
                 let verdict = Verdict::new(Code::REVOCATION_REFUSED, text).to_string();

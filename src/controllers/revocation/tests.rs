@@ -270,6 +270,28 @@ fn a_refusal_is_final_and_says_what_to_do() {
 }
 
 #[test]
+fn a_ca_that_does_not_take_the_key_of_the_certificate_is_asked_by_the_account() {
+    let mut scene = scene(&json!({ "reason": "keyCompromise" }));
+    let refused = || Outcome::Refused {
+        message: "unauthorized: no".into(),
+        unauthorized: true,
+    };
+    let effect = scene.until_asked();
+    assert!(matches!(signer(&effect), Signer::CertificateKey { .. }));
+    scene.answer(&effect, refused());
+    let entry = scene.entry();
+    assert_eq!(
+        (entry.state.as_str(), entry.attempts),
+        ("Requested", Some(2))
+    );
+    assert_eq!(entry.signed_by.as_deref(), Some("Account"));
+    let effect = scene.until_asked();
+    assert_eq!(signer(&effect), &Signer::Account);
+    scene.answer(&effect, refused());
+    assert_eq!(scene.entry().state, "Refused");
+}
+
+#[test]
 fn nothing_is_asked_without_an_account_an_acme_issuer_or_a_life() {
     let mut waiting = scene(&json!({}));
     waiting.seen.account = false;

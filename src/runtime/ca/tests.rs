@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
+use super::Session;
 use crate::acme::limits::Turn;
 use crate::acme::tests::fake::Response;
 use crate::acme::tests::scripted::{Call, Issue, ScriptedCa};
@@ -21,6 +22,7 @@ use crate::acme::{Hooks, Status};
 use crate::api::order::state;
 use crate::api::{Challenge, Order};
 use crate::controllers::action::{Action, Object, Plan};
+use crate::controllers::challenge;
 use crate::controllers::facts::IssuerFact;
 use crate::controllers::order::{self, Effect, Memo, Observation, has_ended};
 use crate::controllers::status::condition;
@@ -764,4 +766,36 @@ async fn the_end_of_an_order_is_known_from_the_ca() {
         (world.state().as_str(), world.requests()),
         ("expired", [1, 0, 0, 0])
     );
+}
+
+/// step-ca leaves the authorization open when its challenge has failed; Vault works on one and says what is in its way.
+#[tokio::test]
+async fn a_challenge_says_more_than_an_open_authorization() {
+    let ca = ScriptedCa::start();
+    let account = registered(&ca).await;
+    let session = Session::new(&account, clock::now()).unwrap();
+    let url = "https://ca.example/challenge/1";
+    for (status, state) in [
+        ("pending", "pending"),
+        ("processing", "processing"),
+        ("invalid", "invalid"),
+        ("valid", "pending"),
+    ] {
+        let error = json!({ "type": "urn:ietf:params:acme:error:dns", "detail": "none of t0ken", "status": 400 });
+        let challenge = json!({ "type": "http-01", "url": url, "token": "t0ken", "status": status, "error": error });
+        let authorization = json!({ "status": "pending", "challenges": [challenge] });
+        let answer = Response::json(200, &authorization);
+        ca.fault(Call::Authorization, 1, Some(answer));
+        let open = session.poll(&ca.server.url("/authz/1"), url).await;
+        let reason =
+            "Error accepting authorization: 400 urn:ietf:params:acme:error:dns: none of <token>";
+        assert_eq!(
+            open,
+            challenge::Outcome::State {
+                state: state.into(),
+                reason: Some(reason.into()),
+                retry: None,
+            }
+        );
+    }
 }

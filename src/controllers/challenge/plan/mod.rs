@@ -20,7 +20,7 @@ use crate::api::labels;
 use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::{Key, Kind};
-use crate::controllers::status::seconds;
+use crate::controllers::status::{granted, seconds};
 use crate::solvers::http01::objects::Presentation;
 
 const CHALLENGES: &str = "cert-manager-challenges";
@@ -106,9 +106,13 @@ fn unsupported(o: &Observation) -> Plan<Effect> {
     }
 }
 
-/// Look at the authorization, once the CA was asked.
-fn asked(o: &Observation) -> Option<Plan<Effect>> {
-    o.memo.accepted.then(|| effect(Effect::Poll))
+/// Look at the authorization, once the CA was asked; ask again where it waits for that.
+fn asked(o: &Observation, now: Timestamp) -> Option<Plan<Effect>> {
+    o.memo.accepted.then(|| match o.memo.again {
+        Some(again) if again <= now => effect(Effect::Accept),
+        Some(again) => Plan::wait(between(now, again)),
+        None => effect(Effect::Poll),
+    })
 }
 
 /// How long self-checks may fail.
@@ -167,6 +171,12 @@ fn checked(
             plan
         }
     }
+}
+
+/// Since when the answer has been in place, as far as this process or the status knows.
+fn in_place(o: &Observation) -> Option<Timestamp> {
+    let said = || Some(o.challenge.status.as_ref()?.presented_at.as_ref()?.0);
+    o.memo.presented.or_else(said)
 }
 
 /// The solver has a wait of its own in place of the self-check. It begins when the status says that all is in place, which
@@ -325,7 +335,7 @@ pub fn absorb(
     o: &Observation,
     settings: &Settings,
     outcome: Outcome,
-    _now: Timestamp,
+    now: Timestamp,
 ) -> Plan<Effect> {
     match outcome {
         Outcome::Started => Plan::idle(),
@@ -364,12 +374,19 @@ pub fn absorb(
                 .extend(verdict(o, settings, &ended, reason.as_deref()));
             plan
         }
-        Outcome::State { retry, .. } => {
+        Outcome::State { retry, reason, .. } => {
+            let said = reason.map_or_else(Vec::new, |reason| say(o, &reason));
             if !o.memo.accepted {
-                return Plan::wait(FIRST_POLL);
+                return Plan {
+                    actions: said,
+                    ..Plan::wait(FIRST_POLL)
+                };
             }
+            let mut actions = http01::lost(o, settings);
+            actions.extend(said);
+            let retry = retry.map(|retry| granted(retry, in_place(o), now));
             Plan {
-                actions: http01::lost(o, settings),
+                actions,
                 ..Plan::wait(retry.unwrap_or(POLL))
             }
         }
