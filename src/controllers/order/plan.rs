@@ -29,6 +29,7 @@ const WORK: SignedDuration = SignedDuration::from_hours(1);
 
 /// How soon an order is read again that has nothing to prove yet.
 const UNPROVABLE: Duration = Duration::from_secs(10);
+
 /// How long a CA may leave an order open of which a challenge has failed: some never end it.
 const FAILED: SignedDuration = SignedDuration::from_secs(10);
 
@@ -86,14 +87,11 @@ fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
         .authorizations
         .as_ref()
         .is_some_and(|a| !a.is_empty() && a.iter().all(|a| a.identifier.is_some()));
-    if status.finalize_url.is_none() {
-        return ask(Question::Read);
-    }
     if matches!(state, "ready" | "processing" | "valid") {
-        // All is proven, whatever solvers the issuer has by now, and whatever there was to prove (RFC 8555 §7.1.3).
+        // All is proven, whatever solvers the issuer has by now; there may be no authorization at all (RFC 8555 §7.1.3).
         return ask(Question::Complete);
     }
-    if !known {
+    if status.finalize_url.is_none() || !known {
         return ask(Question::Read);
     }
     let end = status.expires.as_ref().map(|end| end.0 - TOO_LATE);

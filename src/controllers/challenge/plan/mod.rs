@@ -173,6 +173,12 @@ fn checked(
     }
 }
 
+/// Since when the answer has been in place, as far as this process or the status knows.
+fn in_place(o: &Observation) -> Option<Timestamp> {
+    let said = || Some(o.challenge.status.as_ref()?.presented_at.as_ref()?.0);
+    o.memo.presented.or_else(said)
+}
+
 /// The solver has a wait of its own in place of the self-check. It begins when the status says that all is in place, which
 /// outlives this process.
 fn wait_out(
@@ -376,10 +382,11 @@ pub fn absorb(
                     ..Plan::wait(FIRST_POLL)
                 };
             }
-            let retry = retry.map(|retry| granted(retry, o.memo.presented, now));
-            let lost = http01::lost(o, settings);
+            let mut actions = http01::lost(o, settings);
+            actions.extend(said);
+            let retry = retry.map(|retry| granted(retry, in_place(o), now));
             Plan {
-                actions: said.into_iter().chain(lost).collect(),
+                actions,
                 ..Plan::wait(retry.unwrap_or(POLL))
             }
         }
