@@ -26,10 +26,9 @@ fn what_cannot_be_made_is_told_and_keeps_no_certificate_waiting() -> Result<()> 
 
     let issuer = cluster.acme_issuer("wide", "default", "{}")?;
     namespace.apply(&issuer.replace("kind: Issuer", "kind: ClusterIssuer"))?;
-    lab.wait(DEADLINE, "the namespace is named", || {
+    lab.wait(DEADLINE, "the log says which Secret", || {
         let log = cluster.operator_log()?;
-        Ok(log
-            .contains("namespaces \"absent\" not found")
-            .then_some(()))
+        let said = log.contains("create Secret absent/wide-account: namespaces");
+        Ok(said.then_some(()))
     })
 }
