@@ -14,7 +14,6 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
-use super::Session;
 use crate::acme::limits::Turn;
 use crate::acme::tests::fake::Response;
 use crate::acme::tests::scripted::{Call, Issue, ScriptedCa};
