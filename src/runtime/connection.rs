@@ -31,8 +31,17 @@ pub async fn client(options: &Options) -> anyhow::Result<Client> {
             .await
             .context("the kubeconfig")?,
         None if !options.context.is_empty() => anyhow::bail!("--context: there is no kubeconfig"),
-        None => Config::incluster()
-            .context("no cluster to work in: neither in a Pod nor with a kubeconfig")?,
+        None => Config::incluster().with_context(|| {
+            let places = kubeconfig::places();
+            let places: Vec<_> = places
+                .iter()
+                .map(|place| place.display().to_string())
+                .collect();
+            format!(
+                "no cluster to work in: not in a Pod, and there is no kubeconfig ({})",
+                places.join(", ")
+            )
+        })?,
     };
     go_directly(&mut config)?;
     // Retries are ours: each call has a deadline, and each object a back-off.

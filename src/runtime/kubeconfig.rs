@@ -23,20 +23,25 @@ const PATHS: [&str; 4] = [
     "tokenFile",
 ];
 
-/// The kubeconfig of the usual places: the files that `KUBECONFIG` lists, else `~/.kube/config`. `None` if there are none.
-///
-/// # Errors
-///
-/// When one that is there cannot be read.
-pub fn usual() -> anyhow::Result<Option<Kubeconfig>> {
+/// Where a kubeconfig is looked for: the files that `KUBECONFIG` lists, else `~/.kube/config`.
+pub fn places() -> Vec<PathBuf> {
     let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
     let mut paths: Vec<PathBuf> = std::env::split_paths(&listed).collect();
     paths.retain(|path| !path.as_os_str().is_empty());
     if paths.is_empty() {
         paths.extend(std::env::home_dir().map(|home| home.join(".kube/config")));
     }
+    paths
+}
+
+/// The kubeconfig of those places. `None` if there are none.
+///
+/// # Errors
+///
+/// When one that is there cannot be read.
+pub fn usual() -> anyhow::Result<Option<Kubeconfig>> {
     let mut merged: Option<Kubeconfig> = None;
-    for path in paths {
+    for path in places() {
         match read(&path) {
             Err(e) if is_missing(&e) => {}
             found => merged = Some(merged.unwrap_or_default().merge(found?)?),

@@ -45,7 +45,7 @@ impl Site<'_> {
 
     /// Ready by the production CA, with one order there, and nothing temporary left.
     fn is_issued(&self) -> Result<Value> {
-        let object = self.namespace.ready("site", SAID)?;
+        let object = self.namespace.ready("site", DEADLINE)?;
         self.namespace.pair_matches("site")?;
         let serial = self.namespace.serial("site")?;
         let (state, _) = self
