@@ -43,7 +43,7 @@ uris                         ecdsa-256             {"uris": ["spiffe://other"]}
 emailAddresses               ed25519               {"emailAddresses": ["a@example.com"]}
 dnsNames                     ecdsa-521-pkcs8       {"dnsNames": ["other.example.com"]}
 otherNames                   percent               {"otherNames": [{"oid": "1.3.6.1.4.1.311.20.2.3", "utf8Value": "o@example.com"}]}
-commonName                   shim-tls              {"commonName": "other.example.com"}
+commonName                   percent               {"commonName": "other.example.com"}
 subject.organizations        every-name            {"subject": {"organizations": ["Other"]}}
 subject.countries            every-name            {"subject": {"countries": ["FR"]}}
 subject.organizationalUnits  no-renewal            {"subject": {"organizationalUnits": ["Other"]}}
