@@ -113,11 +113,7 @@ impl World {
                 let object = all
                     .find(|r| r.metadata.name.as_deref() == Some(&*key.name))
                     .unwrap();
-                let mut whole = json!(object.status.clone().unwrap_or_default());
-                for (field, value) in status.as_object().unwrap() {
-                    whole[field] = value.clone();
-                }
-                object.status = Some(serde_json::from_value(whole).unwrap());
+                patch(object, status);
             }
             Action::Ensure(object) => {
                 let Object::CertificateRequest(child) = &**object else {
@@ -164,22 +160,7 @@ impl World {
 
     /// The Order of the request under way says this.
     fn order_says(&mut self, reason: Option<&str>) {
-        let child = self.child().metadata.name.clone().unwrap();
-        self.orders = vec![Order {
-            metadata: ObjectMeta {
-                name: Some(format!("{child}-1")),
-                owner_references: Some(vec![OwnerReference {
-                    name: child,
-                    ..OwnerReference::default()
-                }]),
-                ..ObjectMeta::default()
-            },
-            spec: OrderSpec::default(),
-            status: Some(OrderStatus {
-                reason: reason.map(ToOwned::to_owned),
-                ..OrderStatus::default()
-            }),
-        }];
+        self.orders = vec![order_of(self.child(), reason)];
     }
 
     /// The request under way ended so.
@@ -221,6 +202,35 @@ impl World {
             since: Some(Time(self.now)),
             until: None,
         });
+    }
+}
+
+/// Its status after this write.
+pub(super) fn patch(object: &mut CertificateRequest, status: &Value) {
+    let mut whole = json!(object.status.clone().unwrap_or_default());
+    for (field, value) in status.as_object().unwrap() {
+        whole[field] = value.clone();
+    }
+    object.status = Some(serde_json::from_value(whole).unwrap());
+}
+
+/// The Order of a request, which says this.
+pub(super) fn order_of(child: &CertificateRequest, reason: Option<&str>) -> Order {
+    let child = child.metadata.name.clone().unwrap();
+    Order {
+        metadata: ObjectMeta {
+            name: Some(format!("{child}-1")),
+            owner_references: Some(vec![OwnerReference {
+                name: child,
+                ..OwnerReference::default()
+            }]),
+            ..ObjectMeta::default()
+        },
+        spec: OrderSpec::default(),
+        status: Some(OrderStatus {
+            reason: reason.map(ToOwned::to_owned),
+            ..OrderStatus::default()
+        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A request of an issuer that names another one for rehearsals, from step to step.
 
-use super::ordered::{UNREACHABLE, under};
+use super::ordered::{UNREACHABLE, order_of, patch, under};
 use super::*;
 use crate::api::meta::IssuerReference;
 use crate::controllers::certificate_request::{Child, Rehearsal};
@@ -61,11 +61,7 @@ impl World {
                     } else {
                         self.child.as_mut().unwrap()
                     };
-                    let mut whole = json!(object.status.clone().unwrap_or_default());
-                    for (field, value) in status.as_object().unwrap() {
-                        whole[field] = value.clone();
-                    }
-                    object.status = Some(serde_json::from_value(whole).unwrap());
+                    patch(object, status);
                 }
                 Action::Ensure(object) => match &**object {
                     Object::CertificateRequest(child) => {
@@ -93,22 +89,8 @@ impl World {
 
     /// The Order of the rehearsal says this.
     fn order_says(&mut self, reason: &str) {
-        let child = self.child.as_ref().unwrap().metadata.name.clone().unwrap();
-        self.child_orders = vec![Order {
-            metadata: ObjectMeta {
-                name: Some(format!("{child}-1")),
-                owner_references: Some(vec![OwnerReference {
-                    name: child,
-                    ..OwnerReference::default()
-                }]),
-                ..ObjectMeta::default()
-            },
-            spec: OrderSpec::default(),
-            status: Some(OrderStatus {
-                reason: Some(reason.into()),
-                ..OrderStatus::default()
-            }),
-        }];
+        let child = self.child.as_ref().unwrap();
+        self.child_orders = vec![order_of(child, Some(reason))];
     }
 
     fn ready(&self) -> (String, String) {
