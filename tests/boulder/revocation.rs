@@ -2,9 +2,8 @@
 
 use anyhow::Result;
 use lab::boulder::Revocation;
-use serde_json::Value;
 
-use crate::support::{DEADLINE, Namespace, certificate, is_ready, ready_condition};
+use crate::support::{DEADLINE, Namespace, certificate, is_ready};
 use crate::{Stage, stage};
 
 /// A certificate for this host; its serial number.
@@ -12,19 +11,6 @@ fn issued(stage: &Stage, namespace: &Namespace<'_>, name: &str, host: &str) -> R
     namespace.apply(&certificate(name, "boulder", host, ""))?;
     namespace.ready(name, DEADLINE)?;
     Ok(stage.orders(host)?.remove(0).serial)
-}
-
-/// Have the certificate of this Certificate revoked; the entry of the status.
-fn revoked(namespace: &Namespace<'_>, name: &str, reason: &str) -> Result<Value> {
-    namespace.apply(&format!(
-        "{{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {{name: {name}}}, spec: \
-         {{certificateRef: {{name: {name}}}, reason: {reason}}}}}"
-    ))?;
-    let kind = "certificaterevocation";
-    let done = namespace.until(DEADLINE, kind, name, "done", |object| {
-        ready_condition(object)["reason"] == "Revoked"
-    })?;
-    Ok(done["status"]["certificates"][0].clone())
 }
 
 /// Why the CA has revoked a certificate, each time that it has.
@@ -45,7 +31,7 @@ fn by_the_account_and_by_the_key_of_the_certificate() -> Result<()> {
         let host = format!("{name}.revoke.shop");
         let serial = issued(&stage, &namespace, name, &host)?;
         let key = namespace.x509(name, &["-pubkey"])?;
-        let entry = revoked(&namespace, name, reason)?;
+        let entry = namespace.revoked(name, reason)?;
         assert_eq!(
             (&entry["signedBy"], &entry["attempts"]),
             (&signer.into(), &1.into())
@@ -72,7 +58,7 @@ fn what_the_ca_has_revoked_already_is_done() -> Result<()> {
     let serial = issued(&stage, &namespace, "site", "www.revoke-done.shop")?;
     let lab = &stage.cluster.lab;
     stage.boulder.revoke(lab, &serial, "superseded")?;
-    revoked(&namespace, "site", "cessationOfOperation")?;
+    namespace.revoked("site", "cessationOfOperation")?;
     assert_eq!(reasons(&stage, &serial)?, [4], "as the CA has said first");
     Ok(())
 }

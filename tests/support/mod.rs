@@ -377,6 +377,19 @@ impl Namespace<'_> {
         Ok(())
     }
 
+    /// Have the certificate of this Certificate revoked; what the status says of it.
+    pub fn revoked(&self, name: &str, reason: &str) -> Result<Value> {
+        self.apply(&format!(
+            "{{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {{name: {name}}}, spec: \
+             {{certificateRef: {{name: {name}}}, reason: {reason}}}}}"
+        ))?;
+        let kind = "certificaterevocation";
+        let done = self.until(DEADLINE, kind, name, "done", |object| {
+            ready_condition(object)["reason"] == "Revoked"
+        })?;
+        Ok(done["status"]["certificates"][0].clone())
+    }
+
     /// Record every version of an object from now on.
     pub fn watch(&self, kind: &str, name: &str) -> Result<Watch> {
         Watch::start(&self.cluster.lab, &self.name, kind, name)

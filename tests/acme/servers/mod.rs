@@ -79,15 +79,7 @@ fn revised(namespace: &Namespace<'_>, name: &str, revision: u64) -> Result<Value
 /// Have the certificate of this Certificate revoked, and replaced; its serial number, as CAs have it on record.
 fn revoke(namespace: &Namespace<'_>, name: &str, reason: &str, signer: &str) -> Result<String> {
     let serial = namespace.serial(name)?;
-    namespace.apply(&format!(
-        "{{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {{name: {name}}}, spec: \
-         {{certificateRef: {{name: {name}}}, reason: {reason}}}}}"
-    ))?;
-    let kind = "certificaterevocation";
-    let done = namespace.until(DEADLINE, kind, name, "done", |object| {
-        ready_condition(object)["reason"] == "Revoked"
-    })?;
-    let entry = &done["status"]["certificates"][0];
+    let entry = namespace.revoked(name, reason)?;
     assert_eq!(
         (&entry["serial"], &entry["signedBy"]),
         (&serial.as_str().into(), &signer.into())
