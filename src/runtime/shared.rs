@@ -15,6 +15,8 @@ use crate::solvers::http01::service::DIRECT_NAME;
 
 /// After this time an informer shows what was made; what it does not show then is gone.
 const SHOWN: Duration = Duration::from_secs(5);
+/// No informer shows the slices. When they have not led anybody here for this long, they are made again.
+const DOUBTED: Duration = Duration::from_secs(10);
 
 /// All namespaces with Challenges in the Direct mode.
 #[derive(Debug, Default)]
@@ -49,8 +51,21 @@ impl Shared {
             return;
         };
         namespace.users.remove(&challenge.name);
-        if namespace.users.is_empty() && namespace.made.is_none() {
+        // Whoever has the turn, or waits for it, will leave too.
+        let idle = Arc::strong_count(&namespace.turn) == 1;
+        if namespace.users.is_empty() && namespace.made.is_none() && idle {
             all.remove(&challenge.namespace);
+        }
+    }
+
+    /// A Challenge is answered by somebody else: the objects may have been deleted.
+    pub fn doubt(&self, challenge: &Key, now: Instant) {
+        let mut all = self.0.lock();
+        if let Some(namespace) = all.get_mut(&challenge.namespace)
+            && let Some(made) = namespace.made
+            && now - made >= DOUBTED
+        {
+            namespace.made = None;
         }
     }
 
@@ -153,6 +168,21 @@ mod tests {
     }
 
     #[test]
+    fn what_leads_nobody_here_is_made_anew_after_a_while() {
+        let shared = Shared::default();
+        let made = monotonic();
+        let only = challenge("a");
+        shared.doubt(&only, made);
+        shared.join(&only);
+        shared.made(&only, made);
+        shared.doubt(&only, made + DOUBTED - Duration::from_millis(1));
+        assert!(shared.join(&only));
+        shared.doubt(&only, made + DOUBTED);
+        assert!(!shared.join(&only));
+        assert_eq!(shared.due(&only, make(), made + DOUBTED), make());
+    }
+
+    #[test]
     fn only_the_last_takes_away_and_the_next_makes_anew() {
         let shared = Shared::default();
         let now = monotonic();
@@ -180,5 +210,40 @@ mod tests {
         assert!(futures::poll!(&mut second).is_pending());
         drop(first);
         assert!(second.await.is_some());
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_the_last_takes_away_waits_for_it() {
+        let shared = Shared::default();
+        let now = monotonic();
+        let (last, next) = (challenge("a"), challenge("b"));
+        shared.join(&last);
+        shared.made(&last, now);
+        shared.leave(&last);
+        let actions = take_away();
+        let turn = shared.turn(&last, &actions).await;
+        assert_eq!(shared.due(&last, actions.clone(), now), actions);
+        shared.leave(&last);
+        assert!(!shared.join(&next));
+        let make = make();
+        let second = shared.turn(&next, &make);
+        tokio::pin!(second);
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(turn);
+        assert!(second.await.is_some());
+    }
+
+    #[tokio::test]
+    async fn nothing_stays_of_a_namespace_without_challenges() {
+        let shared = Shared::default();
+        let only = challenge("a");
+        shared.join(&only);
+        shared.made(&only, monotonic());
+        shared.leave(&only);
+        let turn = shared.turn(&only, &take_away()).await;
+        shared.due(&only, take_away(), monotonic());
+        drop(turn);
+        shared.leave(&only);
+        assert!(shared.0.lock().is_empty());
     }
 }

@@ -321,6 +321,9 @@ impl Validations {
         }
         let memo = places.memo_mut(key);
         let before = std::mem::replace(&mut memo.blocked, blocked);
+        if memo.direct && *found != Checked::Reachable && !blocked {
+            self.shared.doubt(key, monotonic());
+        }
         if !probe {
             memo.check = match found {
                 Checked::Reachable => Check::Passed,

@@ -49,6 +49,26 @@ fn class_is_the_annotation_of_old() -> Result<()> {
 }
 
 #[test]
+fn endpoints_that_somebody_deletes_are_made_again() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("solver-endpoints")?;
+    // Nobody serves the class, so that the challenge stays.
+    let solver = "{class: nobodys}";
+    namespace.apply(&cluster.acme_issuer("pebble", "default", solver)?)?;
+    let wanted = certificate("site", "pebble", "solver-endpoints.example.com", "");
+    namespace.apply(&wanted)?;
+    let made = namespace.until_list("endpointslice", "slice", |all| all.len() == 1)?;
+    namespace.kubectl(&["delete", "endpointslices", "--all"])?;
+    let again = namespace.until_list("endpointslice", "slice", |all| all.len() == 1)?;
+    assert_ne!(again[0]["metadata"]["uid"], made[0]["metadata"]["uid"]);
+    assert_eq!(again[0]["endpoints"], made[0]["endpoints"]);
+    namespace.kubectl(&["delete", "certificate", "site"])?;
+    namespace.none_left(&TEMPORARY, DEADLINE)
+}
+
+#[test]
 fn ingress_class_name_and_template() -> Result<()> {
     let Some(cluster) = cluster() else {
         return Ok(());

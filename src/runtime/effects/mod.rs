@@ -371,27 +371,28 @@ impl Effects {
         }
     }
 
+    /// The Service goes last: as long as it is there, a deletion that was interrupted is taken up again.
     async fn delete_direct(&self, namespace: &str) -> Result<Vec<Seen>, EffectError> {
-        let what = format!("delete Service {namespace}/{DIRECT_NAME}");
-        let request = Request::new(Service::url_path(&(), Some(namespace)))
-            .delete(DIRECT_NAME, &DeleteParams::background())
-            .map_err(|e| bug(&what, &e))?;
-        let answer = self.send(&what, request).await;
-        if !matches!(answer, Ok(_) | Err(EffectError::Stale { .. })) {
-            answer?;
-        }
+        let slices = EndpointSlice::url_path(&(), Some(namespace));
         for family in ["ipv4", "ipv6"] {
-            let name = format!("{DIRECT_NAME}-{family}");
-            let what = format!("delete EndpointSlice {namespace}/{name}");
-            let request = Request::new(EndpointSlice::url_path(&(), Some(namespace)))
-                .delete(&name, &DeleteParams::background())
-                .map_err(|e| bug(&what, &e))?;
-            let answer = self.send(&what, request).await;
-            if !matches!(answer, Ok(_) | Err(EffectError::Stale { .. })) {
-                answer?;
-            }
+            self.delete_named(&slices, &format!("{DIRECT_NAME}-{family}"))
+                .await?;
         }
+        self.delete_named(&Service::url_path(&(), Some(namespace)), DIRECT_NAME)
+            .await?;
         Ok(vec![])
+    }
+
+    /// Delete whatever has this name; none is as good.
+    async fn delete_named(&self, path: &str, name: &str) -> Result<(), EffectError> {
+        let what = format!("delete {path}/{name}");
+        let request = Request::new(path)
+            .delete(name, &DeleteParams::background())
+            .map_err(|e| bug(&what, &e))?;
+        match self.send(&what, request).await {
+            Ok(_) | Err(EffectError::Stale { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Post an event; the caller does not wait for more than the write.
