@@ -41,11 +41,15 @@ pub enum Error {
         retry_after: Option<Timestamp>,
     },
     /// The server answered with something else, mostly a proxy in front of it.
-    #[error("{status}: the reply of {host} is not an ACME problem document")]
+    #[error(
+        "{status}: the reply of {host}{} is not an ACME problem document",
+        .leads_to.as_ref().map(|to| format!(", which leads to {to},")).unwrap_or_default()
+    )]
     Status {
         status: u16,
-        /// And where it leads, if it does.
         host: String,
+        /// Of a redirect, which is not followed.
+        leads_to: Option<String>,
         retry_after: Option<Timestamp>,
     },
     /// There is no reply.

@@ -92,12 +92,12 @@ impl Exchange {
             },
             None => Error::Status {
                 status,
-                host: match headers.get(LOCATION).and_then(|to| to.to_str().ok()) {
-                    Some(to) if (300..400).contains(&status) => {
-                        format!("{host}, which leads to {},", clean(to, MAX_PIECE))
-                    }
-                    _ => host.to_owned(),
-                },
+                host: host.to_owned(),
+                leads_to: headers
+                    .get(LOCATION)
+                    .filter(|_| (300..400).contains(&status))
+                    .and_then(|to| to.to_str().ok())
+                    .map(|to| clean(to, MAX_PIECE)),
                 retry_after,
             },
         };

@@ -316,6 +316,7 @@ mod tests {
         let status = |status, retry_after: Option<i64>| Error::Status {
             status,
             host: "ca".into(),
+            leads_to: None,
             retry_after: retry_after.map(|wait| NOW + SignedDuration::from_secs(wait)),
         };
         for (error, expected) in [

@@ -3,6 +3,9 @@
 
 mod certificates;
 mod challenges;
+mod issuers;
+mod orders;
+mod requests;
 mod revocations;
 
 use std::collections::HashMap;
@@ -15,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::accounts::{AccountsInUse, Answer};
+use super::accounts::AccountsInUse;
 use super::approvals::Approvals;
 use super::clock::now;
 use super::crash::{self, Stage, point};
@@ -23,19 +26,17 @@ use super::effects::{EffectError, Effects};
 use super::events::Events;
 use super::limits::LimitsInUse;
 use super::orders::Orders;
-use super::preflight::{self, Preflights};
+use super::preflight::Preflights;
 use super::queue::{Done, Queue};
 use super::signing::Signer;
 use super::validations::Validations;
-use super::vaults;
 use crate::api::meta::IssuerReference;
 use crate::controllers::action::{Action, Event, Object, Plan};
 use crate::controllers::key::{Key, Kind};
-use crate::controllers::order::preflight::Standing;
 use crate::controllers::progress::Seen;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::{
-    certificate, certificate_request, challenge, ingress, issuer, order, ordered_issuer,
+    certificate, certificate_request, challenge, ingress, issuer, ordered_issuer,
 };
 use crate::issuers::acme::Account;
 use crate::telemetry::metrics::Metrics;
@@ -217,194 +218,6 @@ impl Driver {
         (outcome.and(aside.map_or(Ok(()), Err)), ended)
     }
 
-    async fn request(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
-        let settings = &self.settings.request;
-        let vaults = &self.signer.vaults;
-        let resting = vaults.resting(&self.reader.store, key);
-        let Some(mut seen) = certificate_request::observe(&self.reader, key, resting, now()) else {
-            vaults.forget(key);
-            return Ok(());
-        };
-        if settings.approve && seen.is_undecided() {
-            let (reader, issuer) = (&self.reader, &seen.request.issuer);
-            let allowed = self.approvals.allow(reader, &key.namespace, issuer).await?;
-            seen.may_approve = allowed;
-        }
-        let uid = seen.request.id.uid.clone();
-        let mut plan = certificate_request::plan(&seen, settings, now());
-        let effect = plan.effect.take();
-        self.carry_out(key, &uid, plan, ended).await?;
-        if let Some(effect) = effect {
-            let asked = vaults::asked(&self.reader.store, key);
-            let outcome = self
-                .signer
-                .request(&self.reader, &key.namespace, effect)
-                .await?;
-            let unavailable = matches!(outcome, certificate_request::Outcome::Unavailable { .. });
-            let plan = certificate_request::absorb(&seen, settings, outcome, now());
-            if let Some(wait) = plan.wake.filter(|_| unavailable) {
-                vaults.rest(key, asked, now().checked_add(wait).ok());
-                self.doubt(&seen);
-            } else {
-                vaults.forget(key);
-            }
-            self.carry_out(key, &uid, plan, ended).await?;
-        }
-        Ok(())
-    }
-
-    /// A request could not be signed though its issuer is ready: that may not be true any more.
-    fn doubt(&self, seen: &certificate_request::Observation) {
-        if let Some(issuer) = seen.issuer.as_ref().filter(|issuer| issuer.is_ready()) {
-            let key = certificate_request::issuer_key(issuer);
-            self.signer.vaults.forget(&key);
-            self.queue.add(key);
-        }
-    }
-
-    async fn issuer(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
-        let loaded = self.accounts.loaded_hash(&self.reader.store, key);
-        let store = &self.reader.store;
-        let vaults = &self.signer.vaults;
-        let account = self.accounts.state(store, key);
-        let resting = account.resting.or_else(|| vaults.resting(store, key));
-        let solvers = self.validations.dns01.solvers(key);
-        let Some(mut seen) = issuer::observe(&self.reader, key, loaded, account, resting, solvers)
-        else {
-            self.accounts.forget(key);
-            self.validations.dns01.forget_issuer(key);
-            self.signer.authorities.forget(key);
-            vaults.forget(key);
-            return Ok(());
-        };
-        if seen.issuer.spec.ca.is_none() {
-            self.signer.authorities.forget(key);
-        }
-        match self.limits.to_store(&seen.issuer, now()) {
-            Ok(limits) => seen.limits = limits,
-            Err(wait) => ended.wake = Some(wait),
-        }
-        let uid = seen.issuer.id.uid.clone();
-        let mut plan = issuer::plan(&seen, now());
-        let effect = plan.effect.take();
-        // One that only waits, or says what is wrong with its solvers, has not written them.
-        let waits = plan.wake.is_some() || matches!(seen.solvers, issuer::Solvers::Faulty(_));
-        let stores = effect.is_none() && !waits && seen.limits.is_some();
-        self.carry_out(key, &uid, plan, ended).await?;
-        if stores {
-            self.limits.is_stored(key, now());
-        }
-        if let Some(effect) = effect {
-            let asked = vaults::asked(store, key);
-            let outcome = match effect {
-                issuer::Effect::LoadAuthority(secret) => {
-                    let authorities = &self.signer.authorities;
-                    authorities.issuer(&self.reader, key, &secret).await?
-                }
-                issuer::Effect::CheckSolvers => self.validations.dns01.check_solvers(&seen).await?,
-                issuer::Effect::LoadAccountKey => self.accounts.load(&self.reader, &seen).await?,
-                issuer::Effect::Register => self.accounts.register(&self.reader, &seen).await?,
-                issuer::Effect::Block(why) => self.accounts.block(&seen, why),
-                issuer::Effect::StageKey => self.accounts.stage_key(&seen).await,
-                issuer::Effect::ChangeKey => self.accounts.change_key(&seen).await,
-                issuer::Effect::CheckVault => vaults.check(&self.reader, &seen).await?,
-            };
-            let answer = Answer::of(&outcome);
-            let asked_vault = matches!(outcome, issuer::Outcome::Vault(_));
-            let plan = issuer::absorb(&seen, &self.settings.issuer, outcome, now());
-            if asked_vault {
-                let until = plan.wake.map(|wait| now().checked_add(wait));
-                vaults.rest(key, asked, until.transpose().ok().flatten());
-            }
-            if let Some(answer) = answer {
-                let until = plan.wake.and_then(|wait| now().checked_add(wait).ok());
-                self.accounts.note(&self.reader.store, key, answer, until);
-            }
-            let usable = self.accounts.is_usable(key);
-            self.carry_out(key, &uid, plan, ended).await?;
-            if usable {
-                // Orders and Challenges wait for the account, which no informer shows.
-                for user in self.reader.store.users_of(key) {
-                    self.queue.add(user);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn order(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
-        let account = self
-            .reader
-            .store
-            .order(&key.namespace, &key.name)
-            .and_then(|o| {
-                self.accounts
-                    .account(&self.reader.store, &key.namespace, &o.spec.issuer_ref)
-            });
-        let thumbprint = account.as_ref().map(|a| a.thumbprint.clone());
-        let store = &self.reader.store;
-        let ahead = self.preflights.ahead(store, key);
-        // What is in the way of an order takes no place from others.
-        let standing = ahead.as_ref().map(|ahead| ahead.standing(now()));
-        let is_clear = matches!(standing, None | Some(Standing::Clear(_)));
-        if let Some(Standing::Held(..)) = standing {
-            self.limits.withdraw(store, key, now());
-        }
-        let memo = self.orders.memo(store, key);
-        let asks = thumbprint.is_some() && is_clear && memo.rests(now()).is_none();
-        let turn = self.limits.order(store, key, asks, now());
-        let Some(mut seen) = order::observe(&self.reader, key, thumbprint, ahead, turn, memo)
-        else {
-            self.orders.forget(key);
-            self.preflights.forget(key);
-            return Ok(());
-        };
-        self.know_the_valid(&mut seen);
-        let uid = seen.order.metadata.uid.clone().unwrap_or_default();
-        let mut plan = order::plan(&seen, now());
-        let effect = plan.effect.take();
-        let tells = self.settings.challenge.verbose_events;
-        let told = |plan: &mut Plan<order::Effect>| {
-            if tells {
-                plan.events.extend(order::steps(plan));
-            }
-        };
-        told(&mut plan);
-        self.carry_out(key, &uid, plan, ended).await?;
-        if let (Some(effect), Some(account)) = (effect, account) {
-            let question = match effect {
-                order::Effect::Ask(question) => question,
-                order::Effect::Look(subjects) => {
-                    self.preflights.look(key, account, subjects);
-                    return Ok(());
-                }
-            };
-            let creates = matches!(question, order::Question::Create { .. });
-            let outcome = self.accounts.order(&account, &seen, question).await;
-            if creates && matches!(outcome, order::Outcome::Read { .. }) {
-                self.preflights.made(key, seen.ahead.as_ref());
-            }
-            let mut plan = if let Some((words, retry)) = outcome.refusal().filter(|_| creates) {
-                // How long it waits is the ledger's to say, which may let it go sooner: nothing is remembered.
-                seen.turn = self.limits.refused(store, key, words, retry, now());
-                order::plan(&seen, now())
-            } else {
-                let heard = outcome.heard();
-                if heard == order::Heard::Wait(order::Wait::Human) && creates {
-                    self.limits.give_back(store, key, now());
-                }
-                let plan = order::absorb(&seen, outcome, now());
-                let memo = seen.memo.after(heard, plan.wake, now());
-                self.orders.note(store, key, memo);
-                plan
-            };
-            told(&mut plan);
-            self.suspect(&account, &seen.order.spec.issuer_ref, &key.namespace);
-            self.carry_out(key, &uid, plan, ended).await?;
-        }
-        Ok(())
-    }
-
     /// The CA may have refused an account rather than what was asked for with it.
     fn suspect(&self, account: &Account, issuer: &IssuerReference, namespace: &str) {
         if account.trouble().is_none() {
@@ -415,22 +228,6 @@ impl Driver {
         }
     }
 
-    /// What this process has heard from the CA is newer than the status of a Challenge.
-    fn know_the_valid(&self, seen: &mut order::Observation) {
-        for challenge in &mut seen.challenges {
-            let meta = &challenge.metadata;
-            let namespace = meta.namespace.as_deref().unwrap_or_default();
-            let name = meta.name.as_deref().unwrap_or_default();
-            if self
-                .validations
-                .is_valid(&Key::new(Kind::Challenge, namespace, name))
-            {
-                let status = Arc::make_mut(challenge).status.get_or_insert_default();
-                status.state = Some("valid".into());
-            }
-        }
-    }
-
     async fn ingress(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
         let settings = &self.settings.ingress;
         let Some(seen) = ingress::observe(&self.reader, key, settings) else {
@@ -438,35 +235,6 @@ impl Driver {
         };
         let uid = seen.ingress.id.uid.clone();
         let plan = ingress::plan(&seen, settings, now());
-        self.carry_out(key, &uid, plan, ended).await
-    }
-
-    async fn ordered_issuer(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
-        let Some(seen) = ordered_issuer::observe(&self.reader, &self.looks, key) else {
-            return Ok(());
-        };
-        let uid = seen.fact.id.uid.clone();
-        let mut plan = ordered_issuer::plan(&seen, now());
-        let Some(ordered_issuer::Effect::Probe(issuers)) = plan.effect.take() else {
-            return self.carry_out(key, &uid, plan, ended).await;
-        };
-        let store = &self.reader.store;
-        let names = store.names_by(key, preflight::MOST_NAMES);
-        let probes = issuers.into_iter().map(async |issuer| {
-            let account = self.accounts.account(store, &key.namespace, &issuer);
-            let answered = self.accounts.probe(store, &key.namespace, &issuer).await;
-            let fact = store.issuer(&key.namespace, &issuer);
-            let forbidden = match (account, fact) {
-                (Some(account), Some(fact)) if answered.is_ok() => {
-                    self.preflights.forbidden(&account, &fact, &names).await
-                }
-                _ => None,
-            };
-            (issuer, answered.map(|()| forbidden))
-        });
-        let outcome = futures::future::join_all(probes).await;
-        self.looks.note(&key.namespace, &outcome, now());
-        let plan = ordered_issuer::absorb(&seen, &outcome, now());
         self.carry_out(key, &uid, plan, ended).await
     }
 

@@ -1,17 +1,19 @@
 //! The flags of `everleaf controller`: cert-manager's names (contract §7.2), and a few of our own.
 
 mod controllers;
+mod later;
+mod values;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use clap::{ArgAction, Args, value_parser};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use self::controllers::Controllers;
-use crate::api::duration::parse_go_duration;
+use self::later::Later;
+use self::values::{bytes, gate, given, go_bool, go_duration, pair, some};
 use crate::controllers::key::Kind;
 use crate::controllers::rotation::Pace;
 use crate::controllers::{certificate, certificate_request, challenge, ingress, issuer};
@@ -24,32 +26,6 @@ use crate::solvers::http01::PORT;
 use crate::solvers::http01::objects::{Mode, Resources, SolverSettings};
 use crate::telemetry::admin::Address;
 use crate::telemetry::logs::Format;
-
-/// Feature gates that cert-manager knows (contract §7.4). Those marked are read here; the others are
-/// accepted, so that a chart's values keep working.
-const GATES: [&str; 18] = [
-    "ACMEHTTP01IngressPathTypeExact",
-    "ACMEUseARI",
-    "AdditionalCertificateOutputFormats",
-    "AllAlpha",
-    "AllBeta",
-    "CAInjectorMerging",
-    "DefaultPrivateKeyRotationPolicyAlways",
-    "DisallowInsecureCSRUsageDefinition",
-    "ExperimentalCertificateSigningRequestControllers",
-    "ExperimentalGatewayAPISupport",
-    "ListenerSets",
-    "LiteralCertificateSubject",
-    "NameConstraints",
-    "OtherNames",
-    "SecretsFilteredCaching",
-    "ServerSideApply",
-    "StableCertificateRequestName",
-    "UseCertificateRequestBasicConstraints",
-];
-
-/// Gates that say what is so anyway.
-const GATES_OF_OLD: [&str; 2] = ["UseDomainQualifiedFinalizer", "ValidateCAA"];
 
 /// cert-manager's.
 const MIN_BACKOFF: Duration = Duration::from_hours(1);
@@ -257,74 +233,6 @@ pub struct Options {
     later: Later,
 }
 
-/// Flags of cert-manager whose feature this version does not have, or that mean nothing here. They are
-/// accepted and named in one warning; those with an underscore are klog's. Those of the second list are switches.
-const LATER: [&str; 22] = [
-    "master",
-    "config",
-    "kube-api-qps",
-    "kube-api-burst",
-    "gateway-api-extra-protocols",
-    "metrics-tls-cert-file",
-    "metrics-tls-private-key-file",
-    "metrics-dynamic-serving-ca-secret-namespace",
-    "metrics-dynamic-serving-ca-secret-name",
-    "metrics-dynamic-serving-dns-names",
-    "metrics-dynamic-serving-leaf-duration",
-    "metrics-tls-cipher-suites",
-    "metrics-tls-min-version",
-    "profiler-address",
-    "internal-healthz-leader-election-timeout",
-    "vmodule",
-    "log-flush-frequency",
-    "log_backtrace_at",
-    "log_dir",
-    "log_file",
-    "log_file_max_size",
-    "stderrthreshold",
-];
-const LATER_SWITCHES: [&str; 9] = [
-    "enable-gateway-api",
-    "enable-gateway-api-listenerset",
-    "enable-profiling",
-    "add_dir_header",
-    "alsologtostderr",
-    "logtostderr",
-    "one_output",
-    "skip_headers",
-    "skip_log_headers",
-];
-
-/// Which of [`LATER`] and [`LATER_SWITCHES`] were given.
-#[derive(Debug, Default)]
-struct Later(Vec<&'static str>);
-
-impl Args for Later {
-    fn augment_args(command: Command) -> Command {
-        let values = LATER.map(|name| Arg::new(name).long(name).hide(true));
-        let switches =
-            LATER_SWITCHES.map(|name| Arg::new(name).long(name).hide(true).num_args(0..=1));
-        command.args(values).args(switches)
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for Later {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let names = LATER.into_iter().chain(LATER_SWITCHES);
-        let given = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        Ok(Self(names.filter(given).collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
 /// A flag whose value does not do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -513,69 +421,4 @@ impl Options {
             retry_period: self.leader_election_retry_period,
         }
     }
-}
-
-/// What is in a list; the flag with an empty value has one empty string.
-fn given(list: &[String]) -> Vec<String> {
-    let values = list.iter().filter(|value| !value.is_empty());
-    values.cloned().collect()
-}
-
-fn go_duration(text: &str) -> Result<Duration, String> {
-    let parsed = parse_go_duration(text).map_err(|e| e.to_string())?;
-    Duration::try_from(parsed).map_err(|_| format!("\"{text}\" is negative"))
-}
-
-fn some(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count) if count > 0 => Ok(count),
-        _ => Err(format!("\"{text}\" is no number above 0")),
-    }
-}
-
-fn bytes(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(size) if size > 0 => Ok(size),
-        _ => Err(format!(
-            "\"{text}\" is no size: a number of bytes above 0 is needed"
-        )),
-    }
-}
-
-/// As Go's `strconv.ParseBool` takes them.
-fn go_bool(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!("\"{text}\" is neither true nor false")),
-    }
-}
-
-fn gate(text: &str) -> Result<(String, bool), String> {
-    if text.is_empty() {
-        // Of an empty list; no gate has this name.
-        return Ok((String::new(), false));
-    }
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("\"{text}\" is not of the form Name=true"))?;
-    if !GATES.contains(&name) && !GATES_OF_OLD.contains(&name) {
-        return Err(format!(
-            "there is no feature gate \"{name}\"; there are: {}",
-            GATES.join(", ")
-        ));
-    }
-    let on = go_bool(value).map_err(|e| format!("{name}: {e}"))?;
-    Ok((name.to_owned(), on))
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    if text.is_empty() {
-        // Of an empty list; it is dropped.
-        return Ok((String::new(), String::new()));
-    }
-    let (key, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("\"{text}\" is not of the form key=value"))?;
-    Ok((key.to_owned(), value.to_owned()))
 }

@@ -175,7 +175,7 @@ mod tests {
         shared.doubt(&only, made);
         shared.join(&only);
         shared.made(&only, made);
-        shared.doubt(&only, made + DOUBTED - Duration::from_millis(1));
+        shared.doubt(&only, made + DOUBTED / 2);
         assert!(shared.join(&only));
         shared.doubt(&only, made + DOUBTED);
         assert!(!shared.join(&only));

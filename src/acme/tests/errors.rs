@@ -108,6 +108,7 @@ fn every_failure_has_its_class() {
         let error = Error::Status {
             status,
             host,
+            leads_to: None,
             retry_after,
         };
         assert_eq!(error.class(), expected, "{status}");

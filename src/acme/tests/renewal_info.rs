@@ -164,6 +164,7 @@ fn what_may_be_because_of_the_replaced_certificate() {
         let error = Error::Status {
             status,
             host: "ca".into(),
+            leads_to: None,
             retry_after: None,
         };
         assert_eq!(may_be_replaces(&error), expected, "{status}");

@@ -3,6 +3,7 @@
 //! reconciled again.
 
 mod creation;
+mod deletion;
 mod error;
 mod place;
 mod quoting;
@@ -12,11 +13,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Request;
 use kube::{Client, Resource};
 use parking_lot::Mutex;
@@ -25,24 +25,20 @@ use serde_json::{Value, json};
 
 use creation::Creation;
 pub use error::EffectError;
-use place::{Place, account_secret_place, place_of, resource, status_manager, target_place};
+use place::{Place, account_secret_place, place_of, resource, status_manager};
 use reply::{Owner, Reply, owner};
 
 use super::clock::monotonic;
 use super::crash::{Stage, point};
 use crate::api::labels;
-use crate::controllers::action::{Action, Object, Target};
+use crate::controllers::action::{Action, Object};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::{Informer, Seen};
-use crate::solvers::http01::service::DIRECT_NAME;
 use crate::telemetry::metrics::Metrics;
 
 /// The longest time that a write may take.
 const DEADLINE: Duration = Duration::from_secs(15);
-
-/// How long a deletion is remembered.
-const MOMENT: Duration = Duration::from_secs(30);
 
 /// Metadata is all that is read of a reply.
 const ACCEPT: &str =
@@ -321,76 +317,6 @@ impl Effects {
             Err(EffectError::Api { what, source }) if is_unfit(&source) => {
                 Err(EffectError::Stale { what })
             }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Delete the very object that the plan has seen; one that is gone is as good.
-    async fn delete(&self, target: Target, id: &Identity) -> Result<Vec<Seen>, EffectError> {
-        if self.deleted.lock().contains_key(&id.uid) {
-            return Ok(vec![]);
-        }
-        let (path, informer) = target_place(target, &id.namespace);
-        // A solver Pod has nothing to finish.
-        let grace = (target == Target::Pod).then_some(0);
-        let seen = match self.delete_at(&path, &id.name, &id.uid, grace).await? {
-            Some(reply) => seen(Some(informer), &reply),
-            None => vec![],
-        };
-        let now = monotonic();
-        let mut deleted = self.deleted.lock();
-        deleted.retain(|_, at| now.duration_since(*at) < MOMENT);
-        deleted.insert(id.uid.clone(), now);
-        Ok(seen)
-    }
-
-    /// Delete the object of this uid; `None` when it is gone, or another has its name.
-    async fn delete_at(
-        &self,
-        path: &str,
-        name: &str,
-        uid: &str,
-        grace: Option<u32>,
-    ) -> Result<Option<Reply>, EffectError> {
-        let what = format!("delete {path}/{name}");
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(uid.to_owned()),
-                resource_version: None,
-            }),
-            grace_period_seconds: grace,
-            ..DeleteParams::background()
-        };
-        let request = Request::new(path)
-            .delete(name, &params)
-            .map_err(|e| bug(&what, &e))?;
-        match self.send(&what, request).await {
-            Ok(reply) => Ok(Some(reply)),
-            Err(EffectError::Stale { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The Service goes last: as long as it is there, a deletion that was interrupted is taken up again.
-    async fn delete_direct(&self, namespace: &str) -> Result<Vec<Seen>, EffectError> {
-        let slices = EndpointSlice::url_path(&(), Some(namespace));
-        for family in ["ipv4", "ipv6"] {
-            self.delete_named(&slices, &format!("{DIRECT_NAME}-{family}"))
-                .await?;
-        }
-        self.delete_named(&Service::url_path(&(), Some(namespace)), DIRECT_NAME)
-            .await?;
-        Ok(vec![])
-    }
-
-    /// Delete whatever has this name; none is as good.
-    async fn delete_named(&self, path: &str, name: &str) -> Result<(), EffectError> {
-        let what = format!("delete {path}/{name}");
-        let request = Request::new(path)
-            .delete(name, &DeleteParams::background())
-            .map_err(|e| bug(&what, &e))?;
-        match self.send(&what, request).await {
-            Ok(_) | Err(EffectError::Stale { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
