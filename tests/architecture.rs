@@ -62,6 +62,26 @@ fn imports_point_one_way() {
     }
 }
 
+/// Every reconciler builds on the facts; they know none of them.
+#[test]
+fn facts_know_no_reconciler() {
+    let controllers = root().join("controllers");
+    let folders = fs::read_dir(&controllers).expect("controllers").flatten();
+    let reconcilers = folders.map(|entry| entry.path());
+    let reconcilers: Vec<_> = reconcilers
+        .filter(|folder| folder.join("plan.rs").exists() || folder.join("plan").exists())
+        .filter_map(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    assert!(reconcilers.len() >= 6, "{reconcilers:?}");
+    for file in sources(&controllers.join("facts")) {
+        let text = fs::read_to_string(&file).expect("readable");
+        for reconciler in &reconcilers {
+            let path = format!("controllers::{reconciler}::");
+            assert!(!text.contains(&path), "{} has {path}", file.display());
+        }
+    }
+}
+
 #[test]
 fn every_part_has_its_rule() {
     for entry in fs::read_dir(root()).expect("src").flatten() {

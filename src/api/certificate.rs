@@ -122,6 +122,18 @@ pub struct CertificateSpec {
     pub usages: Option<Vec<String>>,
 }
 
+impl CertificateSpec {
+    /// The Secrets that keystores take their passwords from, whether or not the rest of it is sound.
+    pub fn password_secrets(&self) -> impl Iterator<Item = &str> {
+        let stores = self.keystores.as_ref();
+        let jks = stores.and_then(|s| s.jks.as_ref()).filter(|j| j.create);
+        let pkcs12 = stores.and_then(|s| s.pkcs12.as_ref()).filter(|p| p.create);
+        let jks = jks.and_then(|j| j.password_secret_ref.as_ref());
+        let pkcs12 = pkcs12.and_then(|p| p.password_secret_ref.as_ref());
+        jks.into_iter().chain(pkcs12).map(|r| r.name.as_str())
+    }
+}
+
 absent_as_default!(CertificateSpec);
 
 /// One further form of key and chain.

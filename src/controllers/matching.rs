@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use jiff::SignedDuration;
 
-use super::facts::{digest, public_digest};
+use super::digest::{digest, public_digest};
 use crate::api::duration::parse_go_duration;
 use crate::api::meta::IssuerReference;
 use crate::api::{CertificateRequestSpec, CertificateSpec, OrderSpec};

@@ -7,6 +7,7 @@ pub mod action;
 pub mod certificate;
 pub mod certificate_request;
 pub mod challenge;
+pub mod digest;
 pub mod facts;
 #[cfg(test)]
 mod fixtures;

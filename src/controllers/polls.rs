@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-use super::facts::digest;
+use super::digest::digest;
 use crate::acme::{Class, Error, RenewalInfo, Unanswered};
 
 /// Between two questions to one CA.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::facts::digest;
+use super::digest::digest;
 use super::polls::Polls;
 use super::store::{Name, Store};
 use super::watched_lists::WatchedLists;

@@ -12,7 +12,8 @@ use tokio::sync::Mutex as Turn;
 use zeroize::Zeroizing;
 
 use crate::controllers::certificate_request as request;
-use crate::controllers::facts::{Identity, digest};
+use crate::controllers::digest::digest;
+use crate::controllers::facts::Identity;
 use crate::controllers::issuer;
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};

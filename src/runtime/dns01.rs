@@ -14,7 +14,7 @@ use super::queue::Queue;
 use crate::api::Challenge;
 use crate::api::dns01::Dns01Solver;
 use crate::controllers::challenge::{Failure, RecordState, Retry};
-use crate::controllers::facts::digest;
+use crate::controllers::digest::digest;
 use crate::controllers::issuer::{self, Solvers};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::reads::{ReadError, Reader};

@@ -15,7 +15,7 @@ use super::effects::Effects;
 use super::queue::Queue;
 use crate::api::labels;
 use crate::controllers::action::Event;
-use crate::controllers::facts::digest;
+use crate::controllers::digest::digest;
 use crate::controllers::key::{Key, Kind};
 
 /// Events that wait to be posted; more are dropped and counted in the log.

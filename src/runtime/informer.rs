@@ -26,9 +26,10 @@ use crate::api::{
     Certificate, CertificateRequest, CertificateRevocation, Challenge, ClusterOrderedIssuer, Item,
     Order, OrderedIssuer, labels,
 };
+use crate::controllers::digest::digest;
 use crate::controllers::facts::{
     Identity, IngressFact, IssuerFact, OrderedFact, PodView, RequestFact, SecretFact, SolverFact,
-    certificate, digest,
+    certificate,
 };
 use crate::controllers::key::Kind;
 use crate::controllers::progress::{Informer, Progress};

@@ -24,9 +24,9 @@ use zeroize::Zeroizing;
 
 pub use budget::Budget;
 pub use observe::observe;
-pub use outputs::{Entries, Recipe, password_secrets};
+pub use outputs::{Entries, Recipe};
 pub use plan::{absorb, plan};
-pub use secret::{Roots, SecretData, details, repaired};
+pub use secret::{Roots, SecretData, repaired};
 pub use suggestion::Asking;
 
 use outputs::Passwords;

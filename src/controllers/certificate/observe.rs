@@ -10,8 +10,9 @@ use super::outputs::{Outputs, Passwords, missing, password_of};
 use super::{Asking, Following, IssuerState, Observation, PATIENCE, Settings};
 use crate::api::meta::Condition;
 use crate::api::{Certificate, CertificateRequest};
+use crate::controllers::digest::digest;
 use crate::controllers::facts::{
-    IssuerFact, KeyFact, OrderedFact, RequestFact, SecretFact, ca_digest, digest,
+    IssuerFact, KeyFact, OrderedFact, RequestFact, SecretFact, ca_digest,
 };
 use crate::controllers::key::Key;
 use crate::controllers::polls::Subject;

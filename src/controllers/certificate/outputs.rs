@@ -138,16 +138,6 @@ fn source(
     }
 }
 
-/// The Secrets that a spec takes passwords from, whether or not the rest of it is sound.
-pub fn password_secrets(spec: &CertificateSpec) -> impl Iterator<Item = &str> {
-    let stores = spec.keystores.as_ref();
-    let jks = stores.and_then(|s| s.jks.as_ref()).filter(|j| j.create);
-    let pkcs12 = stores.and_then(|s| s.pkcs12.as_ref()).filter(|p| p.create);
-    let jks = jks.and_then(|j| j.password_secret_ref.as_ref());
-    let pkcs12 = pkcs12.and_then(|p| p.password_secret_ref.as_ref());
-    jks.into_iter().chain(pkcs12).map(|r| r.name.as_str())
-}
-
 impl Outputs {
     /// Whether any keystore is asked for.
     pub fn has_stores(&self) -> bool {

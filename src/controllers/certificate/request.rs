@@ -232,7 +232,7 @@ pub fn key_secret_name(certificate: &Certificate, revision: i64) -> String {
     const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     let meta = &certificate.metadata;
     let name = meta.name.as_deref().unwrap_or_default();
-    let mut rest = crate::controllers::facts::digest(&(meta.uid.as_deref(), revision));
+    let mut rest = crate::controllers::digest::digest(&(meta.uid.as_deref(), revision));
     let mut suffix = String::new();
     for _ in 0..5 {
         let index = usize::try_from(rest % 27).unwrap_or_default();

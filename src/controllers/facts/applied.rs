@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
+use super::details;
 use crate::api::labels;
-use crate::controllers::certificate::details;
 use crate::pki::parse_chain;
 
 /// What the managed fields say that this operator applied to a Secret.

@@ -2,22 +2,24 @@
 //! request and without a private key in memory.
 
 mod applied;
+mod details;
 mod ingress;
 mod issuer;
 mod ordered;
 mod outputs;
+pub mod ownership;
 mod packed;
 mod pod;
 mod request;
 mod secret;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 pub use applied::{Applied, is_template_annotation, is_template_label};
+pub use details::details;
 pub use ingress::{IngressFact, SolverFact};
 pub use issuer::{AccountKeyWish, IssuerFact};
 pub use ordered::OrderedFact;
@@ -28,8 +30,6 @@ pub use request::{Made, RequestFact};
 pub use secret::{KeyFact, LeafFact, SecretFact};
 
 use crate::api::Certificate;
-use crate::controllers::ingress::ownership;
-use crate::pki::sha256_hex;
 
 /// Identity and version of an object.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -80,25 +80,6 @@ pub type Owner = (Arc<str>, Arc<str>);
 /// The Certificate that controls it: uid and name.
 pub fn owner_of(meta: &ObjectMeta) -> Option<Owner> {
     controller_of(meta, "Certificate").map(|o| (o.uid.as_str().into(), o.name.as_str().into()))
-}
-
-/// A digest for equality within this process.
-pub fn digest(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// What is kept of a SHA-256 in hex: unlike [`digest`], the same in every process, so that it can be compared with what
-/// an object says. 0 for what is no hex.
-pub fn short(hex: &str) -> u64 {
-    let front = hex.get(..16).unwrap_or_default();
-    u64::from_str_radix(front, 16).unwrap_or_default()
-}
-
-/// Of a public key, in DER.
-pub fn public_digest(der: &[u8]) -> u64 {
-    short(&sha256_hex(der))
 }
 
 /// When the object was last changed other than in its status, by its managed fields: it survives a

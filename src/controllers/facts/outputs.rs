@@ -6,7 +6,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::Value;
 
-use super::{applied, digest};
+use super::applied;
+use crate::controllers::digest::digest;
 use crate::pki::first_block;
 
 /// An entry of the target Secret that is made of the others.

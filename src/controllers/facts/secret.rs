@@ -5,12 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
-use super::{
-    Applied, Identity, OutputsFact, Owner, applied, digest, owner_of, public_digest, short,
-};
+use super::{Applied, Identity, OutputsFact, Owner, applied, owner_of};
 use crate::acme::{certificate_id, web_link};
 use crate::api::labels;
 use crate::api::meta::IssuerReference;
+use crate::controllers::digest::{digest, public_digest, short};
 use crate::controllers::matching::leaf_names;
 use crate::pki::{KeyAlgorithm, PrivateKey, TEMPORARY_ISSUER, parse_chain};
 

@@ -6,9 +6,9 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
 use super::Settings;
-use super::ownership::is_ours;
 use crate::api::duration::parse_go_duration;
 use crate::api::{Certificate, CertificateSpec, labels};
+use crate::controllers::facts::ownership::is_ours;
 use crate::pki::KeyUsages;
 
 /// A field of the spec that annotations or TLS blocks set.

@@ -3,7 +3,6 @@
 mod annotations;
 mod certificate;
 mod fields;
-pub mod ownership;
 mod plan;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::standing::is_standing;
 use super::{reason, renews_first};
 use crate::api::revocation::{signer, state};
 use crate::api::{CertificateRevocation, RevokedCertificate};
-use crate::controllers::facts::short;
+use crate::controllers::digest::short;
 use crate::controllers::revocation_list::Revoked;
 use crate::controllers::watched_lists::Listing;
 use crate::pki::{ParsedCertificate, RevocationReason, RevokedSerial, parse_chain};

@@ -22,7 +22,8 @@ use super::{
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, CertificateRevocation, RevokedCertificate};
 use crate::controllers::action::{Action, Plan, Target};
-use crate::controllers::facts::{KeyFact, SecretFact, short};
+use crate::controllers::digest::short;
+use crate::controllers::facts::{KeyFact, SecretFact};
 use crate::controllers::fixtures::{START, issuer, signing_request};
 use crate::explain::{Code, Verdict};
 use crate::pki::{

@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::issuer_digest;
 use crate::api::{Certificate, CertificateStatus, IssuerReference, Order};
-use crate::controllers::certificate::password_secrets;
-use crate::controllers::facts::{Packed, controller_of, digest};
+use crate::controllers::digest::digest;
+use crate::controllers::facts::{Packed, controller_of};
 use crate::controllers::status::find;
 
 /// What metrics say of a Certificate: of thousands at once, so that none is unpacked for it.
@@ -76,7 +76,7 @@ impl CertificateEntry {
         let meta = &object.metadata;
         let namespace = meta.namespace.as_deref().unwrap_or_default();
         let ingress = controller_of(meta, "Ingress").map(|owner| owner.uid.as_str());
-        let passwords: Vec<_> = password_secrets(&object.spec).collect();
+        let passwords: Vec<_> = object.spec.password_secrets().collect();
         let shim =
             ingress.map(|uid| digest(&(uid, meta.generation, &meta.labels, &meta.annotations)));
         Self {

@@ -21,9 +21,10 @@ use parking_lot::RwLock;
 use crate::api::meta::IssuerReference;
 use crate::api::vault::VaultIssuer;
 use crate::api::{Certificate, CertificateRevocation, Challenge, Order};
+use crate::controllers::digest::digest;
 use crate::controllers::facts::{
     Identity, IngressFact, IssuerFact, Made, OrderedFact, Owner, RequestFact, SecretFact,
-    SolverFact, digest, owner_of,
+    SolverFact, owner_of,
 };
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::progress::Informer;

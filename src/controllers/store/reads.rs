@@ -8,9 +8,9 @@ use super::{Measured, Name, Store};
 use crate::api::meta::{CLUSTER_ISSUER_KIND, ISSUER_KIND, IssuerReference};
 use crate::api::{Certificate, Challenge, Order};
 use crate::controllers::action::Target;
+use crate::controllers::digest::digest;
 use crate::controllers::facts::{
     Identity, IngressFact, IssuerFact, Made, RequestFact, SecretFact, SolverFact, controller_of,
-    digest,
 };
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::rotation::Leaf;

@@ -9,7 +9,6 @@ use super::entries::{CertificateEntry, OrderEntry};
 use super::{Index, Inner, Name, id_name, issuer_digest, key};
 use crate::api::meta::IssuerReference;
 use crate::api::{Certificate, Challenge, Order, labels};
-use crate::controllers::certificate::password_secrets;
 use crate::controllers::facts::{
     IngressFact, IssuerFact, Made, Owner, RequestFact, controller_of, prune, status_changed_at,
 };
@@ -34,7 +33,7 @@ impl Inner {
             }
             keys.extend(ingress_of(&old));
         }
-        for secret in password_secrets(&object.spec) {
+        for secret in object.spec.password_secrets() {
             self.by_password.insert(&name.0, secret, &name.1);
         }
         self.by_secret
@@ -60,7 +59,7 @@ impl Inner {
     }
 
     fn unlink_certificate(&mut self, name: &Name, object: &Certificate) {
-        for secret in password_secrets(&object.spec) {
+        for secret in object.spec.password_secrets() {
             self.by_password.remove(&name.0, secret, &name.1);
         }
         self.by_secret

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 
 use crate::api::vault::VaultIssuer;
 use crate::controllers::certificate_request as request;
-use crate::controllers::facts::{IssuerFact, digest};
+use crate::controllers::digest::digest;
+use crate::controllers::facts::IssuerFact;
 use crate::controllers::issuer;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::reads::{ReadError, Reader};

@@ -24,7 +24,8 @@ use crate::controllers::certificate::{
     Asking, Effect, Following, IssuerState, KeySource, Observation, Outcome, SecretData, Settings,
     absorb, plan, repaired,
 };
-use crate::controllers::facts::{KeyFact, Made, RequestFact, SecretFact, digest, stores_digest};
+use crate::controllers::digest::digest;
+use crate::controllers::facts::{KeyFact, Made, RequestFact, SecretFact, stores_digest};
 use crate::controllers::polls::Heard;
 use crate::controllers::revocation::Withdrawal;
 use crate::controllers::status::{condition, find, set_condition};

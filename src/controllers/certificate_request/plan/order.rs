@@ -6,7 +6,8 @@ use super::{ACME, ISSUED, Step};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::{Order, OrderSpec, names};
 use crate::controllers::action::{Action, Object, Target};
-use crate::controllers::facts::{Identity, public_digest};
+use crate::controllers::digest::public_digest;
+use crate::controllers::facts::Identity;
 use crate::pki::{CertificateSigningRequest, parse_chain};
 
 impl Step<'_> {
