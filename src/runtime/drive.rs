@@ -111,6 +111,8 @@ enum Failure {
 /// What a reconcile leaves behind.
 #[derive(Debug, Default)]
 struct Ended {
+    /// Of the object.
+    uid: String,
     wake: Option<Duration>,
     seen: Vec<Seen>,
     /// What could not be made, and nothing else waits for.
@@ -149,7 +151,7 @@ impl Driver {
                 self.errors.lock().remove(&key);
                 (Done::Idle(ended.wake), ended.seen)
             }
-            Ok((Err(failure), ended)) => (self.failed(&key, &failure), ended.seen),
+            Ok((Err(failure), ended)) => (self.failed(&key, &ended.uid, &failure), ended.seen),
             Err(_) => {
                 self.metrics.panicked(controller);
                 tracing::error!(object = %key, "reconciling this object panicked; it is left alone for a while");
@@ -160,7 +162,7 @@ impl Driver {
         point(Stage::After, "");
     }
 
-    fn failed(&self, key: &Key, failure: &Failure) -> Done {
+    fn failed(&self, key: &Key, uid: &str, failure: &Failure) -> Done {
         match failure {
             // The change that made it so wakes the object before its back-off ends.
             Failure::Write(EffectError::Stale { .. }) => return Done::Failed,
@@ -186,7 +188,7 @@ impl Driver {
             _ => return Done::Failed,
         };
         self.events
-            .post(key, "", Event::warning("everleaf", reason, text));
+            .post(key, uid, Event::warning("everleaf", reason, text));
         Done::Failed
     }
 
@@ -246,6 +248,7 @@ impl Driver {
         plan: Plan<E>,
         ended: &mut Ended,
     ) -> Result<(), Failure> {
+        uid.clone_into(&mut ended.uid);
         if let Some(wake) = plan.wake {
             ended.wake = Some(ended.wake.map_or(wake, |w| w.min(wake)));
         }

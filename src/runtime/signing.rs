@@ -158,10 +158,11 @@ impl Signer {
         public: u64,
     ) -> Result<Option<Arc<PrivateKey>>, ReadError> {
         let is_asked = |key: &Arc<PrivateKey>| KeyFact::of(key).public == public;
-        Ok(match reader.keys.get(namespace, name).filter(is_asked) {
-            Some(key) => Some(key),
-            None => self.stored(reader, namespace, name).await?.filter(is_asked),
-        })
+        if let Some(key) = reader.keys.get(namespace, name).filter(is_asked) {
+            return Ok(Some(key));
+        }
+        let stored = self.stored(reader, namespace, name).await?;
+        Ok(stored.and_then(Result::ok).filter(is_asked))
     }
 
     async fn key(
@@ -175,23 +176,26 @@ impl Signer {
             KeySource::Staged => Ok(reader.keys.get(namespace, name)),
             // What is stored counts, even if this process remembers another one under that name.
             KeySource::Next(name) | KeySource::Target(name) => {
-                self.stored(reader, namespace, &name).await
+                let stored = self.stored(reader, namespace, &name).await?;
+                Ok(stored.and_then(Result::ok))
             }
             KeySource::Generate(algorithm) => Ok(self.generate(algorithm).await.map(Arc::new)),
         }
     }
 
+    /// The key in a Secret, or why it cannot be read; `None` where there is no Secret.
     async fn stored(
         &self,
         reader: &Reader,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<Arc<PrivateKey>>, ReadError> {
+    ) -> Result<Option<Result<Arc<PrivateKey>, String>>, ReadError> {
         let secret: Option<Secret> = reader.live(namespace, name).await?;
-        let pem = secret.and_then(|s| s.data?.remove("tls.key"));
-        Ok(pem
-            .and_then(|pem| PrivateKey::from_pem(&pem.0).ok())
-            .map(Arc::new))
+        Ok(secret.map(|secret| {
+            let pem = secret.data.and_then(|mut data| data.remove("tls.key"));
+            let key = PrivateKey::from_pem(&pem.unwrap_or_default().0);
+            key.map(Arc::new).map_err(|problem| problem.to_string())
+        }))
     }
 
     /// A new key; `None` if the random source or the library failed.
@@ -263,17 +267,27 @@ impl Signer {
         wanted: &request::Wanted,
     ) -> Result<request::Outcome, ReadError> {
         let key = match reader.keys.get(namespace, key_secret) {
-            Some(key) => Some(key),
+            Some(key) => Some(Ok(key)),
             None => self.stored(reader, namespace, key_secret).await?,
         };
         let Some(key) = key else {
-            let message = format!(
-                "Referenced secret {namespace}/{key_secret} not found, or without a private key in tls.key"
-            );
+            let message = format!("Referenced secret {namespace}/{key_secret} not found");
             return Ok(request::Outcome::Waiting {
-                reason: "SecretMissing",
+                reason: "MissingSecret",
                 message,
             });
+        };
+        let key = match key {
+            Ok(key) => key,
+            Err(problem) => {
+                let message = format!(
+                    "Referenced secret {namespace}/{key_secret} has no private key that can be read in tls.key: {problem}"
+                );
+                return Ok(request::Outcome::Waiting {
+                    reason: "ErrorParsingKey",
+                    message,
+                });
+            }
         };
         Ok(match self_signed::sign(&asked(wanted), &key) {
             Ok(pem) => request::Outcome::Signed {

@@ -18,10 +18,11 @@ fn what_cannot_be_made_is_told_and_keeps_no_certificate_waiting() -> Result<()> 
     let annotated = "name: site, annotations: {everleaf.io/revoke-on-delete: \"true\"}";
     let site = certificate("site", "self", "site.example.com", "");
     namespace.apply(&site.replacen("name: site", annotated, 1))?;
-    namespace.ready("site", DEADLINE)?;
+    let site = namespace.ready("site", DEADLINE)?;
+    // As `kubectl describe` looks for it.
     namespace.until_list("event", "word of it", |all| {
         let mut all = all.iter().filter(|event| event["reason"] == "CannotCreate");
-        all.any(|event| event["involvedObject"]["name"] == "site")
+        all.any(|event| event["involvedObject"]["uid"] == site["metadata"]["uid"])
     })?;
 
     let issuer = cluster.acme_issuer("wide", "default", "{}")?;

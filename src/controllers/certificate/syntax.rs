@@ -1,7 +1,8 @@
 //! Names, labels and annotations as the API server takes them: what it would refuse is said before a CA is asked.
 
 use super::request::{Invalid, invalid};
-use crate::api::CertificateSpec;
+use crate::api::{CertificateSpec, labels};
+use crate::controllers::facts::is_template_annotation;
 
 /// What names the target Secret, and what it is to carry.
 pub(super) fn check(spec: &CertificateSpec) -> Result<(), Invalid> {
@@ -30,6 +31,13 @@ pub(super) fn check(spec: &CertificateSpec) -> Result<(), Invalid> {
             let problem = format!(
                 "\"{key}\" is no key of an annotation: use letters, digits, \"-\", \"_\" and \".\", 63 at most, behind the \
                  name of a domain and \"/\" or alone"
+            );
+            return Err(invalid("spec.secretTemplate.annotations", problem));
+        }
+        if !is_template_annotation(key) {
+            let problem = format!(
+                "\"{key}\" is set by the operator: of those of cert-manager.io/ only {} can be given",
+                labels::ALLOW_DIRECT_INJECTION_ANNOTATION
             );
             return Err(invalid("spec.secretTemplate.annotations", problem));
         }

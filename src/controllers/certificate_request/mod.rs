@@ -37,6 +37,15 @@ pub struct Settings {
     pub revocation_list_url: String,
 }
 
+impl Settings {
+    /// Whether requests to this issuer are for others to sign.
+    pub fn is_off(&self, issuer: &IssuerFact) -> bool {
+        let component = plan::component(Some(issuer));
+        let mut off = self.signers_off.iter();
+        off.any(|name| component.ends_with(name))
+    }
+}
+
 /// A request and everything that its plan depends on.
 #[derive(Debug, Clone)]
 pub struct Observation {

@@ -101,7 +101,7 @@ fn clamped_message(end: Timestamp) -> String {
 }
 
 /// Whom events come from: the controller of the issuer's type.
-fn component(issuer: Option<&IssuerFact>) -> &'static str {
+pub(super) fn component(issuer: Option<&IssuerFact>) -> &'static str {
     match issuer.map(|issuer| &issuer.spec) {
         Some(IssuerSpec { ca: Some(_), .. }) => CA,
         Some(IssuerSpec {
@@ -229,8 +229,7 @@ impl<'a> Step<'a> {
             return self.pending(ACME, "IssuerNotFound", message);
         };
         let component = component(Some(&issuer));
-        let mut off = self.settings.signers_off.iter();
-        if off.any(|name| component.ends_with(name)) {
+        if self.settings.is_off(&issuer) {
             return;
         }
         if let Some(by) = &self.o.compromised {

@@ -173,6 +173,7 @@ impl Scene {
         let meta = ObjectMeta {
             name: Some("app-1-7".into()),
             uid: Some("uid-of-order".into()),
+            creation_timestamp: Some(Time(NOW)),
             ..ObjectMeta::default()
         };
         self.orders.push(Order {
@@ -921,7 +922,11 @@ fn the_order_is_followed_to_its_end() {
             "Waiting on certificate issuance from order shop/app-1-7",
         );
         scene.conditions(&[("Approved", true, ""), ("Ready", false, "Pending")]);
-        assert_eq!(scene.plan(), Plan::idle(), "said once");
+        assert_eq!(scene.plan(), Plan::idle(), "most are over soon");
+        let created = NOW - SignedDuration::from_secs(30);
+        scene.orders[0].metadata.creation_timestamp = Some(Time(created));
+        let told = format!("from order shop/app-1-7: \"{waiting}\"");
+        waits(&scene.plan(), &told);
     }
     for failed in ["invalid", "expired", "errored"] {
         let status = OrderStatus {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::{Driver, Ended, Failure};
-use crate::controllers::certificate;
+use crate::controllers::certificate::{self, IssuerState};
 use crate::controllers::facts::RequestFact;
 use crate::controllers::key::Key;
 use crate::controllers::polls::{Heard, Subject};
@@ -36,7 +36,7 @@ impl Driver {
         };
         let refused = |(_, words): &(Instant, String)| words.clone();
         seen.refused = self.refusals.lock().get(key).map(refused);
-        let answer = self.keep(key, &seen, ended).await;
+        let answer = self.keep(key, &mut seen, ended).await;
         match &answer {
             Err(Failure::Write(error)) => self.refused(key, error),
             Ok(()) if seen.refused.is_some() => {
@@ -47,6 +47,23 @@ impl Driver {
             _ => {}
         }
         answer
+    }
+
+    /// Whether this operator approves and signs the request itself, so that a restart throws nobody's answer away.
+    async fn answers_at_once(
+        &self,
+        key: &Key,
+        seen: &certificate::Observation,
+    ) -> Result<bool, Failure> {
+        let reference = &seen.certificate.spec.issuer_ref;
+        let issuer = self.reader.store.issuer(&key.namespace, reference);
+        if issuer.is_some_and(|issuer| self.settings.request.is_off(&issuer)) {
+            return Ok(false);
+        }
+        let allowed = self
+            .approvals
+            .allow(&self.reader, &key.namespace, reference);
+        Ok(allowed.await?)
     }
 
     /// Note what the API server refuses. One that says something else each time does not write a status each time.
@@ -63,12 +80,18 @@ impl Driver {
     async fn keep(
         &self,
         key: &Key,
-        seen: &certificate::Observation,
+        seen: &mut certificate::Observation,
         ended: &mut Ended,
     ) -> Result<(), Failure> {
         let settings = &self.settings.certificate;
         let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();
         let mut plan = certificate::plan(seen, settings, now());
+        if let Some(certificate::Effect::Prepare { durable: false, .. }) = &plan.effect
+            && !self.answers_at_once(key, seen).await?
+        {
+            seen.issuer = IssuerState::Ready { in_process: false };
+            plan = certificate::plan(seen, settings, now());
+        }
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         if effect.is_none() && !seen.is_issuing() {

@@ -127,8 +127,14 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Another Certificate has the Secret: write nothing but why.
+    /// Another Certificate has the Secret: write nothing but why, and end what was begun for it.
     fn yield_to(&mut self, rival: &str) {
+        if find(&self.conditions, "Issuing").is_some_and(|c| c.status == "True") {
+            remove_condition(&mut self.conditions, "Issuing");
+            self.clear(["nextPrivateKeySecretName"]);
+            self.start_over();
+        }
+        self.discard_keys(None);
         let secret = &self.o.certificate.spec.secret_name;
         let mut why = policy::readiness(self.o, self.now).unwrap_or(Violation {
             reason: "IncorrectCertificate",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::authority::Answer;
@@ -99,6 +100,30 @@ fn each_failure_is_waited_out_and_retried_whatever_it_was() {
             (("True", "Ready"), None),
             "{answer:?}"
         );
+    }
+}
+
+/// As `cmctl renew` asks for it, on a machine whose clock is late or in the second of the failure, or somebody by hand without
+/// a time.
+#[test]
+fn whoever_asks_for_another_attempt_gets_one_whatever_their_clock() {
+    for answer in [Answer::Fail, Answer::Deny, Answer::Invalid] {
+        for late in [Some(3600), Some(0), None] {
+            let mut world = failed(answer);
+            world.memory.clear();
+            let before = world.requests[0].metadata.uid.clone();
+            world.renew_by_hand();
+            let status = world.certificate.status.as_mut().unwrap();
+            let failure = status.last_failure_time.clone().unwrap().0;
+            let conditions = status.conditions.as_mut().unwrap();
+            let issuing = conditions.iter_mut().find(|c| c.type_ == "Issuing");
+            let time = late.map(|seconds| failure - SignedDuration::from_secs(seconds));
+            issuing.unwrap().last_transition_time = time.map(Time);
+            world.answer = Answer::Sign;
+            assert!(world.run(12), "{:?}", world.writes);
+            assert_eq!(world.ready(), ("True", "Ready"), "{answer:?} {late:?}");
+            assert_ne!(world.requests[0].metadata.uid, before);
+        }
     }
 }
 

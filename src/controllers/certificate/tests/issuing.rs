@@ -80,7 +80,7 @@ fn the_secret_holds_the_pair_and_says_where_it_is_from() {
         "emailAddresses": ["a@example.com"],
         "subject": { "organizations": ["Shop, Inc."], "serialNumber": "7" },
         "issuerRef": { "name": "ca", "kind": "ClusterIssuer" },
-        "secretTemplate": { "annotations": { "note": "x", "cert-manager.io/common-name": "forged" }, "labels": { "team": "shop" } },
+        "secretTemplate": { "annotations": { "note": "x" }, "labels": { "team": "shop" } },
     }));
     world.run(12);
     let secret = world.secret.clone().unwrap();

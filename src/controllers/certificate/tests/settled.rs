@@ -101,6 +101,24 @@ fn a_rival_keeps_the_secret_and_is_named() {
 }
 
 #[test]
+fn who_loses_the_secret_to_a_rival_ends_what_was_begun() {
+    let mut world = World::new(&json!({}));
+    world.answer = Answer::Pend;
+    world.run(6);
+    assert_eq!((world.issuing().0, world.requests.len()), ("True", 1));
+    assert_eq!(world.next_keys.len(), 1);
+    world.rival = Some("older".into());
+    assert!(world.run(6), "{:?}", world.writes);
+    assert_eq!(world.issuing(), ("", ""));
+    assert_eq!((world.requests.len(), world.next_keys.len()), (0, 0));
+    assert_eq!(world.status().next_private_key_secret_name, None);
+    // Nor can anybody begin it by hand.
+    world.renew_by_hand();
+    assert!(world.run(6), "{:?}", world.writes);
+    assert_eq!((world.issuing(), world.requests.len()), (("", ""), 0));
+}
+
+#[test]
 fn labels_and_annotations_of_the_secret_are_put_back() {
     let spec = json!({ "secretTemplate": { "annotations": { "note": "x" }, "labels": { "team": "shop" } } });
     let world = World::issued(&spec);

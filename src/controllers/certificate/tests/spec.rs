@@ -177,6 +177,10 @@ fn what_the_api_server_would_refuse_is_said() {
             "spec.secretTemplate.annotations",
             json!({ "secretTemplate": { "annotations": { "a note": "Team A" } } }),
         ),
+        (
+            "spec.secretTemplate.annotations",
+            json!({ "secretTemplate": { "annotations": { "cert-manager.io/common-name": "forged" } } }),
+        ),
     ] {
         refused(&spec, "InvalidSpec", field);
     }

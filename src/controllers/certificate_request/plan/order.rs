@@ -1,5 +1,6 @@
 //! The Order behind a request of an ACME issuer (contract §5.2).
 
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::{ACME, ISSUED, Step};
@@ -9,6 +10,9 @@ use crate::controllers::action::{Action, Object, Target};
 use crate::controllers::digest::public_digest;
 use crate::controllers::facts::Identity;
 use crate::pki::{CertificateSigningRequest, parse_chain};
+
+/// How long an Order has to last before its state is told here too.
+const MOMENT: SignedDuration = SignedDuration::from_secs(30);
 
 impl Step<'_> {
     /// Contract §5.2: one Order a request, found by its owner.
@@ -112,8 +116,9 @@ impl Step<'_> {
                 let message = format!(
                     "Waiting on certificate issuance from order {namespace}/{name}: \"{state}\""
                 );
-                // The first word is enough: each state is on the Order itself.
-                if self.o.request.ready.is_none() {
+                // Most are over before anybody could read it.
+                let created = Identity::of(&order.metadata).created;
+                if self.o.request.ready.is_none() || self.now.duration_since(created) >= MOMENT {
                     self.pending(ACME, "OrderPending", message);
                 }
             }

@@ -71,7 +71,9 @@ impl World {
                     }
                     Object::Order(order) => {
                         assert!(self.child_orders.is_empty(), "two Orders under way");
-                        self.scene.orders.push(order.clone());
+                        let mut order = order.clone();
+                        order.metadata.creation_timestamp = Some(Time(self.now));
+                        self.scene.orders.push(order);
                     }
                     other => panic!("{other:?}"),
                 },
