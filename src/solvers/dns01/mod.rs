@@ -34,19 +34,6 @@ pub struct Record {
     pub value: String,
 }
 
-impl Record {
-    /// The name relative to the zone, without a final dot; `@` for the zone itself.
-    pub fn relative_name(&self) -> &str {
-        let inside = self.name.strip_suffix(&self.zone);
-        match inside.and_then(|inside| inside.strip_suffix('.')) {
-            Some(relative) => relative,
-            None if self.name == self.zone => "@",
-            // Not in the zone: absolute then.
-            None => &self.name,
-        }
-    }
-}
-
 /// What the process itself has, for issuers that may use it: nobody's Secrets. An issuer that may not has none.
 #[derive(Clone, Debug, Default)]
 pub struct Ambient {
@@ -80,32 +67,4 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// When it is unknown whether the value has gone. A zone that has gone took it along: that is none.
     fn clean_up<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<(), Error>>;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Record;
-
-    #[test]
-    fn a_name_relative_to_its_zone() {
-        let cases = [
-            (
-                "example.com.",
-                "_acme-challenge.a.example.com.",
-                "_acme-challenge.a",
-            ),
-            ("example.com.", "example.com.", "@"),
-            ("example.com.", "a.badexample.com.", "a.badexample.com."),
-            ("com.", "a.example.com.", "a.example"),
-        ];
-        for (zone, name, expected) in cases {
-            let record = Record {
-                domain: String::new(),
-                zone: zone.into(),
-                name: name.into(),
-                value: String::new(),
-            };
-            assert_eq!(record.relative_name(), expected, "{name} in {zone}");
-        }
-    }
 }
