@@ -241,6 +241,7 @@ impl Dns01 {
         let given = Given {
             clock: now,
             secrets: credentials::all(&self.reader, home, &solver).await?,
+            aws_region: self.ambient.aws_region(),
             ambient: may.then(|| self.ambient.clone()),
         };
         Ok(if let Some(spec) = &solver.webhook {

@@ -41,6 +41,20 @@ pub struct Ambient {
     pub variables: BTreeMap<String, String>,
 }
 
+impl Ambient {
+    /// Where the process is on AWS, if its environment says.
+    pub fn aws_region(&self) -> Option<String> {
+        let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+        let set = variables
+            .iter()
+            .filter_map(|name| self.variables.get(*name));
+        let set = set.map(|value| value.trim());
+        set.filter(|value| !value.is_empty())
+            .map(str::to_owned)
+            .next()
+    }
+}
+
 /// What a provider is made of beside the solver's spec.
 #[derive(Clone, Debug)]
 pub struct Given {
@@ -48,6 +62,8 @@ pub struct Given {
     pub clock: fn() -> Timestamp,
     /// All that [`needs`] names.
     pub secrets: Secrets,
+    /// [`Ambient::aws_region`]: no credential, so that any issuer may use it.
+    pub aws_region: Option<String>,
     /// `None` when the issuer may not use it (flags `--issuer-ambient-credentials` and
     /// `--cluster-issuer-ambient-credentials`).
     pub ambient: Option<Arc<Ambient>>,

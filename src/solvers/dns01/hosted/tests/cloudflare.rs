@@ -160,6 +160,7 @@ fn records(
             zone.records.push(made);
             Ok(answer)
         }
+                ..Txt::default()
         ("DELETE", [record]) => {
             let count = zone.records.len();
             zone.records.retain(|txt| txt.id.to_string() != *record);
