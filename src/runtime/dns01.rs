@@ -135,7 +135,7 @@ impl Dns01 {
         let before = {
             let mut records = self.records.lock();
             let kept = records.entry(key.clone()).or_default();
-            std::mem::replace(&mut kept.state, RecordState::Busy)
+            std::mem::replace(&mut kept.state, RecordState::Busy(now()))
         };
         let (dns01, key, object) = (self.clone(), key.clone(), object.clone());
         tokio::spawn(async move {
