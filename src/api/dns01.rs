@@ -208,7 +208,8 @@ pub struct Route53 {
     /// The zone; found by its name when absent. Example: `Z0EXAMPLE`.
     #[serde(rename = "hostedZoneID", skip_serializing_if = "Option::is_none")]
     pub hosted_zone_id: Option<String>,
-    /// Region that signs requests; the environment's when absent. Example: `eu-west-1`.
+    /// Region of STS, which tells the parts of AWS apart; that of the operator's environment when absent, else us-east-1.
+    /// With the operator's own credentials the environment's comes first. Example: `eu-west-1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// Role to assume. Example: `arn:aws:iam::1:role/dns`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, ready};
 use futures::{FutureExt as _, TryFutureExt as _};
-use http::Uri;
+use http::{HeaderValue, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
@@ -68,6 +68,35 @@ impl Proxies {
     pub fn lead_to(&self, to: &Uri) -> bool {
         self.0.intercept(to).is_some()
     }
+
+    /// The one that leads there, if it is one of http.
+    pub fn to(&self, to: &Uri) -> Option<Proxy> {
+        let found = self.0.intercept(to)?;
+        let uri = found.uri();
+        let is_plain = uri.scheme_str() == Some("http");
+        is_plain.then_some(())?;
+        Some(Proxy {
+            host: uri.host()?.to_owned(),
+            port: uri.port_u16().unwrap_or(80),
+            authorization: found.basic_auth().cloned(),
+        })
+    }
+
+    /// One that leads to all but these.
+    #[cfg(test)]
+    pub fn of(proxy: &str, except: &str) -> Self {
+        Self(Arc::new(Matcher::builder().all(proxy).no(except).build()))
+    }
+}
+
+/// A proxy, and who asks it. No Debug: that is a password.
+pub struct Proxy {
+    /// A name or an address.
+    pub host: String,
+    /// Of plain http.
+    pub port: u16,
+    /// `Proxy-Authorization`, if it wants to know.
+    pub authorization: Option<HeaderValue>,
 }
 
 /// Makes connections.

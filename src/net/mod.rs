@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use any_server::AnyServer;
 pub use client::{Client, Error, Reply, Request, escape, escape_all_but, hex, query};
-pub use dial::{Dialer, Proxies, Resolver};
+pub use dial::{Dialer, Proxies, Proxy, Resolver};
 pub use exchange::{Answer, Bounds, Connections, Unanswered};
 pub use roots::public_roots;
 pub use text::{MAX_MESSAGE, MAX_PIECE, clean, clean_link, cut, web_link};

@@ -159,7 +159,9 @@ fn self_check(options: &Options, http: &net::Client) -> anyhow::Result<SelfCheck
     let named = options.http01_nameservers()?;
     let resolver = (!named.is_empty()).then(|| Resolver::new(named, http.clone()));
     let check = SelfCheck::new(SelfCheckSettings::default()).context("TLS for the self-check")?;
-    Ok(check.asking(resolver))
+    Ok(check
+        .asking(resolver)
+        .through(net::Proxies::of_environment()))
 }
 
 /// Hold the Lease until `release`, or what stands for it without leader election; `lost` when it ends before.

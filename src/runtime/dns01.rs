@@ -135,7 +135,7 @@ impl Dns01 {
         let before = {
             let mut records = self.records.lock();
             let kept = records.entry(key.clone()).or_default();
-            std::mem::replace(&mut kept.state, RecordState::Busy)
+            std::mem::replace(&mut kept.state, RecordState::Busy(now()))
         };
         let (dns01, key, object) = (self.clone(), key.clone(), object.clone());
         tokio::spawn(async move {
@@ -241,6 +241,7 @@ impl Dns01 {
         let given = Given {
             clock: now,
             secrets: credentials::all(&self.reader, home, &solver).await?,
+            aws_region: self.ambient.aws_region(),
             ambient: may.then(|| self.ambient.clone()),
         };
         Ok(if let Some(spec) = &solver.webhook {

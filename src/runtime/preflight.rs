@@ -257,6 +257,10 @@ impl Preflights {
     }
 
     async fn reach(&self, name: &str) -> Reach {
+        // Who answers there is not seen from here.
+        if self.check.is_proxied(name) {
+            return Reach::Untried;
+        }
         let found = self
             .addresses
             .ask(name.to_owned(), monotonic(), self.check.addresses(name));

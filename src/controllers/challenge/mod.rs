@@ -17,6 +17,7 @@ use super::action::Target;
 use super::facts::{Identity, controller_of};
 use super::key::Key;
 use super::reads::{ReadError, Reader};
+use super::store::Store;
 use crate::api::Challenge;
 use crate::api::challenge::DNS_01;
 use crate::solvers::http01::objects::{Mode, Presentation, SolverSettings, is_cert_managers};
@@ -137,8 +138,8 @@ pub enum RecordState {
     /// Nothing was done by this process, or what it depends on has changed since.
     #[default]
     Unknown,
-    /// The provider is being asked.
-    Busy,
+    /// The provider is being asked, since then.
+    Busy(Timestamp),
     /// The provider has it.
     Present,
     /// The provider has it no longer.
@@ -352,11 +353,7 @@ pub async fn observe(
         .and_then(|s| s.ingress_class_name.clone())
         .filter(|c| !c.is_empty());
     let others = store.challenges_in(&key.namespace);
-    let live = |c: &&Arc<Challenge>| {
-        c.metadata.uid != challenge.metadata.uid
-            && !is_final(state(c))
-            && c.metadata.deletion_timestamp.is_none()
-    };
+    let live = |c: &&Arc<Challenge>| is_live_beside(&challenge, c);
     let mode = |c: &Challenge| {
         let ingress = c
             .spec
@@ -366,24 +363,9 @@ pub async fn observe(
             .and_then(|h| h.ingress.as_ref())?;
         Some(Mode::of(ingress, settings.mode))
     };
-    let born = |c: &Challenge| {
-        (
-            c.metadata.creation_timestamp.clone().map(|t| t.0),
-            c.metadata.name.clone(),
-        )
-    };
-    let same = |c: &&Arc<Challenge>| {
-        c.spec.dns_name == challenge.spec.dns_name && c.spec.type_ == challenge.spec.type_
-    };
-    let earlier = others
-        .iter()
-        .filter(live)
-        .filter(same)
-        .filter(|c| born(c) < born(&challenge))
-        .count();
     Ok(Some(Observation {
         missing_class: class.filter(|c| !store.has_ingress_class(c)),
-        earlier: earlier >= at_once(&challenge),
+        earlier: has_earlier(store, &challenge, &others),
         direct_users: others
             .iter()
             .filter(live)
@@ -401,11 +383,42 @@ pub async fn observe(
     }))
 }
 
-/// How many Challenges of one name are solved at once. Of DNS-01 any number, since each has its own value (contract §5.5
-/// has one); but an acme-dns server keeps two values of a name.
+/// Whether as many older Challenges of its name are being solved as are at once. Those of other namespaces count where the
+/// server knows no namespaces, and may put one value in the place of another's.
+fn has_earlier(store: &Store, challenge: &Challenge, neighbours: &[Arc<Challenge>]) -> bool {
+    let most = at_once(challenge);
+    if most == usize::MAX {
+        return false;
+    }
+    let everywhere = (challenge.spec.type_ == DNS_01).then(|| store.challenges());
+    let born = |c: &Challenge| {
+        let meta = &c.metadata;
+        let at = meta.creation_timestamp.clone().map(|t| t.0);
+        (at, meta.name.clone(), meta.namespace.clone())
+    };
+    let is_earlier = |c: &&Arc<Challenge>| {
+        c.spec.dns_name == challenge.spec.dns_name
+            && c.spec.type_ == challenge.spec.type_
+            && is_live_beside(challenge, c)
+            && born(c) < born(challenge)
+    };
+    let all = everywhere.as_deref().unwrap_or(neighbours).iter();
+    all.filter(is_earlier).count() >= most
+}
+
+/// Whether another Challenge is being solved.
+fn is_live_beside(challenge: &Challenge, other: &Challenge) -> bool {
+    other.metadata.uid != challenge.metadata.uid
+        && !is_final(state(other))
+        && other.metadata.deletion_timestamp.is_none()
+}
+
+/// How many Challenges of one name are solved at once. Of DNS-01 any number, since each has its own value; but an acme-dns
+/// server keeps two values of a name, and webhook solvers may rely on it that there is one (contract §5.5).
 fn at_once(challenge: &Challenge) -> usize {
     match &challenge.spec.solver.dns01 {
         _ if challenge.spec.type_ != DNS_01 => 1,
+        Some(solver) if solver.webhook.is_some() => 1,
         Some(solver) if solver.acme_dns.is_some() => 2,
         _ => usize::MAX,
     }
@@ -416,10 +429,8 @@ fn at_once(challenge: &Challenge) -> usize {
 fn is_shared(reader: &Reader, challenge: &Challenge) -> bool {
     challenge.spec.type_ == DNS_01
         && reader.store.challenges().iter().any(|other| {
-            other.metadata.uid != challenge.metadata.uid
-                && other.spec.dns_name == challenge.spec.dns_name
+            other.spec.dns_name == challenge.spec.dns_name
                 && other.spec.key == challenge.spec.key
-                && other.metadata.deletion_timestamp.is_none()
-                && !is_final(state(other))
+                && is_live_beside(challenge, other)
         })
 }

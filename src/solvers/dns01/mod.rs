@@ -34,24 +34,25 @@ pub struct Record {
     pub value: String,
 }
 
-impl Record {
-    /// The name relative to the zone, without a final dot; `@` for the zone itself.
-    pub fn relative_name(&self) -> &str {
-        let inside = self.name.strip_suffix(&self.zone);
-        match inside.and_then(|inside| inside.strip_suffix('.')) {
-            Some(relative) => relative,
-            None if self.name == self.zone => "@",
-            // Not in the zone: absolute then.
-            None => &self.name,
-        }
-    }
-}
-
 /// What the process itself has, for issuers that may use it: nobody's Secrets. An issuer that may not has none.
 #[derive(Clone, Debug, Default)]
 pub struct Ambient {
     /// The environment.
     pub variables: BTreeMap<String, String>,
+}
+
+impl Ambient {
+    /// Where the process is on AWS, if its environment says.
+    pub fn aws_region(&self) -> Option<String> {
+        let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+        let set = variables
+            .iter()
+            .filter_map(|name| self.variables.get(*name));
+        let set = set.map(|value| value.trim());
+        set.filter(|value| !value.is_empty())
+            .map(str::to_owned)
+            .next()
+    }
 }
 
 /// What a provider is made of beside the solver's spec.
@@ -61,6 +62,8 @@ pub struct Given {
     pub clock: fn() -> Timestamp,
     /// All that [`needs`] names.
     pub secrets: Secrets,
+    /// [`Ambient::aws_region`]: no credential, so that any issuer may use it.
+    pub aws_region: Option<String>,
     /// `None` when the issuer may not use it (flags `--issuer-ambient-credentials` and
     /// `--cluster-issuer-ambient-credentials`).
     pub ambient: Option<Arc<Ambient>>,
@@ -80,32 +83,4 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// When it is unknown whether the value has gone. A zone that has gone took it along: that is none.
     fn clean_up<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<(), Error>>;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Record;
-
-    #[test]
-    fn a_name_relative_to_its_zone() {
-        let cases = [
-            (
-                "example.com.",
-                "_acme-challenge.a.example.com.",
-                "_acme-challenge.a",
-            ),
-            ("example.com.", "example.com.", "@"),
-            ("example.com.", "a.badexample.com.", "a.badexample.com."),
-            ("com.", "a.example.com.", "a.example"),
-        ];
-        for (zone, name, expected) in cases {
-            let record = Record {
-                domain: String::new(),
-                zone: zone.into(),
-                name: name.into(),
-                value: String::new(),
-            };
-            assert_eq!(record.relative_name(), expected, "{name} in {zone}");
-        }
-    }
 }

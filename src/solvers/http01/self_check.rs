@@ -8,18 +8,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, LOCATION, USER_AGENT};
+use hyper::header::{CONNECTION, HOST, HeaderValue, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tower_service::Service as _;
 
+use self::target::Target;
+use super::normalise_host;
 use super::responder::SELF_CHECK_AGENT;
-use super::{PATH_PREFIX, normalise_host};
 use crate::dns::{self, Resolver};
+use crate::net::{self, Dialer, Proxies, Proxy};
 
+mod target;
 mod trust;
 
 /// What one check found.
@@ -37,6 +41,8 @@ pub enum Outcome {
 pub enum Reason {
     #[error("the name does not resolve")]
     Unresolved,
+    #[error("the proxy that HTTP_PROXY or HTTPS_PROXY names does not lead there")]
+    Proxy,
     #[error("connection refused on port {0}")]
     Refused(u16),
     #[error("no route to the host")]
@@ -66,6 +72,7 @@ impl Reason {
     pub fn reached_a_server(&self) -> bool {
         match self {
             Self::Unresolved
+            | Self::Proxy
             | Self::Refused(_)
             | Self::Unreachable
             | Self::TimedOut(_)
@@ -85,6 +92,9 @@ impl Reason {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Unresolved => "add a DNS record that leads to the Ingress controller",
+            Self::Proxy => {
+                "let the proxy of the operator lead to the name, or name it in NO_PROXY of the operator"
+            }
             Self::Refused(_) | Self::Unreachable | Self::TimedOut(_) | Self::Broken => {
                 "let port 80 through to the Ingress controller, and see that the DNS record leads there"
             }
@@ -129,6 +139,8 @@ pub struct SelfCheck {
     tls: TlsConnector,
     /// Whom to ask for addresses; without one, the system.
     resolver: Option<Resolver>,
+    /// Those that lead out of this network, and whoever asks them for a way.
+    proxies: Option<(Proxies, Dialer)>,
 }
 
 const MOST_REDIRECTS: usize = 10;
@@ -146,7 +158,18 @@ impl SelfCheck {
             settings,
             tls,
             resolver: None,
+            proxies: None,
         })
+    }
+
+    /// The same, through these where they lead.
+    #[must_use]
+    pub fn through(self, proxies: Proxies) -> Self {
+        let dialer = Dialer::new(net::Resolver::System, Some(proxies.clone()), CONNECT);
+        Self {
+            proxies: Some((proxies, dialer)),
+            ..self
+        }
     }
 
     /// The same, which asks these name servers for addresses.
@@ -163,6 +186,18 @@ impl SelfCheck {
             Ok(Err(reason)) => Outcome::NotYet(reason),
             Err(_) => Outcome::NotYet(Reason::TimedOut(self.settings.deadline)),
         }
+    }
+
+    /// Whether a proxy leads to the name: where it resolves to is the proxy's affair then.
+    pub fn is_proxied(&self, domain: &str) -> bool {
+        let target = Target {
+            tls: false,
+            host: normalise_host(domain),
+            port: self.settings.http_port,
+            path: "/".to_owned(),
+        };
+        let uri = target.uri();
+        self.proxy_to(uri.as_ref()).is_some()
     }
 
     /// Where the CA's first request will go; the name resolves, or this is why it does not.
@@ -204,13 +239,36 @@ impl SelfCheck {
     }
 
     async fn get(&self, target: &Target) -> Result<Response<Incoming>, Reason> {
-        let stream = self.connect(&target.host, target.port).await?;
+        let uri = target.uri();
+        let proxy = self.proxy_to(uri.as_ref());
         if !target.tls {
-            return exchange(stream, target).await;
+            // A request for a proxy has the whole URI (RFC 9112 §3.2.2).
+            return match (proxy, uri) {
+                (Some(proxy), Some(uri)) => {
+                    let stream = reach(&proxy).await?;
+                    exchange(stream, target, &uri.to_string(), proxy.authorization).await
+                }
+                _ => {
+                    let stream = self.connect(&target.host, target.port).await?;
+                    exchange(stream, target, &target.path, None).await
+                }
+            };
         }
+        let stream = match (&self.proxies, proxy, uri) {
+            (Some((_, dialer)), Some(_), Some(uri)) => {
+                let tunnel = dialer.clone().call(uri).await;
+                tunnel.map_err(|_| Reason::Proxy)?.into_inner()
+            }
+            _ => self.connect(&target.host, target.port).await?,
+        };
         let name = ServerName::try_from(target.host.clone()).map_err(|_| Reason::BadName)?;
         let stream = self.tls.connect(name, stream).await;
-        exchange(stream.map_err(|_| Reason::Tls)?, target).await
+        exchange(stream.map_err(|_| Reason::Tls)?, target, &target.path, None).await
+    }
+
+    fn proxy_to(&self, uri: Option<&Uri>) -> Option<Proxy> {
+        let (proxies, _) = self.proxies.as_ref()?;
+        proxies.to(uri?)
     }
 
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Reason> {
@@ -245,89 +303,6 @@ impl SelfCheck {
     }
 }
 
-/// Where one request goes.
-struct Target {
-    tls: bool,
-    /// Without brackets.
-    host: String,
-    port: u16,
-    /// Origin form: path and query.
-    path: String,
-}
-
-impl Target {
-    fn first(domain: &str, token: &str, port: u16) -> Result<Self, Reason> {
-        let target = Self {
-            tls: false,
-            host: normalise_host(domain),
-            port,
-            path: format!("{PATH_PREFIX}{token}"),
-        };
-        // A token is base64url (RFC 8555 §8.3); anything else could change the request.
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        let fits = !target.host.is_empty() && !token.is_empty() && token.bytes().all(is_token);
-        fits.then_some(target).ok_or(Reason::BadName)
-    }
-
-    /// Follows what CAs follow (Boulder's rules): http and https, ports 80 and 443, to a name. An
-    /// address in a redirect would let a tenant's site send the operator around the cluster.
-    fn redirected(&self, location: &str, settings: &Settings) -> Option<Self> {
-        let location = location.split('#').next().unwrap_or_default();
-        let scheme = if self.tls { "https" } else { "http" };
-        let absolute = match location.strip_prefix("//") {
-            Some(rest) => format!("{scheme}://{rest}").parse::<Uri>(),
-            None => location.parse(),
-        };
-        let uri = absolute.ok()?;
-        let path = uri
-            .path_and_query()
-            .map_or("/", |path| path.as_str())
-            .to_owned();
-        if location.starts_with('/') && !location.starts_with("//") {
-            let host = self.host.clone();
-            return Some(Self {
-                host,
-                path,
-                ..*self
-            });
-        }
-        let tls = match uri.scheme_str()? {
-            "http" => false,
-            "https" => true,
-            _ => return None,
-        };
-        let default = if tls {
-            settings.https_port
-        } else {
-            settings.http_port
-        };
-        let port = uri.port_u16().unwrap_or(default);
-        let host = normalise_host(uri.host()?);
-        let allowed = [80, 443, settings.http_port, settings.https_port].contains(&port);
-        if !allowed || host.is_empty() || host.parse::<IpAddr>().is_ok() {
-            return None;
-        }
-        Some(Self {
-            tls,
-            host,
-            port,
-            path,
-        })
-    }
-
-    fn authority(&self) -> String {
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        match (self.tls, self.port) {
-            (false, 80) | (true, 443) => host,
-            (_, port) => format!("{host}:{port}"),
-        }
-    }
-}
-
 async fn connect_to(address: SocketAddr) -> Result<TcpStream, Reason> {
     let attempt = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
     attempt
@@ -339,16 +314,36 @@ async fn connect_to(address: SocketAddr) -> Result<TcpStream, Reason> {
         })
 }
 
-async fn exchange<S>(stream: S, target: &Target) -> Result<Response<Incoming>, Reason>
+/// A connection to a proxy.
+async fn reach(proxy: &Proxy) -> Result<TcpStream, Reason> {
+    let address = (proxy.host.trim_matches(['[', ']']), proxy.port);
+    let attempt = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
+    attempt
+        .map_err(|_| Reason::Proxy)?
+        .map_err(|_| Reason::Proxy)
+}
+
+/// `asked` is what the request asks for: the path, or all of the URI.
+async fn exchange<S>(
+    stream: S,
+    target: &Target,
+    asked: &str,
+    authorization: Option<HeaderValue>,
+) -> Result<Response<Incoming>, Reason>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let request = Request::get(&target.path)
+    let mut request = Request::get(asked)
         .header(HOST, target.authority())
         .header(USER_AGENT, SELF_CHECK_AGENT)
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|_| Reason::BadName)?;
+    if let Some(authorization) = authorization {
+        request
+            .headers_mut()
+            .insert(PROXY_AUTHORIZATION, authorization);
+    }
     let handshake = hyper::client::conn::http1::Builder::new()
         .max_buf_size(16 * 1024)
         .handshake(TokioIo::new(stream))

@@ -12,12 +12,8 @@ use super::objects::{Presentation, SolverSettings, owned_map};
 use crate::api::labels::{HTTP01_SOLVER_LABEL, MANAGED_BY_LABEL, TRUE};
 
 /// The Service of `Direct` mode, one a namespace. No Challenge owns it: whoever ends the last
-/// challenge of the namespace deletes it and its slices, found by [`DIRECT_SELECTOR`].
+/// challenge of the namespace deletes it and its slices by their names.
 pub const DIRECT_NAME: &str = "cm-acme-http-solver-direct";
-
-/// Selects what `Direct` mode shares in a namespace.
-pub const DIRECT_SELECTOR: &str =
-    "app.kubernetes.io/managed-by=everleaf,acme.cert-manager.io/http01-solver=true";
 
 const MANAGER: &str = "everleaf";
 

@@ -28,6 +28,8 @@ const PARTLY: Duration = Duration::from_secs(10);
 /// How long a deletion waits for a provider that fails: in vain until something changes, or not.
 const PERMANENT_PATIENCE: Duration = Duration::from_secs(5);
 const TRANSIENT_PATIENCE: Duration = Duration::from_secs(30);
+/// The same for one that has said when it may be asked.
+const LIMITED_PATIENCE: Duration = Duration::from_mins(3);
 
 /// The longest time between looks at the DNS after a failure, which is reached after an hour, and how many there are in
 /// the first minute.
@@ -48,7 +50,7 @@ pub(super) fn live(o: &Observation, settings: &Settings, now: Timestamp) -> Plan
         return plan;
     }
     match &o.record {
-        RecordState::Busy => Plan::idle(),
+        RecordState::Busy(_) => Plan::idle(),
         RecordState::Present => {
             let patience = Patience {
                 limit: limit(o, settings),
@@ -149,43 +151,59 @@ pub(super) fn clean_up(o: &Observation, now: Timestamp) -> Option<Plan<Effect>> 
     match &o.record {
         // Another Challenge needs the same record, and takes it away in the end.
         _ if o.shared => None,
-        RecordState::Busy => Some(Plan::idle()),
+        RecordState::Busy(_) => Some(until_given_up(o, Plan::idle(), now)),
         RecordState::Absent => None,
         RecordState::Unknown if !may_be_there => None,
         RecordState::Failed(failure) if failure.removing => {
-            let mut plan = again(failure, Effect::CleanUp, now);
-            if gives_up(o, now).is_none() {
-                let patience = patience(failure);
-                let since = between(failure.since, now);
-                plan.wake = plan
-                    .wake
-                    .map(|wake| wake.min(patience.saturating_sub(since)));
-            }
-            Some(plan)
+            let plan = again(failure, Effect::CleanUp, now);
+            Some(until_given_up(o, plan, now))
         }
         _ => Some(effect(Effect::CleanUp)),
     }
 }
 
-fn patience(failure: &Failure) -> Duration {
-    match failure.retry {
-        Retry::OnChange => PERMANENT_PATIENCE,
-        Retry::Soon | Retry::At(_) => TRANSIENT_PATIENCE,
+/// The step, with a look at the time when the deletion waits no longer.
+fn until_given_up(o: &Observation, mut plan: Plan<Effect>, now: Timestamp) -> Plan<Effect> {
+    if let Some(then) = deadline(o).filter(|then| *then > now) {
+        plan.sooner(between(now, then));
     }
+    plan
+}
+
+/// Until when a deletion waits for its record to go. A provider that has no answer yet, or fails, is waited for as long
+/// from when the deletion was seen; one that has said when it may be asked, until it was asked once more.
+fn deadline(o: &Observation) -> Option<Timestamp> {
+    let seen = o.challenge.metadata.deletion_timestamp.as_ref()?.0;
+    let (since, patience) = match &o.record {
+        RecordState::Busy(since) => (seen.max(*since), TRANSIENT_PATIENCE),
+        RecordState::Failed(failure) if failure.removing => {
+            let begun = seen.min(failure.since);
+            match failure.retry {
+                Retry::OnChange => (failure.since, PERMANENT_PATIENCE),
+                Retry::Soon => (begun, TRANSIENT_PATIENCE),
+                Retry::At(then) => {
+                    let granted = between(begun, then).saturating_add(FIRST_RETRY);
+                    (begun, granted.clamp(TRANSIENT_PATIENCE, LIMITED_PATIENCE))
+                }
+            }
+        }
+        _ => return None,
+    };
+    since.checked_add(patience).ok()
 }
 
 /// A record that a deletion waits for no longer, and what is said of it.
 pub(super) fn gives_up(o: &Observation, now: Timestamp) -> Option<Event> {
-    let RecordState::Failed(failure) = &o.record else {
-        return None;
+    let is_over = deadline(o).is_some_and(|then| then <= now);
+    let reason = match &o.record {
+        RecordState::Failed(failure) => &failure.reason,
+        _ => "the provider has not answered yet",
     };
-    let is_over = failure.removing && between(failure.since, now) >= patience(failure);
     is_over.then(|| {
         let domain = &o.challenge.spec.dns_name;
         let message = format!(
-            "Error cleaning up challenge: {}. The TXT record of {domain} may still be there; it does no harm, and can be \
-             deleted by hand",
-            failure.reason
+            "Error cleaning up challenge: {reason}. The TXT record of {domain} may still be there; it does no harm, and can \
+             be deleted by hand"
         );
         Event::warning(CHALLENGES, "CleanUpError", message)
     })

@@ -1,5 +1,6 @@
 use super::*;
-use crate::controllers::challenge::{Failure, Retry, Sight};
+use crate::controllers::challenge::{Failure, Retry, Sight, has_earlier};
+use crate::controllers::store::{Change, Store};
 
 fn dns01() -> Observation {
     let mut seen = seen(&json!({ "dns01": { "rfc2136": { "nameserver": "192.0.2.53" } } }));
@@ -45,7 +46,7 @@ pub(super) fn states() -> Vec<RecordState> {
     });
     let others = [
         RecordState::Unknown,
-        RecordState::Busy,
+        RecordState::Busy(START),
         RecordState::Present,
         RecordState::Absent,
     ];
@@ -71,8 +72,46 @@ fn the_status_says_that_there_may_be_a_record_before_there_is() {
     let second = plan(&processing(), &settings(), START);
     assert_eq!(second, does(Some(Effect::Present), None));
     let mut busy = processing();
-    busy.record = RecordState::Busy;
+    busy.record = RecordState::Busy(START);
     assert_eq!(plan(&busy, &settings(), START), Plan::idle());
+}
+
+/// In the order that they were made.
+#[test]
+fn what_may_take_the_place_of_anothers_value_waits_for_it_in_every_namespace() {
+    let webhook = json!({ "dns01": { "webhook": { "groupName": "a.b", "solverName": "c" } } });
+    let acme_dns =
+        json!({ "dns01": { "acmeDNS": { "host": "h", "accountSecretRef": { "name": "a" } } } });
+    let rfc2136 = json!({ "dns01": { "rfc2136": { "nameserver": "192.0.2.53" } } });
+    let http01 = json!({ "http01": { "ingress": {} } });
+    for (solver, type_, waits) in [
+        (&webhook, "DNS-01", [false, true, true, true]),
+        (&acme_dns, "DNS-01", [false, false, true, true]),
+        (&rfc2136, "DNS-01", [false; 4]),
+        // A Challenge of another namespace has objects of its own.
+        (&http01, "HTTP-01", [false, false, true, true]),
+    ] {
+        let store = Store::new("cluster");
+        let namespaces = ["shop", "blog", "shop", "blog"];
+        let made = namespaces.iter().zip(0..).map(|(namespace, number)| {
+            let mut seen = seen(solver);
+            edit(&mut seen, |c| {
+                c.spec.type_ = type_.into();
+                c.metadata.namespace = Some((*namespace).into());
+                c.metadata.name = Some(format!("c{number}"));
+                c.metadata.uid = Some(number.to_string());
+                c.metadata.creation_timestamp = Some(Time(after(number)));
+            });
+            store.apply(Change::Challenge(Challenge::clone(&seen.challenge)));
+            seen.challenge
+        });
+        let made: Vec<_> = made.collect();
+        let found = made.iter().map(|challenge| {
+            let namespace = challenge.metadata.namespace.as_deref().unwrap();
+            has_earlier(&store, challenge, &store.challenges_in(namespace))
+        });
+        assert!(found.eq(waits), "{solver}");
+    }
 }
 
 #[test]
@@ -307,9 +346,10 @@ fn a_deletion_waits_until_the_record_has_gone() {
         let seen = deleted(processing(), record);
         assert_eq!(plan(&seen), does(Some(Effect::CleanUp), None));
     }
+    let wait = Duration::from_secs(29);
     assert_eq!(
-        plan(&deleted(processing(), RecordState::Busy)),
-        Plan::idle()
+        plan(&deleted(processing(), RecordState::Busy(START))),
+        Plan::wait(wait)
     );
     assert!(is_released(&plan(&deleted(
         processing(),
@@ -325,8 +365,21 @@ fn a_deletion_waits_until_the_record_has_gone() {
 
 #[test]
 fn a_deletion_does_not_wait_for_ever() {
-    for (retry, patience) in [(Retry::OnChange, 5), (Retry::Soon, 30)] {
-        let seen = deleted(processing(), failure(true, retry, 9, patience - 1));
+    let failed = |retry, at| failure(true, retry, 9, at);
+    for (record, patience) in [
+        (failed(Retry::OnChange, 4), 5),
+        (failed(Retry::Soon, 29), 30),
+        // One that has said when is asked then once more, within reason.
+        (failed(Retry::At(after(10)), 1), 30),
+        (failed(Retry::At(after(100)), 1), 102),
+        (failed(Retry::At(after(1000)), 1), 180),
+        // One that does not answer, to the writing or to the taking away.
+        (RecordState::Busy(START), 30),
+        (RecordState::Busy(after(-500)), 30),
+        (RecordState::Busy(after(100)), 130),
+    ] {
+        let retry = record.clone();
+        let seen = deleted(processing(), record);
         let before = plan(&seen, &settings(), after(patience - 1));
         assert!(!is_released(&before), "{retry:?}");
         assert_eq!(before.wake, Some(Duration::from_secs(1)), "{retry:?}");
@@ -336,4 +389,7 @@ fn a_deletion_does_not_wait_for_ever() {
         assert_eq!(then.events[0].reason, "CleanUpError");
         assert!(then.events[0].message.contains("may still be there"));
     }
+    let limited = deleted(processing(), failed(Retry::At(after(100)), 1));
+    let asked = plan(&limited, &settings(), after(100));
+    assert_eq!(asked.effect, Some(Effect::CleanUp));
 }

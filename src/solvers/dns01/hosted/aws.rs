@@ -30,33 +30,82 @@ const STS: Api = Api {
 
 /// Where AWS is divided.
 pub(super) struct Partition {
+    /// Of its regions' names.
+    prefix: &'static str,
     pub(super) route53: &'static str,
     /// That signs for Route 53, which has no regions.
     pub(super) region: &'static str,
-    domain: &'static str,
+    pub(super) domain: &'static str,
 }
 
-/// The partition of a region ("AWS service endpoints").
-pub(super) fn partition(region: &str) -> Partition {
-    if region.starts_with("cn-") {
-        return Partition {
-            route53: "https://route53.amazonaws.com.cn",
-            region: "cn-northwest-1",
-            domain: "amazonaws.com.cn",
-        };
-    }
-    if region.starts_with("us-gov-") {
-        return Partition {
-            route53: "https://route53.us-gov.amazonaws.com",
-            region: "us-gov-west-1",
-            domain: "amazonaws.com",
-        };
-    }
+const fn part(
+    prefix: &'static str,
+    route53: &'static str,
+    region: &'static str,
+    domain: &'static str,
+) -> Partition {
     Partition {
-        route53: "https://route53.amazonaws.com",
-        region: "us-east-1",
-        domain: "amazonaws.com",
+        prefix,
+        route53,
+        region,
+        domain,
     }
+}
+
+/// All regions that are in none of the others.
+static ORDINARY: Partition = part("", "route53.amazonaws.com", "us-east-1", "amazonaws.com");
+
+/// "AWS service endpoints", and what the SDKs know of the parts that these do not name.
+static OTHERS: [Partition; 7] = [
+    part(
+        "cn-",
+        "route53.amazonaws.com.cn",
+        "cn-northwest-1",
+        "amazonaws.com.cn",
+    ),
+    part(
+        "us-gov-",
+        "route53.us-gov.amazonaws.com",
+        "us-gov-west-1",
+        "amazonaws.com",
+    ),
+    part(
+        "eusc-",
+        "route53.amazonaws.eu",
+        "eusc-de-east-1",
+        "amazonaws.eu",
+    ),
+    part(
+        "us-iso-",
+        "route53.c2s.ic.gov",
+        "us-iso-east-1",
+        "c2s.ic.gov",
+    ),
+    part(
+        "us-isob-",
+        "route53.sc2s.sgov.gov",
+        "us-isob-east-1",
+        "sc2s.sgov.gov",
+    ),
+    part(
+        "eu-isoe-",
+        "route53.cloud.adc-e.uk",
+        "eu-isoe-west-1",
+        "cloud.adc-e.uk",
+    ),
+    part(
+        "us-isof-",
+        "route53.csp.hci.ic.gov",
+        "us-isof-south-1",
+        "csp.hci.ic.gov",
+    ),
+];
+
+/// The partition of a region.
+pub(super) fn partition(region: &str) -> &'static Partition {
+    let mut others = OTHERS.iter();
+    let found = others.find(|partition| region.starts_with(partition.prefix));
+    found.unwrap_or(&ORDINARY)
 }
 
 /// Who writes records.
@@ -77,22 +126,20 @@ impl Login {
     pub(super) fn new(spec: &dns01::Route53, given: &Given) -> Result<Self, Error> {
         let role = optional(spec.role.as_deref()).map(str::to_owned);
         let way = way(spec, given, role.as_deref())?;
-        let ambient = match &way {
-            Way::Ambient(ambient) => Some(ambient),
-            Way::Keys(_) | Way::Token(_) => None,
+        let (own, process) = (
+            optional(spec.region.as_deref()),
+            given.aws_region.as_deref(),
+        );
+        // As in cert-manager since 1.16: on EKS its webhook names the region of the credentials.
+        let region = match &way {
+            Way::Ambient(_) => process.or(own),
+            Way::Keys(_) | Way::Token(_) => own.or(process),
         };
-        let variable = |name: &str| {
-            let variables = &ambient?.variables;
-            optional(variables.get(name).map(String::as_str))
-        };
-        let region = optional(spec.region.as_deref())
-            .or_else(|| variable("AWS_REGION"))
-            .or_else(|| variable("AWS_DEFAULT_REGION"))
-            .unwrap_or("us-east-1");
+        let region = region.unwrap_or("us-east-1");
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if !region.bytes().all(plain) {
             return Err(Error::permanent(
-                "dns01.route53.region: is no region: set one such as eu-west-1",
+                "dns01.route53.region, or AWS_REGION of the operator: is no region: set one such as eu-west-1",
             ));
         }
         Ok(Self {

@@ -218,6 +218,15 @@ impl Login {
             .header(METADATA, "true")
             .map_err(|error| MACHINE.unreached(call, &error))?;
         let reply = hosted.send_local(&MACHINE, call, request).await?;
-        granted(&MACHINE, call, &reply, hosted.now())
+        let granted = granted(&MACHINE, call, &reply, hosted.now());
+        // Not yet, or not just now: it is being updated.
+        let again = [404, 410].contains(&reply.status);
+        granted.map_err(|error| {
+            if again {
+                Error::transient(error.text)
+            } else {
+                error
+            }
+        })
     }
 }

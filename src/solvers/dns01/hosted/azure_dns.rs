@@ -136,6 +136,17 @@ impl AzureDns {
     }
 }
 
+/// No other record can be beside a CNAME (RFC 1034 §3.6.2), which Azure calls a conflict too.
+fn beside_cname(error: Error) -> Error {
+    if error.text.contains("CNAME") {
+        let text = error.text;
+        return Error::permanent(format!(
+            "{text}: remove it, or have it followed by cnameStrategy: Follow"
+        ));
+    }
+    error
+}
+
 fn path(zone: &str, record: &Record) -> String {
     let name = relative(name(record), zone).unwrap_or("@");
     format!("/{}/TXT/{}", escape(zone), escape(name))
@@ -249,8 +260,10 @@ impl Zones for AzureDns {
             .send(call, method, &path, Some(condition), body.as_ref())
             .await?;
         match reply.status {
-            // Somebody else has changed it, or is about to.
-            409 | 412 => Ok(Written::LookAgain),
+            // Somebody else has changed it.
+            412 => Ok(Written::LookAgain),
+            // Or is about to, or something else is in the way, and stays there.
+            409 => Ok(Written::Refused(beside_cname(self.refused(call, &reply)))),
             _ if reply.is_success() => Ok(Written::Done),
             _ => Err(self.refused(call, &reply)),
         }

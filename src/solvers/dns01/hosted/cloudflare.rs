@@ -205,7 +205,7 @@ impl Zones for Cloudflare {
     /// A name may be there more than once: moved away, or waiting for its delegation.
     async fn zone(&self, name: &str) -> Result<Zoned, Error> {
         let mut zones: Vec<Zone> = self.list("list zones", "/zones", &[("name", name)]).await?;
-        zones.retain(|zone| zone.name == name);
+        zones.retain(|zone| is_asked_for(&zone.name, name));
         zones.sort_by_key(|zone| zone.status != "active");
         Ok(zones
             .into_iter()
@@ -220,7 +220,7 @@ impl Zones for Cloudflare {
         let entries: Vec<Entry> = self.list("list records", &path, &fields).await?;
         let ours = entries
             .into_iter()
-            .filter(|entry| entry.kind == "TXT" && entry.name.eq_ignore_ascii_case(name));
+            .filter(|entry| entry.kind == "TXT" && is_asked_for(&entry.name, name));
         let (values, state) = ours.map(|entry| (entry.content, entry.id)).unzip();
         Ok(Set { values, state })
     }
@@ -260,6 +260,16 @@ impl Zones for Cloudflare {
         }
         Ok(Written::Done)
     }
+}
+
+/// Whether it is the name that the list was to hold alone. Internationalized names are answered in Unicode, whatever they
+/// were asked for by: for such labels the list is believed.
+fn is_asked_for(answered: &str, asked: &str) -> bool {
+    let (answered, asked) = (answered.split('.'), asked.split('.'));
+    answered.clone().count() == asked.clone().count()
+        && answered.zip(asked).all(|(label, asked)| {
+            label.eq_ignore_ascii_case(asked) || (!label.is_ascii() && asked.starts_with("xn--"))
+        })
 }
 
 fn failed(call: &str, complaints: &[Complaint]) -> Error {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::Hosted;
 use super::tokens::Identity;
-use crate::solvers::dns01::{Error, Record};
+use crate::solvers::dns01::{Class, Error, Record};
 
 /// How long to wait before each look: others write at the same name, at most a few, and each is done at once.
 const PAUSES: [Duration; 6] = [
@@ -38,11 +38,12 @@ pub(super) struct Set<T> {
 }
 
 /// What became of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
     Done,
     /// The set is not what was read any more, or nobody knows: look again.
     LookAgain,
+    /// Somebody else may have been first. If it is refused again after another look, this is why.
+    Refused(Error),
 }
 
 /// What a provider has at a name that may be a zone.
@@ -117,7 +118,40 @@ impl Names {
     }
 }
 
+/// Accounts that their service wants to be left alone, until when, and its words.
+#[derive(Default)]
+pub(super) struct Resting(Mutex<HashMap<Identity, (Timestamp, Error)>>);
+
 pub(super) async fn present<Z: Zones>(zones: &Z, record: &Record) -> Result<(), Error> {
+    heard(zones, add(zones, record).await)
+}
+
+pub(super) async fn clean_up<Z: Zones>(zones: &Z, record: &Record) -> Result<(), Error> {
+    heard(zones, remove(zones, record).await)
+}
+
+/// What one call has been told is for all calls of the account: they share what they may ask for in a while.
+fn heard<Z: Zones>(zones: &Z, done: Result<(), Error>) -> Result<(), Error> {
+    if let Err(error) = &done
+        && let Class::RateLimited { until } = error.class
+    {
+        let now = zones.hosted().now();
+        let mut resting = zones.hosted().resting.0.lock();
+        resting.retain(|_, (until, _)| now < *until);
+        resting.insert(zones.account(), (until, error.clone()));
+    }
+    done
+}
+
+fn may_be_asked<Z: Zones>(zones: &Z) -> Result<(), Error> {
+    let resting = zones.hosted().resting.0.lock();
+    match resting.get(&zones.account()) {
+        Some((until, error)) if zones.hosted().now() < *until => Err(error.clone()),
+        _ => Ok(()),
+    }
+}
+
+async fn add<Z: Zones>(zones: &Z, record: &Record) -> Result<(), Error> {
     let Some(zone) = find(zones, record).await? else {
         return Err(Error::permanent(format!(
             "{} has no zone for {}: create it there, or correct the solver's account",
@@ -128,7 +162,7 @@ pub(super) async fn present<Z: Zones>(zones: &Z, record: &Record) -> Result<(), 
     edit(zones, &zone, record, Change::Add).await
 }
 
-pub(super) async fn clean_up<Z: Zones>(zones: &Z, record: &Record) -> Result<(), Error> {
+async fn remove<Z: Zones>(zones: &Z, record: &Record) -> Result<(), Error> {
     let Some(zone) = find(zones, record).await? else {
         return Ok(());
     };
@@ -138,6 +172,7 @@ pub(super) async fn clean_up<Z: Zones>(zones: &Z, record: &Record) -> Result<(),
 /// The zone that the SOA record names, if the account has it, else the longest that it has: a zone may be hidden from
 /// the resolvers that were asked.
 async fn find<Z: Zones>(zones: &Z, record: &Record) -> Result<Option<String>, Error> {
+    may_be_asked(zones)?;
     let mut denied = None;
     for candidate in candidates(record) {
         let seen = (zones.account(), candidate.to_owned());
@@ -202,16 +237,21 @@ async fn edit<Z: Zones>(
     change: Change,
 ) -> Result<(), Error> {
     let turns = zones.hosted().names.of(name(record));
+    let mut refused = false;
     for pause in PAUSES {
         tokio::time::sleep(pause).await;
         let _turn = turns.lock().await;
+        may_be_asked(zones)?;
         let set = zones.read(zone, record).await?;
         let there = set.values.iter().any(|raw| is(raw, &record.value));
         if there == (change == Change::Add) {
             return Ok(());
         }
-        if zones.write(zone, record, &set, change).await? == Written::Done {
-            return Ok(());
+        match zones.write(zone, record, &set, change).await? {
+            Written::Done => return Ok(()),
+            Written::Refused(error) if refused => return Err(error),
+            Written::Refused(_) => refused = true,
+            Written::LookAgain => (),
         }
     }
     Err(Error::transient(format!(

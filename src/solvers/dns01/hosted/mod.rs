@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 use super::{Error, Given, Provider, Record, said};
 use crate::api::dns01::Dns01Solver;
 use crate::net::{self, Client, Reply, Request, escape, hex};
-use edit::{Known, Names};
+use edit::{Known, Names, Resting};
 use sigv4::Session;
 use tokens::Tokens;
 
@@ -54,6 +54,7 @@ pub struct Hosted {
     sessions: Tokens<Session>,
     names: Names,
     zones: Known,
+    resting: Resting,
 }
 
 impl Hosted {
@@ -67,6 +68,7 @@ impl Hosted {
             sessions: Tokens::default(),
             names: Names::default(),
             zones: Known::default(),
+            resting: Resting::default(),
         })
     }
 

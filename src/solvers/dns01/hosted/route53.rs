@@ -1,20 +1,20 @@
-//! Amazon Route 53, API 2013-04-01. The values of a name are one record set. A change deletes the set as it was read and
-//! creates the new one: both or nothing, and nothing if the set is another one by then.
+//! Amazon Route 53, API 2013-04-01. Each value is a record set of its own with the policy "multivalue answer", as
+//! cert-manager writes it. Where a name has a simple set, the value is added to that: a change deletes the set as it was read
+//! and creates the new one, both or nothing, and nothing if the set is another one by then.
 //!
 //! `GetChange` is not asked whether a change is in sync: whether the record can be seen is asked of the authoritative
 //! servers before the CA is, and a worker would wait for it.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 
 use super::aws::{Login, complaint, is_expired, is_throttled, partition, refused};
-use super::edit::{Change, Set, Written, Zoned, Zones, after, name};
+use super::edit::{Change, Set, Written, Zoned, Zones, is, name, quote};
 use super::sigv4::sign;
 use super::tokens::Identity;
-use super::xml::{Element, escape};
+use super::xml::Element;
 use super::{Api, Hosted, PAGES, optional};
 use crate::api::dns01;
 use crate::net::{Reply, Request, query};
@@ -28,6 +28,11 @@ const API: Api = Api {
 /// In seconds (contract §5.7).
 const TTL: &str = "10";
 const XMLNS: &str = "https://route53.amazonaws.com/doc/2013-04-01/";
+/// Nearly always a name has one or two, and what follows in the zone is listed along.
+const SETS_A_PAGE: &str = "10";
+const SET: &str = "ResourceRecordSet";
+const IDENTIFIER: &str = "SetIdentifier";
+const RECORDS: &str = "ResourceRecords";
 /// An account has five calls a second, for all who use it.
 const THROTTLED: [Duration; 3] = [
     Duration::from_millis(300),
@@ -69,7 +74,7 @@ impl Route53 {
         body: Option<&str>,
     ) -> Result<Reply, Error> {
         let partition = partition(&self.login.region);
-        let url = format!("{}/2013-04-01/{path}", partition.route53);
+        let url = format!("https://{}/2013-04-01/{path}", partition.route53);
         let mut pauses = THROTTLED.iter();
         let mut renewed = false;
         loop {
@@ -112,8 +117,8 @@ impl Route53 {
 }
 
 impl Zones for Route53 {
-    /// The TTL of what is there.
-    type State = Option<String>;
+    /// The sets of the name, as they were listed.
+    type State = Vec<Element>;
     const NAME: &'static str = API.name;
 
     fn hosted(&self) -> &Hosted {
@@ -164,71 +169,65 @@ impl Zones for Route53 {
         Err(API.endless(call))
     }
 
-    /// The list begins at a name and type: the set is the first, or is not there.
-    async fn read(&self, zone: &str, record: &Record) -> Result<Set<Option<String>>, Error> {
+    /// The list begins at a name and type, and goes on with what follows: the sets of this name and type come first.
+    async fn read(&self, zone: &str, record: &Record) -> Result<Set<Vec<Element>>, Error> {
         let call = "list record sets";
         let wanted = format!("{}.", name(record));
-        let fields = [
-            ("name", wanted.as_str()),
-            ("type", "TXT"),
-            ("maxitems", "1"),
-        ];
-        let path = format!("hostedzone/{zone}/rrset?{}", query(&fields));
-        let reply = self.call(call, Method::GET, &path, None).await?;
-        if reply.status == 404 && complaint(&reply).0 == "NoSuchHostedZone" {
-            return Ok(Set::default());
+        let is_wanted =
+            |name: &str, kind: &str| name.eq_ignore_ascii_case(&wanted) && kind == "TXT";
+        let mut sets: Vec<Element> = Vec::new();
+        let mut next: Option<String> = None;
+        for _ in 0..PAGES {
+            let mut fields = vec![
+                ("name", wanted.as_str()),
+                ("type", "TXT"),
+                ("maxitems", SETS_A_PAGE),
+            ];
+            fields.extend(next.as_deref().map(|next| ("identifier", next)));
+            let path = format!("hostedzone/{zone}/rrset?{}", query(&fields));
+            let reply = self.call(call, Method::GET, &path, None).await?;
+            if reply.status == 404 && complaint(&reply).0 == "NoSuchHostedZone" {
+                return Ok(Set::default());
+            }
+            let document = self.read_document(call, &reply, "ListResourceRecordSetsResponse")?;
+            let goes_on = document.text_of("IsTruncated") == "true"
+                && is_wanted(
+                    document.text_of("NextRecordName"),
+                    document.text_of("NextRecordType"),
+                );
+            next = Some(document.text_of("NextRecordIdentifier").to_owned());
+            let listed = document.children.into_iter();
+            let listed = listed.filter(|part| part.name == "ResourceRecordSets");
+            let listed = listed.flat_map(|list| list.children);
+            sets.extend(listed.filter(|set| is_wanted(set.text_of("Name"), set.text_of("Type"))));
+            if !goes_on {
+                return Ok(Set {
+                    values: sets.iter().flat_map(values).collect(),
+                    state: sets,
+                });
+            }
         }
-        let document = self.read_document(call, &reply, "ListResourceRecordSetsResponse")?;
-        let first = document.at(&["ResourceRecordSets", "ResourceRecordSet"]);
-        let Some(set) = first.filter(|set| {
-            set.text_of("Name").eq_ignore_ascii_case(&wanted) && set.text_of("Type") == "TXT"
-        }) else {
-            return Ok(Set::default());
-        };
-        if set.child("SetIdentifier").is_some() {
-            return Err(Error::permanent(format!(
-                "Route 53: the TXT records of {wanted} have a routing policy: give them none, or another name by a CNAME"
-            )));
-        }
-        let values = set.child("ResourceRecords").map(|list| &list.children);
-        let values = values
-            .into_iter()
-            .flatten()
-            .map(|value| value.text_of("Value").to_owned());
-        Ok(Set {
-            values: values.collect(),
-            state: Some(set.text_of("TTL").to_owned()),
-        })
+        Err(API.endless(call))
     }
 
     async fn write(
         &self,
         zone: &str,
         record: &Record,
-        before: &Set<Option<String>>,
+        before: &Set<Vec<Element>>,
         change: Change,
     ) -> Result<Written, Error> {
         let call = "change the record set";
-        let ttl = before.state.as_deref().unwrap_or(TTL);
-        let wanted = format!("{}.", name(record));
-        let mut changes = part("DELETE", &wanted, ttl, &before.values);
-        changes.push_str(&part(
-            "CREATE",
-            &wanted,
-            ttl,
-            &after(before, record, change),
-        ));
-        let body = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ChangeResourceRecordSetsRequest xmlns=\"{XMLNS}\"><ChangeBatch>\
-             <Changes>{changes}</Changes></ChangeBatch></ChangeResourceRecordSetsRequest>"
-        );
+        let body = batch(&changes(record, &before.state, change)?);
         let path = format!("hostedzone/{zone}/rrset/");
         let reply = self.call(call, Method::POST, &path, Some(&body)).await?;
         if !reply.is_success() {
             let (code, words) = complaint(&reply);
-            // What was to go is not there as it was, or what was to come is there; or another change is under way.
-            let beaten = code == "InvalidChangeBatch" && words.contains("Tried to ");
-            if beaten || code == "PriorRequestNotComplete" {
+            // What was to go is not there as it was, what was to come is there, or a set of the other kind is; or another
+            // change is under way.
+            let beaten = words.contains("Tried to ")
+                || (words.contains("cannot be created") && words.contains("exist"));
+            if (code == "InvalidChangeBatch" && beaten) || code == "PriorRequestNotComplete" {
                 return Ok(Written::LookAgain);
             }
         }
@@ -237,25 +236,91 @@ impl Zones for Route53 {
     }
 }
 
-/// A change of a batch; none for a set without values.
-fn part(action: &str, name: &str, ttl: &str, values: &[String]) -> String {
-    let mut part = String::new();
-    if values.is_empty() {
-        return part;
+/// What makes the value come or go. A name has either one simple set, which all share who write there, or any number with
+/// a policy; cert-manager gives each of its values a set of its own, whose answers come together (its #4793).
+fn changes(record: &Record, sets: &[Element], change: Change) -> Result<Vec<Element>, Error> {
+    let value = quote(&record.value);
+    if change == Change::Remove {
+        let ours = |set: &&Element| values(set).iter().any(|raw| is(raw, &record.value));
+        let replaced = sets.iter().filter(ours).flat_map(|set| {
+            let mut left = values(set);
+            left.retain(|raw| !is(raw, &record.value));
+            replace(set, &left)
+        });
+        return Ok(replaced.collect());
     }
-    let (name, ttl) = (escape(name), escape(ttl));
-    let _ = write!(
-        part,
-        "<Change><Action>{action}</Action><ResourceRecordSet><Name>{name}</Name><Type>TXT</Type><TTL>{ttl}</TTL>\
-         <ResourceRecords>"
-    );
-    for value in values {
-        let value = escape(value);
-        let _ = write!(
-            part,
-            "<ResourceRecord><Value>{value}</Value></ResourceRecord>"
-        );
+    if sets.iter().any(|set| !is_shared(set)) {
+        return Err(Error::permanent(format!(
+            "Route 53: the TXT records of {}. have another routing policy than simple or multivalue answer: give them one of \
+             these, or lead the name elsewhere by a CNAME",
+            name(record)
+        )));
     }
-    part.push_str("</ResourceRecords></ResourceRecordSet></Change>");
-    part
+    if let Some(simple) = sets.iter().find(|set| set.child(IDENTIFIER).is_none()) {
+        let mut more = values(simple);
+        more.push(value);
+        return Ok(replace(simple, &more));
+    }
+    let own = [
+        ("Name", format!("{}.", name(record))),
+        ("Type", "TXT".to_owned()),
+        (IDENTIFIER, value.clone()),
+        ("MultiValueAnswer", "true".to_owned()),
+        ("TTL", TTL.to_owned()),
+    ];
+    let mut parts: Vec<_> = own
+        .into_iter()
+        .map(|(name, text)| Element::of_text(name, text))
+        .collect();
+    parts.push(records(&[value]));
+    Ok(vec![step("UPSERT", Element::of_children(SET, parts))])
+}
+
+/// Whether all who ask get its values, beside those of its like.
+fn is_shared(set: &Element) -> bool {
+    let is_multivalue = set.text_of("MultiValueAnswer") == "true";
+    (set.child(IDENTIFIER).is_none() || is_multivalue) && set.child(RECORDS).is_some()
+}
+
+fn values(set: &Element) -> Vec<String> {
+    let listed = set.child(RECORDS).map(|list| &list.children);
+    let values = listed.into_iter().flatten();
+    values
+        .map(|record| record.text_of("Value").to_owned())
+        .collect()
+}
+
+fn records(values: &[String]) -> Element {
+    let values = values.iter().map(|value| {
+        let value = Element::of_text("Value", value);
+        Element::of_children("ResourceRecord", vec![value])
+    });
+    Element::of_children(RECORDS, values.collect())
+}
+
+/// The set goes, if it is still as it was listed, and comes again with these values, if there are any: both or neither.
+fn replace(set: &Element, values: &[String]) -> Vec<Element> {
+    let mut steps = vec![step("DELETE", set.clone())];
+    if !values.is_empty() {
+        let mut changed = set.clone();
+        for part in &mut changed.children {
+            if part.name == RECORDS {
+                *part = records(values);
+            }
+        }
+        steps.push(step("CREATE", changed));
+    }
+    steps
+}
+
+fn step(action: &str, set: Element) -> Element {
+    Element::of_children("Change", vec![Element::of_text("Action", action), set])
+}
+
+fn batch(changes: &[Element]) -> String {
+    let changes: String = changes.iter().map(Element::write).collect();
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ChangeResourceRecordSetsRequest xmlns=\"{XMLNS}\"><ChangeBatch>\
+         <Changes>{changes}</Changes></ChangeBatch></ChangeResourceRecordSetsRequest>"
+    )
 }

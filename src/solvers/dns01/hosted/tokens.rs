@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use jiff::{SignedDuration, Timestamp};
@@ -42,10 +43,30 @@ pub(super) struct Lent<T> {
     pub(super) ends: Timestamp,
 }
 
-type Place<T> = Arc<tokio::sync::Mutex<Option<(Arc<T>, Timestamp)>>>;
+/// Where the token of one identity is.
+struct Place<T> {
+    kept: tokio::sync::Mutex<Kept<T>>,
+    /// How many logins failed.
+    failures: AtomicU64,
+}
+
+struct Kept<T> {
+    token: Option<(Arc<T>, Timestamp)>,
+    failure: Option<Error>,
+}
+
+impl<T> Default for Place<T> {
+    fn default() -> Self {
+        let (token, failure) = (None, None);
+        Self {
+            kept: tokio::sync::Mutex::new(Kept { token, failure }),
+            failures: AtomicU64::default(),
+        }
+    }
+}
 
 /// The tokens of one kind.
-pub(super) struct Tokens<T>(Mutex<HashMap<Identity, Place<T>>>);
+pub(super) struct Tokens<T>(Mutex<HashMap<Identity, Arc<Place<T>>>>);
 
 impl<T> Default for Tokens<T> {
     fn default() -> Self {
@@ -54,7 +75,8 @@ impl<T> Default for Tokens<T> {
 }
 
 impl<T> Tokens<T> {
-    /// The token of an identity. Of many who want it at once one logs in, and the others wait.
+    /// The token of an identity. Of many who want it at once one logs in, and the others wait; they get its failure too, so
+    /// that none waits for more than one login.
     pub(super) async fn lend(
         &self,
         identity: Identity,
@@ -62,13 +84,22 @@ impl<T> Tokens<T> {
         log_in: impl Future<Output = Result<Lent<T>, Error>>,
     ) -> Result<Arc<T>, Error> {
         let place = self.place(identity);
-        let mut kept = place.lock().await;
-        if let Some((token, _)) = kept.as_ref().filter(|(_, until)| now < *until) {
+        let failures = place.failures.load(Ordering::Relaxed);
+        let mut kept = place.kept.lock().await;
+        if let Some((token, _)) = kept.token.as_ref().filter(|(_, until)| now < *until) {
             return Ok(Arc::clone(token));
         }
-        let lent = log_in.await?;
+        if let Some(error) = &kept.failure
+            && place.failures.load(Ordering::Relaxed) != failures
+        {
+            return Err(error.clone());
+        }
+        let lent = log_in.await.inspect_err(|error| {
+            kept.failure = Some(error.clone());
+            place.failures.fetch_add(1, Ordering::Relaxed);
+        })?;
         let token = Arc::new(lent.token);
-        *kept = Some((Arc::clone(&token), usable_until(now, lent.ends)));
+        kept.token = Some((Arc::clone(&token), usable_until(now, lent.ends)));
         Ok(token)
     }
 
@@ -77,7 +108,7 @@ impl<T> Tokens<T> {
         self.0.lock().remove(&identity);
     }
 
-    fn place(&self, identity: Identity) -> Place<T> {
+    fn place(&self, identity: Identity) -> Arc<Place<T>> {
         let mut places = self.0.lock();
         // Of credentials that were replaced nothing stays: whoever is not in use is made anew at the next login.
         if places.len() > 100 {
@@ -91,4 +122,40 @@ fn usable_until(now: Timestamp, ends: Timestamp) -> Timestamp {
     let life = ends.duration_since(now);
     let margin = MARGIN.min(life / 2);
     ends.saturating_sub(margin).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_a_login_that_fails_gets_its_failure() {
+        let tokens = Tokens::<u64>::default();
+        let (of, now) = (Identity::of(&["a"]), Timestamp::UNIX_EPOCH);
+        let logins = &AtomicU64::new(0);
+        let lend = |succeeds: bool| {
+            tokens.lend(of, now, async move {
+                let number = logins.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                if succeeds {
+                    let (token, ends) = (number, Timestamp::MAX);
+                    return Ok(Lent { token, ends });
+                }
+                Err(Error::transient(number.to_string()))
+            })
+        };
+        let failed = join_all((0..5).map(|_| lend(false))).await;
+        assert!(
+            failed
+                .iter()
+                .all(|done| *done == Err(Error::transient("0"))),
+            "{failed:?}"
+        );
+        // Who comes later tries again.
+        assert_eq!(lend(false).await, Err(Error::transient("1")));
+        let lent = join_all((0..5).map(|_| lend(true))).await;
+        assert!(lent.iter().all(|done| *done == Ok(Arc::new(2))), "{lent:?}");
+    }
 }

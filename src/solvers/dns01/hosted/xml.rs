@@ -1,11 +1,11 @@
-//! The little of XML that AWS answers with: elements and their text. Attributes, which are only name spaces, are passed
+//! The little of XML that AWS speaks: elements and their text. Attributes, which are only name spaces, are passed
 //! over; document types, which AWS never sends, are refused.
 
 /// Deeper than any answer.
 const DEPTH: usize = 16;
 
 /// An element.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Element {
     pub(super) name: String,
     pub(super) text: String,
@@ -56,6 +56,35 @@ impl Element {
                 None => return Some(closed),
             }
         }
+    }
+
+    /// One that holds text.
+    pub(super) fn of_text(name: &str, text: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            text: text.into(),
+            ..Self::default()
+        }
+    }
+
+    /// One that holds others.
+    pub(super) fn of_children(name: &str, children: Vec<Self>) -> Self {
+        Self {
+            name: name.to_owned(),
+            children,
+            ..Self::default()
+        }
+    }
+
+    /// As it stands in a document. Of one that holds others the text is white space.
+    pub(super) fn write(&self) -> String {
+        let name = &self.name;
+        let inner = if self.children.is_empty() {
+            escape(&self.text)
+        } else {
+            self.children.iter().map(Self::write).collect()
+        };
+        format!("<{name}>{inner}</{name}>")
     }
 
     /// The first child of a name.
@@ -137,6 +166,14 @@ mod tests {
         assert_eq!(root.at(&["C"]).unwrap().text, "");
         assert_eq!(root.text_of("D"), "");
         assert_eq!(root.at(&["C", "D"]), None);
+    }
+
+    #[test]
+    fn an_element_goes_back_as_it_came() {
+        let document = "<A><B>1 &lt; 2 &amp;</B><C><D>&quot;q&quot;</D><E></E></C></A>";
+        let spaced = document.replace("<C>", "\n <C>\n  ");
+        let root = Element::parse(spaced.as_bytes()).unwrap();
+        assert_eq!(root.write(), document);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{
     SocketAddr, Target,
 };
 use crate::dns::Server;
-use crate::net::{Client, public_roots};
+use crate::net::{Client, Proxies, public_roots};
 
 const KEY: &str = "tok.print";
 
@@ -294,6 +294,48 @@ async fn each_way_to_fail_has_its_words() {
     assert_eq!(broken.0, Outcome::NotYet(Reason::Broken));
     let nonsense = outcome(vec!["SSH-2.0\r\n".to_owned()]).await;
     assert_eq!(nonsense.0, Outcome::NotYet(Reason::Broken));
+}
+
+/// The name does not resolve here, as behind a proxy it need not.
+#[tokio::test]
+async fn where_a_proxy_leads_to_the_name_it_is_asked() {
+    let (listener, port) = listener().await;
+    let proxies = Proxies::of(&format!("http://u:p@127.0.0.1:{port}"), "inside.example");
+    let check = SelfCheck::new(Settings::default())
+        .unwrap()
+        .through(proxies);
+    assert!(check.is_proxied("site.example"));
+    assert!(!check.is_proxied("a.inside.example"));
+    let answers = [
+        with_body("200 OK", KEY),
+        redirect("https://site.example/x"),
+        "HTTP/1.1 407 x\r\nContent-Length: 0\r\n\r\n".to_owned(),
+    ];
+    let serve = async {
+        let mut heads = Vec::new();
+        for answer in answers {
+            let (stream, _) = listener.accept().await.unwrap();
+            heads.push(converse(stream, &answer).await.to_ascii_lowercase());
+        }
+        heads
+    };
+    let asks = async {
+        let ask = || check.check("site.example", "tok", KEY);
+        [ask().await, ask().await]
+    };
+    let ([first, second], heads) = tokio::join!(asks, serve);
+    assert_eq!(first, Outcome::Reachable);
+    assert_eq!(second, Outcome::NotYet(Reason::Proxy));
+    let plain = "get http://site.example/.well-known/acme-challenge/tok http/1.1";
+    let lines = [plain, plain, "connect site.example:443 http/1.1"];
+    for (head, line) in heads.iter().zip(lines) {
+        assert_eq!(head.lines().next(), Some(line));
+        assert!(
+            head.contains("\r\nproxy-authorization: basic dtpw\r\n"),
+            "{head}"
+        );
+        assert!(head.contains("\r\nhost: site.example"), "{head}");
+    }
 }
 
 #[tokio::test]

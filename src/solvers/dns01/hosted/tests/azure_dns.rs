@@ -356,6 +356,42 @@ async fn zones_that_may_not_be_read_are_passed_over() {
     running.assert_documented();
 }
 
+/// One who is just writing has done so at the next look; a CNAME stays.
+#[tokio::test]
+async fn a_conflict_is_looked_at_once_more() {
+    let conflict = |message: &str| complaint(409, "Conflict", message);
+    let cname = conflict(
+        "The record could not be created because a CNAME record with the same name already exists in this zone.",
+    );
+    let busy = conflict("Another operation is in progress.");
+    let record = record("example.com", NAME, "v");
+    let meddle = |running: &Running, answers: &[&Answer]| {
+        let answers = answers.iter().map(|answer| (*answer).clone());
+        running.world().before_write = answers
+            .map(|answer| -> Box<dyn FnOnce(&mut World) + Send> {
+                Box::new(move |world| world.faults.push(answer))
+            })
+            .collect();
+    };
+    let running = running();
+    let provider = (CASE.provider)(&running.hosted);
+    meddle(&running, &[&busy]);
+    provider.present(&record).await.unwrap();
+    provider.clean_up(&record).await.unwrap();
+    let writes = running.world().writes();
+    for (answer, class, word) in [
+        (&busy, Class::Transient, "in progress"),
+        (&cname, Class::Permanent, "Follow"),
+    ] {
+        meddle(&running, &[answer, answer]);
+        let error = provider.present(&record).await.unwrap_err();
+        assert_eq!(error.class, class);
+        assert!(error.text.contains(word), "{error}");
+    }
+    assert_eq!(running.world().writes(), writes + 4);
+    running.assert_documented();
+}
+
 fn machine(world: &mut World, sent: &Sent) -> Result<Answer, String> {
     world.logins += 1;
     if sent.header("metadata") != "true" || sent.path != "/metadata/identity/oauth2/token" {
@@ -436,6 +472,28 @@ async fn what_the_operator_has_is_used_if_it_may() {
         "{error}"
     );
     running.assert_documented();
+}
+
+/// "Error handling" of the metadata service: both are while it is being updated.
+#[tokio::test]
+async fn a_metadata_service_that_is_updated_is_asked_again() {
+    for (status, class) in [
+        (404, Class::Transient),
+        (410, Class::Transient),
+        (400, Class::Permanent),
+    ] {
+        let (url, metadata) = local(machine);
+        metadata.lock().fault = Some(Answer::new(status, ""));
+        let machine = ambient(&[("AZURE_POD_IDENTITY_AUTHORITY_HOST", url.as_str())]);
+        let spec = AzureDns {
+            client_id: None,
+            ..spec()
+        };
+        let running = running();
+        let own = provider(&running.hosted, spec, &machine).unwrap();
+        let error = there_and_back(&*own).await.unwrap_err();
+        assert_eq!(error.class, class, "{error}");
+    }
 }
 
 #[test]

@@ -68,6 +68,11 @@ fn list(world: &World, sent: &Sent, entries: &[Value]) -> Result<Answer, String>
     Ok(Answer::json(200, &answer))
 }
 
+/// Names are answered in Unicode.
+fn shown(name: &str) -> String {
+    name.replace("xn--bcher-kva", "b\u{fc}cher")
+}
+
 fn answer(world: &mut World, sent: &Sent) -> Result<Answer, String> {
     if sent.host != "api.cloudflare.com" {
         return Err("another host".into());
@@ -94,7 +99,7 @@ fn answer(world: &mut World, sent: &Sent) -> Result<Answer, String> {
             let found: Vec<_> = found
                 .map(|zone| {
                     let status = if zone.private { "moved" } else { "active" };
-                    json!({ "id": zone.id, "name": zone.name, "status": status })
+                    json!({ "id": zone.id, "name": shown(&zone.name), "status": status })
                 })
                 .collect();
             list(world, sent, &found)
@@ -118,7 +123,7 @@ fn records(
     };
     let entry = |txt: &Txt| {
         let ttl = txt.ttl;
-        json!({ "id": txt.id.to_string(), "type": "TXT", "name": txt.name, "content": txt.raw, "ttl": ttl })
+        json!({ "id": txt.id.to_string(), "type": "TXT", "name": shown(&txt.name), "content": txt.raw, "ttl": ttl })
     };
     match (method, record) {
         ("GET", []) => {
@@ -155,6 +160,7 @@ fn records(
                 name,
                 raw: content,
                 ttl: body["ttl"].as_u64().ok_or("no ttl")?,
+                ..Txt::default()
             };
             let answer = frame(200, &entry(&made), &json!([]));
             zone.records.push(made);
@@ -176,6 +182,22 @@ fn records(
 #[tokio::test]
 async fn it_does_what_every_provider_must() {
     all(&CASE).await;
+}
+
+#[tokio::test]
+async fn an_internationalized_name_is_known_in_unicode() {
+    let running = Running::start(answer);
+    running.world().add_zone("xn--bcher-kva.example", false);
+    let provider = (CASE.provider)(&running.hosted);
+    let name = "_acme-challenge.xn--bcher-kva.example";
+    let record = record("xn--bcher-kva.example", name, "v");
+    provider.present(&record).await.unwrap();
+    provider.present(&record).await.unwrap();
+    assert_eq!(running.world().at(name).len(), 1);
+    provider.clean_up(&record).await.unwrap();
+    assert!(running.world().at(name).is_empty());
+    assert_eq!(running.world().writes(), 2);
+    running.assert_documented();
 }
 
 #[tokio::test]

@@ -112,6 +112,7 @@ fn answer(world: &mut World, sent: &Sent) -> Result<Answer, String> {
                     .as_u64()
                     .filter(|ttl| *ttl >= 30)
                     .ok_or("no ttl")?,
+                ..Txt::default()
             };
             let answer = Answer::json(201, &json!({ "domain_record": entry(&made) }));
             zone.records.push(made);

@@ -14,7 +14,9 @@ use jiff::SignedDuration;
 use super::super::Hosted;
 use super::super::xml::{Element, escape};
 use super::scenarios::{all, record};
-use super::server::{Answer, Case, Running, Sent, World, ambient, given, local, now, pass, start};
+use super::server::{
+    Answer, Case, Running, Sent, Txt, World, Zone, ambient, given, local, now, pass, start,
+};
 use crate::api::dns01::{Dns01Solver, Route53, Route53Auth};
 use crate::net::hex;
 use crate::solvers::dns01::{Class, Error, Given, Provider, ROUTE53_TOKEN};
@@ -24,6 +26,8 @@ const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 /// Of temporary credentials, with a number behind.
 const TEMPORARY: &str = "ASIATEMP";
 const NAME: &str = "_acme-challenge.a.example.com";
+/// The TTL of sets that have another policy.
+const WEIGHTED: u64 = 77;
 
 static CASE: Case = Case {
     handler: answer,
@@ -174,7 +178,7 @@ fn order(name: &str) -> String {
 fn zones(world: &World, sent: &Sent) -> Answer {
     let mut zones: Vec<_> = world.zones.iter().collect();
     zones.sort_by_key(|zone| (order(&zone.name), !zone.private, zone.id.clone()));
-    let first = |zone: &&&super::server::Zone| {
+    let first = |zone: &&&Zone| {
         order(&zone.name) >= order(sent.field("dnsname"))
             && (sent.field("hostedzoneid").is_empty() || zone.name != sent.field("dnsname") || {
                 let at = zones
@@ -224,43 +228,85 @@ fn sets(world: &mut World, sent: &Sent, id: &str) -> Result<Answer, String> {
             "No hosted zone found with ID",
         ));
     };
-    // All names from this one on, in the order of the zone.
-    let wanted = order(sent.field("name").trim_end_matches('.'));
-    let mut names: Vec<_> = zone.records.iter().map(|txt| txt.name.clone()).collect();
-    names.sort_by_key(|name| order(name));
-    names.dedup();
-    names.retain(|name| order(name) >= wanted);
-    let mut list = String::new();
-    for name in names.iter().take(most) {
-        let set = zone.set(name);
-        let routed = if set[0].ttl == 77 {
-            "<SetIdentifier>a</SetIdentifier><Weight>1</Weight>"
-        } else {
-            ""
-        };
-        let _ = write!(
-            list,
-            "<ResourceRecordSet><Name>{name}.</Name><Type>TXT</Type>{routed}<TTL>{}</TTL><ResourceRecords>",
-            set[0].ttl
-        );
-        for txt in set {
-            let _ = write!(
-                list,
-                "<ResourceRecord><Value>{}</Value></ResourceRecord>",
-                escape(&txt.raw)
-            );
-        }
-        list.push_str("</ResourceRecords></ResourceRecordSet>");
-    }
+    // All sets from this name and identifier on, in the order of the zone.
+    let from = (
+        order(sent.field("name").trim_end_matches('.')),
+        sent.field("identifier"),
+    );
+    let mut sets: Vec<_> = zone
+        .records
+        .iter()
+        .map(|txt| (txt.name.clone(), txt.set.clone()))
+        .collect();
+    sets.sort_by_key(|(name, set)| (order(name), set.clone()));
+    sets.dedup();
+    sets.retain(|(name, set)| {
+        (order(name).as_str(), set.as_deref().unwrap_or_default()) >= (&from.0, from.1)
+    });
+    let zone = zone.clone();
+    let most = most.min(world.page);
+    let list: String = sets
+        .iter()
+        .take(most)
+        .map(|(name, set)| listed(&zone, name, set.as_deref()))
+        .collect();
+    let next = sets.get(most).map(|(name, set)| {
+        let identifier = set.as_ref().map(|set| {
+            format!(
+                "<NextRecordIdentifier>{}</NextRecordIdentifier>",
+                escape(set)
+            )
+        });
+        format!(
+            "<NextRecordName>{name}.</NextRecordName><NextRecordType>TXT</NextRecordType>{}",
+            identifier.unwrap_or_default()
+        )
+    });
     Ok(Answer::new(
         200,
         format!(
             "<?xml version=\"1.0\"?>\n<ListResourceRecordSetsResponse xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\">\
-             <ResourceRecordSets>{list}</ResourceRecordSets><IsTruncated>{}</IsTruncated><MaxItems>{most}</MaxItems>\
+             <ResourceRecordSets>{list}</ResourceRecordSets><IsTruncated>{}</IsTruncated>{}<MaxItems>{most}</MaxItems>\
              </ListResourceRecordSetsResponse>",
-            names.len() > most
+            next.is_some(),
+            next.unwrap_or_default()
         ),
     ))
+}
+
+/// The records of one set.
+fn set_of(zone: &Zone, name: &str, set: Option<&str>) -> Vec<Txt> {
+    let mut records = zone.set(name);
+    records.retain(|txt| txt.set.as_deref() == set);
+    records
+}
+
+fn listed(zone: &Zone, name: &str, set: Option<&str>) -> String {
+    let records = set_of(zone, name, set);
+    let ttl = records[0].ttl;
+    let policy = match set {
+        Some(set) if ttl == WEIGHTED => {
+            format!("<SetIdentifier>{set}</SetIdentifier><Weight>1</Weight>")
+        }
+        Some(set) => format!(
+            "<SetIdentifier>{}</SetIdentifier><MultiValueAnswer>true</MultiValueAnswer>",
+            escape(set)
+        ),
+        None => String::new(),
+    };
+    let values: String = records
+        .iter()
+        .map(|txt| {
+            format!(
+                "<ResourceRecord><Value>{}</Value></ResourceRecord>",
+                escape(&txt.raw)
+            )
+        })
+        .collect();
+    format!(
+        "<ResourceRecordSet><Name>{name}.</Name><Type>TXT</Type>{policy}<TTL>{ttl}</TTL>\
+         <ResourceRecords>{values}</ResourceRecords></ResourceRecordSet>"
+    )
 }
 
 fn invalid(world: &mut World, message: &str) -> Answer {
@@ -318,27 +364,59 @@ fn change(world: &mut World, sent: &Sent, id: &str) -> Result<Answer, String> {
         {
             return Err("no TXT in quotes".into());
         }
-        let there = after.set(name);
+        let id = set.child("SetIdentifier").map(|id| id.text.clone());
+        let in_set = id
+            .as_ref()
+            .map_or(String::new(), |id| format!(", set-identifier='{id}'"));
+        let at = format!("[name='{name}.', type='TXT'{in_set}]");
+        if id.is_some() != (set.text_of("MultiValueAnswer") == "true") {
+            return Err("an identifier without a policy, or a policy without one".into());
+        }
+        let there = set_of(&after, name, id.as_deref());
+        let beside = after.set(name).into_iter().find(|txt| txt.set != id);
+        let beside = beside.filter(|other| id.is_none() || other.set.is_none());
         match change.text_of("Action") {
             "DELETE" => {
                 let raws: Vec<_> = there.iter().map(|txt| txt.raw.clone()).collect();
                 let same = raws == values && there.iter().all(|txt| txt.ttl == ttl);
                 if !same {
                     let message = format!(
-                        "Tried to delete resource record set [name='{name}.', type='TXT'] but the values provided do not \
-                         match the current values"
+                        "Tried to delete resource record set {at} but the values provided do not match the current values"
                     );
                     return Ok(invalid(world, &message));
                 }
-                after.replace(name, ttl, &[]);
+                after
+                    .records
+                    .retain(|txt| txt.name != name || txt.set != id);
             }
-            "CREATE" if !there.is_empty() => {
+            "CREATE" | "UPSERT" if beside.is_some() => {
+                let id = id.map_or(String::new(), |id| format!(", SetIdentifier {id}"));
                 let message = format!(
-                    "Tried to create resource record set [name='{name}.', type='TXT'] but it already exists"
+                    "RRSet with DNS name {name}., type TXT{id} cannot be created because a non multivalue answer rrset \
+                     exists with the same name and type."
                 );
                 return Ok(invalid(world, &message));
             }
-            "CREATE" => after.replace(name, ttl, &values),
+            "CREATE" if !there.is_empty() => {
+                let message =
+                    format!("Tried to create resource record set {at} but it already exists");
+                return Ok(invalid(world, &message));
+            }
+            "UPSERT" if id.is_none() => {
+                return Err("what others have in a simple set would be lost".into());
+            }
+            "CREATE" | "UPSERT" => {
+                after
+                    .records
+                    .retain(|txt| txt.name != name || txt.set != id);
+                after.records.extend(values.into_iter().map(|raw| Txt {
+                    name: name.to_owned(),
+                    raw,
+                    ttl,
+                    set: id.clone(),
+                    ..Txt::default()
+                }));
+            }
             _ => return Err("another action".into()),
         }
     }
@@ -508,6 +586,88 @@ async fn a_service_account_assumes_the_role_with_its_token() {
     running.assert_documented();
 }
 
+/// As in cert-manager: a region is no credential, so any issuer may fall back on that of the process; with the process's
+/// own credentials it comes first.
+#[tokio::test]
+async fn the_region_is_the_issuers_or_that_of_the_process() {
+    let keys_in = |region: &str| Given {
+        aws_region: Some(region.into()),
+        ..keys()
+    };
+    let own = [
+        ("AWS_ACCESS_KEY_ID", ID),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    let europe = Some("eu-west-1");
+    for (region, given, expected) in [
+        (None, keys(), "us-east-1"),
+        (europe, keys(), "eu-west-1"),
+        (None, keys_in("eu-west-1"), "eu-west-1"),
+        (europe, keys_in("us-east-1"), "eu-west-1"),
+        (europe, ambient(&own), "us-east-1"),
+        (europe, ambient(&own[..2]), "eu-west-1"),
+        (None, ambient(&own[..2]), "us-east-1"),
+    ] {
+        let running = running();
+        let provider = provider(&running.hosted, role(region), &given).unwrap();
+        there_and_back(&*provider).await.unwrap();
+        let host = running.world().sent[0].host.clone();
+        assert_eq!(host, format!("sts.{expected}.amazonaws.com"), "{region:?}");
+        running.assert_documented();
+    }
+}
+
+#[test]
+fn each_part_of_aws_has_hosts_of_its_own() {
+    for (region, sts, route53) in [
+        (
+            "ap-south-1",
+            "sts.ap-south-1.amazonaws.com",
+            "route53.amazonaws.com",
+        ),
+        (
+            "cn-north-1",
+            "sts.cn-north-1.amazonaws.com.cn",
+            "route53.amazonaws.com.cn",
+        ),
+        (
+            "us-gov-east-1",
+            "sts.us-gov-east-1.amazonaws.com",
+            "route53.us-gov.amazonaws.com",
+        ),
+        (
+            "eusc-de-east-1",
+            "sts.eusc-de-east-1.amazonaws.eu",
+            "route53.amazonaws.eu",
+        ),
+        (
+            "us-iso-west-1",
+            "sts.us-iso-west-1.c2s.ic.gov",
+            "route53.c2s.ic.gov",
+        ),
+        (
+            "us-isob-east-1",
+            "sts.us-isob-east-1.sc2s.sgov.gov",
+            "route53.sc2s.sgov.gov",
+        ),
+        (
+            "eu-isoe-west-1",
+            "sts.eu-isoe-west-1.cloud.adc-e.uk",
+            "route53.cloud.adc-e.uk",
+        ),
+        (
+            "us-isof-south-1",
+            "sts.us-isof-south-1.csp.hci.ic.gov",
+            "route53.csp.hci.ic.gov",
+        ),
+    ] {
+        let partition = super::super::aws::partition(region);
+        assert_eq!(partition.route53, route53);
+        assert_eq!(format!("sts.{region}.{}", partition.domain), sts);
+    }
+}
+
 /// The instance metadata of EC2, and the credentials endpoints of containers.
 fn machine(world: &mut World, sent: &Sent) -> Result<Answer, String> {
     world.logins += 1;
@@ -633,15 +793,104 @@ async fn too_many_calls_are_made_later() {
     running.assert_documented();
 }
 
+/// A set of somebody else with a policy, of one value.
+fn add_set(running: &Running, identifier: &str, raw: &str, ttl: u64) {
+    let mut world = running.world();
+    world.add("example.com", NAME, raw, ttl);
+    let zone = world.public("example.com").unwrap();
+    zone.records.last_mut().unwrap().set = Some(identifier.to_owned());
+}
+
+fn identifiers(running: &Running) -> Vec<String> {
+    let records = running.world().at(NAME).into_iter();
+    records.filter_map(|txt| txt.set).collect()
+}
+
+/// As cert-manager leaves them, or has them there just now.
 #[tokio::test]
-async fn sets_with_a_routing_policy_are_left_alone() {
+async fn each_value_has_a_set_of_its_own_beside_cert_managers() {
     let running = running();
-    running.world().add("example.com", NAME, "\"x\"", 77);
-    let error = there_and_back(&*(CASE.provider)(&running.hosted))
+    // On several pages, with ours between them.
+    let theirs = ["\"a1\"", "\"b2\"", "\"c3\"", "\"x4\"", "\"y5\""];
+    for raw in theirs {
+        add_set(&running, raw, raw, 10);
+    }
+    let provider = (CASE.provider)(&running.hosted);
+    let record = record("example.com", NAME, "v");
+    provider.present(&record).await.unwrap();
+    provider.present(&record).await.unwrap();
+    let ours = running.world().at(NAME).pop().unwrap();
+    assert_eq!(
+        (ours.raw, ours.ttl, ours.set.as_deref()),
+        ("\"v\"".into(), 10, Some("\"v\""))
+    );
+    let wrote = running.world().sent.last().unwrap().body.clone();
+    assert_eq!(running.world().writes(), 1, "{wrote}");
+    provider.clean_up(&record).await.unwrap();
+    provider.clean_up(&record).await.unwrap();
+    assert_eq!(running.world().writes(), 2);
+    assert_eq!(identifiers(&running), theirs);
+    running.assert_documented();
+}
+
+#[tokio::test]
+async fn a_value_goes_from_whatever_set_it_is_in() {
+    let running = running();
+    // With another's TTL and identifier, and beside a value of theirs.
+    add_set(&running, "one", "\"v\"", 300);
+    add_set(&running, "two", "\"v\"", 60);
+    add_set(&running, "two", "\"theirs\"", 60);
+    let record = record("example.com", NAME, "v");
+    (CASE.provider)(&running.hosted)
+        .clean_up(&record)
         .await
-        .unwrap_err();
+        .unwrap();
+    let left: Vec<_> = running.world().at(NAME);
+    let left: Vec<_> = left
+        .iter()
+        .map(|txt| (txt.raw.as_str(), txt.ttl, txt.set.as_deref()))
+        .collect();
+    assert_eq!(left, [("\"theirs\"", 60, Some("two"))]);
+    running.assert_documented();
+}
+
+/// The one kind of set comes to a name between our look and our write, where it had the other.
+#[tokio::test]
+async fn a_set_of_the_other_kind_is_seen_at_the_next_look() {
+    let running = running();
+    let provider = (CASE.provider)(&running.hosted);
+    let record = record("example.com", NAME, "v");
+    running.world().before_write.push(Box::new(|world| {
+        world.add("example.com", NAME, "\"theirs\"", 1234);
+    }));
+    provider.present(&record).await.unwrap();
+    let there = running.world().at(NAME);
+    assert!(
+        there.iter().all(|txt| txt.set.is_none() && txt.ttl == 1234),
+        "{there:?}"
+    );
+    assert_eq!(there.len(), 2);
+    running.world().before_write.push(Box::new(|world| {
+        let zone = world.public("example.com").unwrap();
+        zone.records.retain(|txt| txt.raw == "\"v\"");
+        zone.records[0].set = Some("\"v\"".into());
+    }));
+    provider.clean_up(&record).await.unwrap();
+    assert!(running.world().at(NAME).is_empty());
+    running.assert_documented();
+}
+
+#[tokio::test]
+async fn sets_with_another_routing_policy_are_left_alone() {
+    let running = running();
+    add_set(&running, "a", "\"x\"", WEIGHTED);
+    let provider = (CASE.provider)(&running.hosted);
+    let record = record("example.com", NAME, "v");
+    let error = provider.present(&record).await.unwrap_err();
     assert_eq!(error.class, Class::Permanent);
     assert!(error.text.contains("routing policy"), "{error}");
+    // There is nothing of ours.
+    provider.clean_up(&record).await.unwrap();
     assert_eq!(running.world().writes(), 0);
 }
 

@@ -1,10 +1,10 @@
 //! What every provider must do.
 
 use futures::future::join_all;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::edit::is;
-use super::server::{Answer, Case, Running, now};
+use super::server::{Answer, Case, Running, now, pass};
 use crate::solvers::dns01::{Class, Error, Provider, Record};
 
 const NAME: &str = "_acme-challenge.a.b.example.com";
@@ -30,6 +30,7 @@ fn two() -> Record {
 
 /// A provider that has the zone example.com.
 struct Stage {
+    case: &'static Case,
     running: Running,
     provider: Box<dyn Provider>,
 }
@@ -44,7 +45,11 @@ impl Stage {
     fn empty(case: &'static Case) -> Self {
         let running = Running::start(case.handler);
         let provider = (case.provider)(&running.hosted);
-        Self { running, provider }
+        Self {
+            case,
+            running,
+            provider,
+        }
     }
 
     /// Whatever is at a name, in order.
@@ -329,7 +334,6 @@ async fn refused_credentials(case: &'static Case) {
 }
 
 async fn faults_have_their_class(case: &'static Case) {
-    let stage = Stage::new(case);
     let html = "<html><body>Bad Gateway</body></html>";
     let wait = SignedDuration::from_secs(17);
     let until = |wait| Class::RateLimited {
@@ -368,6 +372,7 @@ async fn faults_have_their_class(case: &'static Case) {
             Class::Transient,
         ),
     ] {
+        let stage = Stage::new(case);
         stage.running.world().fault = Some(answer.clone());
         let error = stage.failure().await;
         assert_eq!(error.class, class, "{answer:?}: {error}");
@@ -375,8 +380,24 @@ async fn faults_have_their_class(case: &'static Case) {
         assert!(error.text.len() < 500, "{error}");
         let again = stage.failure().await;
         assert_eq!(error, again);
+        stage.running.world().fault = None;
+        if let Class::RateLimited { until } = class {
+            left_alone(&stage, &error, until).await;
+        }
+        stage.provider.present(&one()).await.unwrap();
+        stage.end();
     }
-    stage.running.world().fault = None;
-    stage.provider.present(&one()).await.unwrap();
-    stage.end();
+}
+
+/// Whoever has the same account asks for nothing before the service's time.
+async fn left_alone(stage: &Stage, error: &Error, until: Timestamp) {
+    let sent = stage.running.world().sent.len();
+    let other = (stage.case.provider)(&stage.running.hosted);
+    let seconds = until.duration_since(now()).as_secs();
+    pass(seconds - 1);
+    assert_eq!(other.present(&two()).await.as_ref(), Err(error));
+    assert_eq!(other.clean_up(&two()).await.as_ref(), Err(error));
+    assert_eq!(stage.running.world().sent.len(), sent);
+    pass(1);
+    other.present(&two()).await.unwrap();
 }

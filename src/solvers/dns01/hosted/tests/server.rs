@@ -102,7 +102,7 @@ pub(super) struct Zone {
     pub(super) records: Vec<Txt>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Txt {
     pub(super) id: u64,
     /// Without a final dot.
@@ -110,6 +110,8 @@ pub(super) struct Txt {
     /// As the provider keeps it.
     pub(super) raw: String,
     pub(super) ttl: u64,
+    /// Of the record set, where a name may have several.
+    pub(super) set: Option<String>,
 }
 
 type Meddler = Box<dyn FnOnce(&mut World) + Send>;
@@ -168,6 +170,7 @@ impl World {
             name: name.to_owned(),
             raw: raw.to_owned(),
             ttl,
+            ..Txt::default()
         };
         self.public(zone).unwrap().records.push(record);
     }
@@ -195,10 +198,10 @@ impl Zone {
     pub(super) fn replace(&mut self, name: &str, ttl: u64, raws: &[String]) {
         self.records.retain(|txt| txt.name != name);
         let made = raws.iter().map(|raw| Txt {
-            id: 0,
             name: name.to_owned(),
             raw: raw.clone(),
             ttl,
+            ..Txt::default()
         });
         self.records.extend(made);
     }
@@ -322,6 +325,7 @@ pub(super) fn given(secrets: &[(&'static str, &str)]) -> Given {
     Given {
         clock: now,
         secrets: read,
+        aws_region: None,
         ambient: None,
     }
 }
@@ -330,10 +334,12 @@ pub(super) fn ambient(variables: &[(&str, &str)]) -> Given {
     let owned = variables
         .iter()
         .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+    let ambient = Ambient {
+        variables: owned.collect(),
+    };
     Given {
-        ambient: Some(Arc::new(Ambient {
-            variables: owned.collect(),
-        })),
+        aws_region: ambient.aws_region(),
+        ambient: Some(Arc::new(ambient)),
         ..given(&[])
     }
 }
