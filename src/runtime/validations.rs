@@ -213,17 +213,13 @@ impl Validations {
     /// The CA has said how far it is. Of a Challenge that is older than this process it may have asked
     /// the one before, which did not live to answer: that obstacle is gone, since this one does.
     fn heard(&self, key: &Key, object: &Challenge, outcome: &challenge::Outcome) {
-        let challenge::Outcome::State { state, .. } = outcome else {
-            return;
-        };
         let mut places = self.places.lock();
+        places.asked(key, monotonic());
         let memo = places.memo_mut(key);
-        memo.hear(outcome, now());
-        if memo.direct
-            && self.is_inherited(object)
-            && challenge::is_final(state)
-            && state != "valid"
-        {
+        *memo = memo.after(outcome, now());
+        let is_refused = matches!(outcome, challenge::Outcome::State { state, .. }
+            if challenge::is_final(state) && state != "valid");
+        if memo.direct && is_refused && self.is_inherited(object) {
             let uid = object.metadata.uid.as_deref().unwrap_or_default();
             self.recoveries.note(uid, now());
         }
@@ -360,6 +356,8 @@ fn mode(object: &Challenge, settings: &challenge::Settings) -> Option<Mode> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+    use std::time::Duration;
+
     use kube::{Client, Config};
 
     use super::*;
@@ -413,6 +411,18 @@ mod tests {
             validations.broke(key.clone());
             assert!(!validations.places.lock().knows(&key));
         }
+    }
+
+    #[tokio::test]
+    async fn what_the_ca_says_is_remembered() {
+        let validations = validations();
+        let key = Key::new(Kind::Challenge, "team", "site");
+        let refused = challenge::Outcome::Unavailable {
+            reason: "429".into(),
+            retry: Some(Duration::from_hours(1)),
+        };
+        validations.heard(&key, &Challenge::default(), &refused);
+        assert!(validations.memo(&key).rests(now()).is_some());
     }
 
     #[tokio::test]
