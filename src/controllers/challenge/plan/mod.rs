@@ -26,12 +26,6 @@ use crate::solvers::http01::objects::Presentation;
 
 const CHALLENGES: &str = "cert-manager-challenges";
 
-/// Our finalizer, and the one that cert-manager had before.
-const FINALIZERS: [&str; 2] = [
-    labels::CHALLENGE_FINALIZER,
-    labels::LEGACY_CHALLENGE_FINALIZER,
-];
-
 /// Time between self-checks that fail: short at first.
 const FIRST_CHECK_AGAIN: Duration = Duration::from_millis(250);
 /// A self-check that fails for longer than this is worth a line in the status.
@@ -311,7 +305,7 @@ fn rest(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
 /// A Challenge that nobody holds would go without being cleaned up: whoever has made it left our finalizer out.
 fn hold(o: &Observation) -> Option<Action> {
     let mut finalizers = o.challenge.metadata.finalizers.clone().unwrap_or_default();
-    if finalizers.iter().any(|f| FINALIZERS.contains(&f.as_str())) {
+    if labels::holds(&finalizers) {
         return None;
     }
     finalizers.push(labels::CHALLENGE_FINALIZER.into());
@@ -321,7 +315,9 @@ fn hold(o: &Observation) -> Option<Action> {
 /// Take our finalizers off, both the old and the new one.
 fn release(o: &Observation) -> Option<Action> {
     let all = o.challenge.metadata.finalizers.clone().unwrap_or_default();
-    let left = all.iter().filter(|f| !FINALIZERS.contains(&f.as_str()));
+    let left = all
+        .iter()
+        .filter(|f| !labels::CHALLENGE_FINALIZERS.contains(&f.as_str()));
     let left: Vec<String> = left.cloned().collect();
     (left.len() != all.len()).then(|| set_finalizers(o, left))
 }
