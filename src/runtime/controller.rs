@@ -212,6 +212,7 @@ async fn lead(
     }
     driver.metrics.set_leader(true);
     tracing::info!("this replica acts from now on");
+    driver.validations.begin();
     driver.limits.rebuild(&driver.reader.store, now());
     let watch = Watch {
         reader: driver.reader.clone(),

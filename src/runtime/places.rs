@@ -28,6 +28,8 @@ struct Known {
     admitted: Option<Instant>,
     /// Since when the CA is asked.
     asked: Option<Instant>,
+    /// Its uid, if this process answers for it.
+    owner: Option<String>,
 }
 
 impl Known {
@@ -72,9 +74,16 @@ impl Places {
         self.known.contains_key(key)
     }
 
-    /// It is gone, and has left.
-    pub fn forget(&mut self, key: &Key) {
-        self.known.remove(key);
+    /// This process answers for it; `owner` is its uid.
+    pub fn answers(&mut self, key: &Key, owner: &str) {
+        let known = self.known.entry(key.clone()).or_default();
+        known.memo.direct = true;
+        known.owner = Some(owner.to_owned());
+    }
+
+    /// It is gone, and has left. Its uid, if this process has answered for it.
+    pub fn forget(&mut self, key: &Key) -> Option<String> {
+        self.known.remove(key)?.owner
     }
 
     fn free(&self, now: Instant) -> usize {
