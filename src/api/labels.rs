@@ -177,6 +177,8 @@ pub const HTTP01_SOLVER_LABEL: &str = "acme.cert-manager.io/http01-solver";
 pub const CHALLENGE_FINALIZER: &str = "acme.cert-manager.io/finalizer";
 /// An old name of [`CHALLENGE_FINALIZER`], replaced on sight.
 pub const LEGACY_CHALLENGE_FINALIZER: &str = "finalizer.acme.cert-manager.io";
+/// Both.
+pub const CHALLENGE_FINALIZERS: [&str; 2] = [CHALLENGE_FINALIZER, LEGACY_CHALLENGE_FINALIZER];
 /// Who manages an object.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// [`MANAGED_BY_LABEL`] of account Secrets and the Lease.
@@ -262,3 +264,10 @@ pub const MANAGER_CERTIFICATEREVOCATIONS: &str = "everleaf-certificaterevocation
 
 /// The value of all labels and annotations that only say yes.
 pub const TRUE: &str = "true";
+
+/// Whether one of [`CHALLENGE_FINALIZERS`] is among these.
+pub fn holds(finalizers: &[String]) -> bool {
+    finalizers
+        .iter()
+        .any(|finalizer| CHALLENGE_FINALIZERS.contains(&finalizer.as_str()))
+}

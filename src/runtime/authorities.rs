@@ -146,8 +146,24 @@ impl Authorities {
         })
     }
 
-    /// What is in the Secret as it is now. Of many that ask at once, one reads.
+    /// What is in the Secret as it is now.
     async fn current(
+        &self,
+        reader: &Reader,
+        issuer: &Key,
+        secret: &str,
+    ) -> Result<Result<Arc<Authority>, Problem>, ReadError> {
+        let answer = self.read(reader, issuer, secret).await;
+        let fact = reader.store.issuer_named(&issuer.namespace, &issuer.name);
+        if fact.is_none_or(|fact| fact.spec.ca.is_none()) {
+            // It has gone meanwhile: nobody would forget the key.
+            self.forget(issuer);
+        }
+        answer
+    }
+
+    /// Of many that ask at once, one reads.
+    async fn read(
         &self,
         reader: &Reader,
         issuer: &Key,
@@ -203,4 +219,20 @@ fn load(secret: Secret) -> Result<Authority, Unusable> {
         key: key.as_ref().map(|key| key.as_slice()),
         ca: entry("ca.crt"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::key::Kind;
+    use crate::runtime::dns01::tests::reader;
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_an_issuer_that_is_gone() {
+        let authorities = Authorities::default();
+        let key = Key::new(Kind::Issuer, "shop", "ca");
+        let answer = authorities.current(&reader(), &key, "ca").await;
+        assert!(answer.is_err(), "nobody can be asked");
+        assert!(authorities.0.lock().is_empty());
+    }
 }

@@ -180,11 +180,7 @@ impl<'a> Session<'a> {
     async fn challenge_refused(&self, error: &acme::Error) -> challenge::Outcome {
         let reason = told_with_end("Error accepting challenge", error);
         if self.blames_account(error).await {
-            // The Challenge goes on when the issuer has looked.
-            return challenge::Outcome::Unavailable {
-                reason,
-                retry: Some(HELD),
-            };
+            return challenge::Outcome::AccountRefused { reason };
         }
         let state = |state: &str| challenge::Outcome::State {
             state: state.into(),

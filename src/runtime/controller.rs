@@ -61,6 +61,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     name_what_is_ignored(&options);
     options.limits().set();
     let settings = options.settings()?;
+    let lease = options.lease(identity())?;
     let dns01 = options.dns01()?;
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
@@ -118,7 +119,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // Kept until the last reconcile has ended.
     let release = CancellationToken::new();
     let lost = CancellationToken::new();
-    let lease = hold_lease(&options, client, leads, release.clone(), lost.clone());
+    let lease = hold_lease(lease, client, leads, release.clone(), lost.clone());
 
     let driver = Arc::new(Driver {
         reader,
@@ -164,15 +165,14 @@ fn self_check(options: &Options, http: &net::Client) -> anyhow::Result<SelfCheck
         .through(net::Proxies::of_environment()))
 }
 
-/// Hold the Lease until `release`, or what stands for it without leader election; `lost` when it ends before.
+/// Hold the Lease until `release`, or what stands for it without `settings`; `lost` when it ends before.
 fn hold_lease(
-    options: &Options,
+    settings: Option<lease::Settings>,
     client: Client,
     leads: watch::Sender<Held>,
     release: CancellationToken,
     lost: CancellationToken,
 ) -> JoinHandle<()> {
-    let settings = options.leader_elect.then(|| options.lease(identity()));
     tokio::spawn(async move {
         // Also by a panic: nobody renews it any more.
         let _lost = lost.drop_guard();
@@ -214,6 +214,7 @@ async fn lead(
     }
     driver.metrics.set_leader(true);
     tracing::info!("this replica acts from now on");
+    driver.validations.begin();
     driver.limits.rebuild(&driver.reader.store, now());
     let watch = Watch {
         reader: driver.reader.clone(),

@@ -29,6 +29,8 @@ use crate::solvers::dns01::{
 mod credentials;
 mod entitled;
 mod looks;
+#[cfg(test)]
+pub(super) mod tests;
 
 const PANICKED: &str = "a bug of Everleaf: the log has where; it is tried again";
 
@@ -123,6 +125,11 @@ impl Dns01 {
             kept.state = RecordState::Unknown;
         }
         kept.state.clone()
+    }
+
+    /// What is seen of the DNS is to be remembered.
+    pub fn watch(&self, key: &Key) {
+        self.records.lock().entry(key.clone()).or_default();
     }
 
     /// The Challenge is gone.

@@ -38,10 +38,11 @@ use crate::controllers::store::{Change, Name, Store};
 use crate::telemetry::metrics::Metrics;
 
 /// Shorter than the idle limits of common load balancers.
-const WATCH_SECONDS: u32 = 200;
+pub const WATCH_SECONDS: u32 = 200;
 /// Objects a page of a list: bounds the memory of a start.
 const PAGE: u32 = 100;
-/// A watch that brings neither an event nor a new connection for this long is not alive.
+/// A kind of which no list was ever complete, and of which nothing has come for this long, is not watched. A watch that goes
+/// silent later ends by itself: the client of the API server bounds the wait for an answer, and the watch its own silence.
 const STALL: Duration = Duration::from_secs(2 * WATCH_SECONDS as u64 + 60);
 
 /// All watches.
@@ -258,6 +259,9 @@ impl Informers {
             Event::InitApply(object) => {
                 let meta = object.meta();
                 let name = name_of(meta);
+                // It comes by name: what is newest of it may come before what is older.
+                let version = meta.resource_version.as_deref().unwrap_or_default();
+                list.newest = list.newest.max(version.parse().unwrap_or(0));
                 if informer == Informer::OtherSecrets {
                     let version = meta.resource_version.clone().unwrap_or_default();
                     list.digests.insert(digest(&name), digest(&version));
@@ -267,7 +271,12 @@ impl Informers {
                 self.apply(informer, object, reduce);
             }
             Event::InitDone => self.listed(informer, std::mem::take(list)),
-            Event::Apply(object) => self.apply(informer, object, reduce),
+            Event::Apply(object) => {
+                let version = object.meta().resource_version.clone().unwrap_or_default();
+                self.apply(informer, object, reduce);
+                self.progress.advance(informer, &version);
+                self.queue.progressed();
+            }
             Event::Delete(object) => {
                 let meta = object.meta();
                 let name = name_of(meta);
@@ -283,7 +292,6 @@ impl Informers {
     where
         K: Resource<DynamicType = ()>,
     {
-        let version = item.meta().resource_version.clone().unwrap_or_default();
         match item {
             Item::Read(object) => {
                 let name = name_of(object.meta());
@@ -298,8 +306,6 @@ impl Informers {
             }
             Item::Unreadable(meta) => self.leave_out(informer, &name_of(&meta)),
         }
-        self.progress.advance(informer, &version);
-        self.queue.progressed();
     }
 
     /// As if there were no such object. The log does not say what is in it: that may be a private key.
@@ -334,6 +340,7 @@ impl Informers {
         if let Some(began) = list.began {
             self.progress.listed(informer, began);
         }
+        self.progress.advance(informer, &list.newest.to_string());
         self.queue.progressed();
     }
 
@@ -402,6 +409,8 @@ struct List {
     began: Option<std::time::Instant>,
     names: HashSet<Name>,
     digests: HashMap<u64, u64>,
+    /// The highest version in it.
+    newest: u64,
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -411,5 +420,50 @@ where
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::controllers::progress::Seen;
+
+    fn issuer(name: &str, version: &str) -> Item<Issuer> {
+        let object = json!({
+            "metadata": { "name": name, "namespace": "shop", "uid": name, "resourceVersion": version },
+            "spec": { "selfSigned": {} },
+        });
+        Item::Read(serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn an_own_write_is_seen_with_the_whole_list_and_not_with_what_is_newer_in_it() {
+        let progress = Arc::new(Progress::default());
+        let queue = Arc::new(Queue::new(1, progress.clone()));
+        let store = Arc::new(Store::new("system"));
+        let informers = Informers::new(store, queue, progress.clone(), Arc::default());
+        let mut list = List::default();
+        let mut take = |event| {
+            let reduce = |o: Issuer| {
+                Change::Issuer(Kind::Issuer, IssuerFact::of(&o.metadata, o.spec, o.status))
+            };
+            informers.take(Informer::Issuers, event, &mut list, reduce);
+        };
+        take(Event::Init);
+        // While the list is under way.
+        let write = Seen::new(Informer::Issuers, "8", monotonic());
+        take(Event::InitApply(issuer("a", "9")));
+        assert!(!progress.has(&write), "b has not come yet");
+        take(Event::InitApply(issuer("b", "8")));
+        take(Event::InitDone);
+        assert!(progress.has(&write));
+        let write = Seen::new(Informer::Issuers, "10", monotonic());
+        assert!(!progress.has(&write));
+        take(Event::Apply(issuer("b", "10")));
+        assert!(progress.has(&write));
     }
 }

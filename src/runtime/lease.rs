@@ -41,6 +41,27 @@ pub struct Settings {
     pub retry_period: Duration,
 }
 
+impl Settings {
+    /// # Errors
+    /// Two could hold the Lease at once, or nobody for long, with these times: which flag, and what it has to be.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.retry_period.is_zero() {
+            return Err("retry-period has to be longer than 0s");
+        }
+        // As long as each try may take, and a fifth more.
+        if self.renew_deadline <= self.retry_period.saturating_mul(6) / 5 {
+            return Err("renew-deadline has to be longer than 1.2 times the retry-period");
+        }
+        // It is written in whole seconds.
+        if Duration::from_secs(self.duration.as_secs()) <= self.renew_deadline {
+            return Err(
+                "lease-duration, in whole seconds, has to be longer than the renew-deadline",
+            );
+        }
+        Ok(())
+    }
+}
+
 /// What a look at the Lease leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {

@@ -247,6 +247,9 @@ pub enum Error {
     /// No such controller.
     #[error("--controllers: there is no controller \"{0}\"; there are: {names}", names = controllers::names().join(", "))]
     Controller(String),
+    /// Times with which two could act at once, or that leave no time for another try.
+    #[error("--leader-election-{0}")]
+    Lease(&'static str),
 }
 
 fn servers(flag: &'static str, given: &[String]) -> Result<Vec<Server>, Error> {
@@ -411,14 +414,22 @@ impl Options {
         }
     }
 
-    /// How the Lease is held.
-    pub fn lease(&self, identity: String) -> lease::Settings {
-        lease::Settings {
+    /// How the Lease is held, if it is.
+    ///
+    /// # Errors
+    /// [`Error::Lease`], for what client-go refuses too.
+    pub fn lease(&self, identity: String) -> Result<Option<lease::Settings>, Error> {
+        let settings = lease::Settings {
             namespace: self.leader_election_namespace.clone(),
             identity,
             duration: self.leader_election_lease_duration,
             renew_deadline: self.leader_election_renew_deadline,
             retry_period: self.leader_election_retry_period,
+        };
+        if !self.leader_elect {
+            return Ok(None);
         }
+        settings.check().map_err(Error::Lease)?;
+        Ok(Some(settings))
     }
 }

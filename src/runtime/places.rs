@@ -8,6 +8,9 @@ use crate::controllers::key::Key;
 
 /// How long a place is kept for a Challenge that has nothing in place yet.
 const PRESENTING: Duration = Duration::from_secs(10);
+/// How long one is kept for a Challenge that the CA was asked for: a CA that takes longer, or cannot be reached, is in
+/// nobody's way.
+const ASKING: Duration = Duration::from_mins(3);
 
 /// What is remembered of Challenges, and whose turn it is.
 #[derive(Debug)]
@@ -23,15 +26,25 @@ struct Known {
     memo: Memo,
     /// Since when it has a place.
     admitted: Option<Instant>,
+    /// Since when the CA is asked.
+    asked: Option<Instant>,
+    /// Its uid, if this process answers for it.
+    owner: Option<String>,
 }
 
 impl Known {
     /// One that cannot be presented keeps no other from its place.
     fn takes_place(&self, now: Instant) -> bool {
-        self.memo.presented.is_some()
-            || self
-                .admitted
-                .is_some_and(|since| now.duration_since(since) < PRESENTING)
+        let since = |since: Instant| now.duration_since(since);
+        let is_on_its_way =
+            self.memo.presented.is_some() || self.admitted.is_some_and(|t| since(t) < PRESENTING);
+        is_on_its_way && !self.waits_for_the_ca(now)
+    }
+
+    /// It has had its place, and goes on without one.
+    fn waits_for_the_ca(&self, now: Instant) -> bool {
+        self.asked
+            .is_some_and(|since| now.duration_since(since) >= ASKING)
     }
 }
 
@@ -61,9 +74,16 @@ impl Places {
         self.known.contains_key(key)
     }
 
-    /// It is gone, and has left.
-    pub fn forget(&mut self, key: &Key) {
-        self.known.remove(key);
+    /// This process answers for it; `owner` is its uid.
+    pub fn answers(&mut self, key: &Key, owner: &str) {
+        let known = self.known.entry(key.clone()).or_default();
+        known.memo.direct = true;
+        known.owner = Some(owner.to_owned());
+    }
+
+    /// It is gone, and has left. Its uid, if this process has answered for it.
+    pub fn forget(&mut self, key: &Key) -> Option<String> {
+        self.known.remove(key)?.owner
     }
 
     fn free(&self, now: Instant) -> usize {
@@ -73,7 +93,8 @@ impl Places {
 
     /// Whether this one has a place; otherwise it is in the line for one.
     pub fn admit(&mut self, key: &Key, now: Instant) -> bool {
-        if self.known.get(key).is_some_and(|k| k.takes_place(now)) {
+        let goes_on = |k: &Known| k.takes_place(now) || k.waits_for_the_ca(now);
+        if self.known.get(key).is_some_and(goes_on) {
             return true;
         }
         if self.free(now) == 0 {
@@ -87,12 +108,19 @@ impl Places {
         true
     }
 
+    /// The CA was asked for it.
+    pub fn asked(&mut self, key: &Key, now: Instant) {
+        let known = self.known.entry(key.clone()).or_default();
+        known.asked.get_or_insert(now);
+    }
+
     /// It needs no place any more. Who has one now instead.
     pub fn leave(&mut self, key: &Key, now: Instant) -> Vec<Key> {
         self.waiting.retain(|waiting| waiting != key);
         if let Some(known) = self.known.get_mut(key) {
             known.memo.presented = None;
             known.admitted = None;
+            known.asked = None;
         }
         let next: Vec<Key> = (0..self.free(now))
             .map_while(|_| self.waiting.pop_front())
@@ -143,6 +171,23 @@ mod tests {
             !places.admit(&key("a"), later + PRESENTING),
             "b is under way"
         );
+    }
+
+    #[test]
+    fn one_that_waits_for_a_slow_ca_gives_its_place_back_and_goes_on() {
+        let mut places = Places::new(1);
+        let time = monotonic();
+        assert!(places.admit(&key("slow"), time));
+        places.memo_mut(&key("slow")).presented = Some(now());
+        places.asked(&key("slow"), time);
+        places.asked(&key("slow"), time + ASKING / 2);
+        assert!(!places.admit(&key("next"), time + ASKING / 2));
+        let later = time + ASKING;
+        assert!(places.admit(&key("next"), later));
+        assert!(places.admit(&key("slow"), later), "it needs none");
+        assert!(!places.admit(&key("third"), later), "next has one");
+        places.leave(&key("slow"), later);
+        assert!(!places.admit(&key("slow"), later), "it begins anew");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::solvers::http01::objects::Mode;
 use crate::solvers::http01::self_check::{Outcome as Checked, SelfCheck};
 use crate::solvers::http01::tokens::Tokens;
 
-/// A Challenge that is no older than this at a start may have failed for want of a process to answer.
+/// A Challenge that is no older than this when a process begins to act may have failed for want of one to answer.
 const AROUND_A_START: SignedDuration = SignedDuration::from_mins(10);
 
 /// The validations of all Challenges.
@@ -39,8 +39,8 @@ pub struct Validations {
     /// The records of DNS-01.
     pub dns01: Arc<Dns01>,
     recoveries: Arc<Recoveries>,
-    /// When this process began.
-    started: Timestamp,
+    /// When this process began to act: until then another one may have.
+    began: Mutex<Timestamp>,
 }
 
 impl Validations {
@@ -60,8 +60,13 @@ impl Validations {
             self_check,
             dns01: Arc::new(dns01),
             recoveries,
-            started: now(),
+            began: Mutex::new(now()),
         }
+    }
+
+    /// This process acts from now on: what is there already is of another one.
+    pub fn begin(&self) {
+        *self.began.lock() = now();
     }
 
     /// What is remembered of a Challenge.
@@ -72,7 +77,9 @@ impl Validations {
     /// The Challenge is gone.
     pub fn forget(&self, key: &Key) {
         self.leave(key);
-        self.places.lock().forget(key);
+        if let Some(uid) = self.places.lock().forget(key) {
+            self.tokens.remove_owner(&uid);
+        }
         self.dns01.forget(key);
         self.shared.leave(key);
     }
@@ -114,7 +121,7 @@ impl Validations {
         seen.admitted = !takes_place || self.places.lock().admit(key, monotonic());
         if mode(object, settings) == Some(Mode::Direct) {
             let spec = &object.spec;
-            self.places.lock().memo_mut(key).direct = true;
+            self.places.lock().answers(key, &uid);
             self.tokens
                 .insert(&uid, &spec.dns_name, &spec.token, &spec.key);
             if !self.shared.join(key) {
@@ -181,6 +188,9 @@ impl Validations {
                 let memo = places.memo_mut(key);
                 memo.probes = memo.probes.saturating_add(1);
                 drop(places);
+                if is_dns01(&seen.challenge) {
+                    self.dns01.watch(key);
+                }
                 self.clone()
                     .check(key.clone(), seen.challenge.clone(), true);
                 challenge::Outcome::Started
@@ -207,33 +217,30 @@ impl Validations {
     /// Whether a process before this one may have asked the CA for it.
     fn is_inherited(&self, object: &Challenge) -> bool {
         let created = object.metadata.creation_timestamp.as_ref();
-        created.is_some_and(|t| t.0 <= self.started)
+        created.is_some_and(|t| t.0 <= *self.began.lock())
     }
 
     /// The CA has said how far it is. Of a Challenge that is older than this process it may have asked
     /// the one before, which did not live to answer: that obstacle is gone, since this one does.
     fn heard(&self, key: &Key, object: &Challenge, outcome: &challenge::Outcome) {
-        let challenge::Outcome::State { state, .. } = outcome else {
-            return;
-        };
         let mut places = self.places.lock();
+        places.asked(key, monotonic());
         let memo = places.memo_mut(key);
-        memo.hear(outcome, now());
-        if memo.direct
-            && self.is_inherited(object)
-            && challenge::is_final(state)
-            && state != "valid"
-        {
+        *memo = memo.after(outcome, now());
+        let is_refused = matches!(outcome, challenge::Outcome::State { state, .. }
+            if challenge::is_final(state) && state != "valid");
+        if memo.direct && is_refused && self.is_inherited(object) {
             let uid = object.metadata.uid.as_deref().unwrap_or_default();
             self.recoveries.note(uid, now());
         }
     }
 
-    /// Whether a failure may have come from there being no process to answer: it fell into the time of a
-    /// start, and the process that heard of it did not live to try again.
+    /// Whether a failure may have come from there being no process to answer: it fell into the time at which this one
+    /// began, and the process that heard of it did not live to try again.
     fn may_have_been_absent(&self, object: &Challenge, settings: &challenge::Settings) -> bool {
         let created = object.metadata.creation_timestamp.as_ref();
-        let recent = created.is_some_and(|t| self.started.duration_since(t.0) < AROUND_A_START);
+        let began = *self.began.lock();
+        let recent = created.is_some_and(|t| began.duration_since(t.0) < AROUND_A_START);
         let failed =
             object.metadata.deletion_timestamp.is_none() && challenge::state(object) != "valid";
         recent
@@ -360,42 +367,18 @@ fn mode(object: &Challenge, settings: &challenge::Settings) -> Option<Mode> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-    use kube::{Client, Config};
+    use std::time::Duration;
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
     use crate::controllers::key::Kind;
-    use crate::controllers::progress::Progress;
-    use crate::controllers::reads::Reader;
-    use crate::controllers::store::Store;
-    use crate::net;
-    use crate::runtime::dns01;
-    use crate::solvers::dns01::hosted::Hosted;
+    use crate::runtime::dns01::tests::dns01;
     use crate::solvers::http01::self_check;
 
-    /// Of an API server, and a host, that nobody asks.
+    /// Of a host that nobody asks.
     fn validations() -> Validations {
-        let nowhere = Config::new(http::Uri::from_static("http://127.0.0.1:1"));
-        let recoveries = Arc::new(Recoveries::default());
-        let queue = Arc::new(Queue::new(1, Arc::new(Progress::default())));
-        let reader = Reader {
-            store: Arc::new(Store::new("system")),
-            keys: Arc::default(),
-            recoveries: recoveries.clone(),
-            checked: Arc::default(),
-            trusting: Arc::default(),
-            polls: Arc::default(),
-            watched: Arc::default(),
-            client: Client::try_from(nowhere).unwrap(),
-        };
-        let settings = dns01::Settings {
-            resolvers: vec![],
-            resolvers_only: false,
-            issuer_ambient: false,
-            cluster_issuer_ambient: false,
-        };
-        let http = || net::Client::plain(net::public_roots()).unwrap();
-        let hosted = Hosted::new(http(), net::Client::local().unwrap(), now);
-        let dns01 = Dns01::new(reader, queue.clone(), settings, http(), hosted);
+        let (dns01, recoveries, queue) = dns01();
         let check = SelfCheck::new(self_check::Settings::default()).unwrap();
         Validations::new(check, dns01, recoveries, queue, 1)
     }
@@ -413,6 +396,45 @@ mod tests {
             validations.broke(key.clone());
             assert!(!validations.places.lock().knows(&key));
         }
+    }
+
+    /// A warm standby has been there for days.
+    #[tokio::test]
+    async fn what_was_there_before_this_process_acts_is_of_another_one() {
+        let mut validations = validations();
+        let time = now();
+        *validations.began.get_mut() = time - SignedDuration::from_hours(48);
+        let mut object = Challenge::default();
+        let created = Time(time - SignedDuration::from_mins(1));
+        object.metadata.creation_timestamp = Some(created);
+        assert!(!validations.is_inherited(&object));
+        validations.begin();
+        assert!(validations.is_inherited(&object));
+        object.metadata.creation_timestamp = Some(Time(now() + SignedDuration::from_secs(1)));
+        assert!(!validations.is_inherited(&object), "it is our own");
+    }
+
+    #[tokio::test]
+    async fn the_token_of_a_challenge_that_has_vanished_is_not_answered_for() {
+        let validations = validations();
+        let key = Key::new(Kind::Challenge, "team", "site");
+        validations.places.lock().answers(&key, "uid");
+        validations.tokens.insert("uid", "site.example", "t", "k");
+        assert_eq!(validations.tokens.len(), 1);
+        validations.forget(&key);
+        assert_eq!(validations.tokens.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_the_ca_says_is_remembered() {
+        let validations = validations();
+        let key = Key::new(Kind::Challenge, "team", "site");
+        let refused = challenge::Outcome::Unavailable {
+            reason: "429".into(),
+            retry: Some(Duration::from_hours(1)),
+        };
+        validations.heard(&key, &Challenge::default(), &refused);
+        assert!(validations.memo(&key).rests(now()).is_some());
     }
 
     #[tokio::test]

@@ -47,6 +47,25 @@ fn an_unknown_controller_is_named_with_those_that_there_are() -> Result<()> {
     Ok(())
 }
 
+/// (Flag of the Lease, value, what it has to be longer than.)
+#[test]
+fn times_with_which_two_could_lead_are_refused() -> Result<()> {
+    for (flag, value, than) in [
+        ("lease-duration", "40s", "the renew-deadline"),
+        ("lease-duration", "40900ms", "the renew-deadline"),
+        ("renew-deadline", "18s", "the retry-period"),
+        ("retry-period", "0s", "0s"),
+    ] {
+        let given = format!("--leader-election-{flag}={value}");
+        let said = complaint(&[&given])?;
+        let named = format!("--leader-election-{flag}");
+        assert!(said.contains(&named) && said.contains(than), "{said}");
+        let said = complaint(&[&given, "--leader-elect=false"])?;
+        assert!(!said.contains(&named), "nobody holds one: {said}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_value_that_does_not_fit_is_named() -> Result<()> {
     let said = complaint(&["--leader-election-lease-duration=soon"])?;

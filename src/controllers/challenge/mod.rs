@@ -1,5 +1,6 @@
 //! Challenges: present, check, ask the CA, clean up.
 
+mod memo;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::Ingress;
 
+pub use memo::{Check, Memo, Sight};
 pub use plan::{absorb, plan, presents, refused, without_secrets};
 
 use super::action::Target;
@@ -22,10 +24,6 @@ use crate::api::Challenge;
 use crate::api::challenge::DNS_01;
 use crate::solvers::http01::objects::{Mode, Presentation, SolverSettings, is_cert_managers};
 use crate::solvers::http01::service::DIRECT_NAME;
-
-/// The shortest and the longest time before a CA is asked again that waits for that.
-const AGAIN: Duration = Duration::from_secs(5);
-const AGAIN_MOST: Duration = Duration::from_mins(10);
 
 /// What the flags say about Challenges.
 #[derive(Debug, Clone)]
@@ -51,85 +49,6 @@ pub struct Dns01Settings {
     pub check_period: Duration,
     /// `--dns01-self-check-limit`: how long a name server that says there is no record delays the CA.
     pub check_limit: Duration,
-}
-
-/// What this process remembers of a Challenge. Nothing is lost with it: the solver objects and the CA
-/// know the rest.
-#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Memo {
-    /// Since when everything has been in place.
-    pub presented: Option<Timestamp>,
-    /// The newest self-check.
-    pub check: Check,
-    /// What it saw of a DNS-01 record.
-    pub sight: Sight,
-    /// The operator itself answers for it.
-    pub direct: bool,
-    /// The CA was asked to validate, by this process.
-    pub accepted: bool,
-    /// The CA has not found the answer and waits to be asked again: not before this.
-    pub again: Option<Timestamp>,
-    /// The CA has found it valid.
-    pub valid: bool,
-    /// The newest look at the name reached nobody.
-    pub blocked: bool,
-    /// How many looks there were since it failed.
-    pub probes: u32,
-}
-
-impl Memo {
-    /// The CA has said how far it is. One that leaves a challenge `pending` with an error wants to be asked again
-    /// (RFC 8555 §8.2): after half of the time that the answer has been in place, or when it says.
-    pub fn hear(&mut self, outcome: &Outcome, now: Timestamp) {
-        let Outcome::State {
-            state,
-            reason,
-            retry,
-        } = outcome
-        else {
-            return;
-        };
-        self.accepted = true;
-        let in_place = now.duration_since(self.presented.unwrap_or(now));
-        let pause = Duration::try_from(in_place).unwrap_or_default() / 2;
-        let pause = pause
-            .clamp(AGAIN, AGAIN_MOST)
-            .max(retry.unwrap_or_default());
-        let is_left = state == "pending" && reason.is_some();
-        self.again = is_left.then(|| now.saturating_add(pause).unwrap_or(now));
-    }
-}
-
-/// The newest self-check.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Check {
-    /// None yet.
-    #[default]
-    None,
-    /// On its way.
-    Running,
-    /// The CA will most likely see the same.
-    Passed,
-    /// It did not pass.
-    Failed {
-        /// Why, without anything of the remote body.
-        reason: String,
-        /// When.
-        at: Timestamp,
-    },
-}
-
-/// What a failed self-check saw of a record.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Sight {
-    /// Nobody could be asked.
-    #[default]
-    Nothing,
-    /// Some servers have it, the others have troubles of their own.
-    Partly,
-    /// Some server says that there is none.
-    Denied,
 }
 
 /// A DNS-01 record, as far as this process knows.
@@ -263,6 +182,11 @@ pub enum Outcome {
         reason: String,
         /// When to try again, if the CA said so.
         retry: Option<Duration>,
+    },
+    /// The CA does not take the account: the Challenge goes on when its issuer has looked.
+    AccountRefused {
+        /// What was said.
+        reason: String,
     },
 }
 

@@ -454,38 +454,77 @@ fn a_fixed_wait_takes_the_place_of_the_self_check_and_outlives_the_process() {
     );
 }
 
-#[test]
-fn once_asked_the_ca_is_polled() {
-    let mut seen = checked(Check::Passed);
-    seen.memo.accepted = true;
-    assert_eq!(
-        plan(&seen, &settings(), START),
-        does(Some(Effect::Poll), None)
-    );
-    let pending = |retry| Outcome::State {
+/// A CA that is at work, with nothing to say.
+fn working(retry: Option<Duration>) -> Outcome {
+    Outcome::State {
         state: "processing".into(),
         reason: None,
         retry,
-    };
-    let wake = |seen: &Observation, retry| absorb(seen, &settings(), pending(retry), START);
-    assert_eq!(wake(&seen, None), does(None, Some(Duration::from_secs(1))));
+    }
+}
+
+#[test]
+fn once_asked_the_ca_is_polled_ever_less_often() {
+    let mut seen = checked(Check::Passed);
+    let wake = |seen: &Observation, retry, at| absorb(seen, &settings(), working(retry), at);
+    let soon = Some(Duration::from_millis(200));
     assert_eq!(
-        wake(&seen, Some(Duration::from_secs(7))),
+        wake(&seen, None, START),
+        does(None, soon),
+        "the first look is soon"
+    );
+    seen.memo = seen.memo.after(&working(None), START);
+    assert_eq!(
+        plan(&seen, &settings(), after(1)),
+        does(Some(Effect::Poll), None)
+    );
+    for (at, pause) in [(0, 1), (1, 1), (2, 1), (10, 5), (60, 30), (3000, 30)] {
+        let pause = Duration::from_secs(pause);
+        assert_eq!(
+            wake(&seen, None, after(at)),
+            does(None, Some(pause)),
+            "{at}"
+        );
+    }
+    assert_eq!(
+        wake(&seen, Some(Duration::from_secs(7)), START),
         does(None, Some(Duration::from_secs(7))),
         "as the CA says"
     );
-    let day = || Some(Duration::from_hours(24));
-    for (now, granted) in [(0, 60), (60, 60), (300, 300)] {
-        let plan = absorb(&seen, &settings(), pending(day()), after(now));
-        let granted = Duration::from_secs(granted);
-        assert_eq!(plan, does(None, Some(granted)), "not the day it asks for");
+    let day = Some(Duration::from_hours(24));
+    for (at, granted) in [(0, 60), (60, 60), (300, 300)] {
+        let granted = Some(Duration::from_secs(granted));
+        let asked = wake(&seen, day, after(at));
+        assert_eq!(asked, does(None, granted), "not the day it asks for");
     }
-    seen.memo.accepted = false;
+}
+
+#[test]
+fn a_ca_that_comes_to_no_end_is_given_up() {
+    let mut seen = checked(Check::Passed);
+    seen.memo = seen.memo.after(&working(None), START);
+    let early = absorb(&seen, &settings(), working(None), after(3599));
+    assert_eq!(kinds(&early.actions), [""; 0]);
+    let given_up = absorb(&seen, &settings(), working(None), after(3600));
+    let said = status(given_up.actions.last().unwrap());
     assert_eq!(
-        wake(&seen, None),
-        does(None, Some(Duration::from_millis(200))),
-        "the first look is soon"
+        (&said["state"], &said["presented"]),
+        (&json!("errored"), &json!(false))
     );
+    let reason = said["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("EL-1420") && reason.contains("for an hour"),
+        "{reason}"
+    );
+    assert_eq!(given_up.events.len(), 1);
+    // One that could not be reached for an hour was not at work.
+    let down = Outcome::Unavailable {
+        reason: "no route".into(),
+        retry: None,
+    };
+    seen.memo = seen.memo.after(&down, after(10));
+    let back = absorb(&seen, &settings(), working(None), after(7200));
+    assert_eq!(back, does(None, Some(Duration::from_secs(1))));
 }
 
 /// RFC 8555 §8.2, as step-ca does it.
@@ -500,40 +539,87 @@ fn a_ca_that_did_not_find_the_answer_and_waits_is_asked_again_ever_less_often() 
     let heard = absorb(&seen, &settings(), unproven("pending"), START);
     assert_eq!(status(&heard.actions[0])["reason"], "no such host");
     for (asked, pause) in [(0, 5), (10, 5), (100, 50), (7200, 600)] {
-        seen.memo.hear(&unproven("pending"), after(asked));
+        seen.memo = seen.memo.after(&unproven("pending"), after(asked));
         let (early, due) = (after(asked + pause - 1), after(asked + pause));
         let wait = does(None, Some(Duration::from_secs(1)));
         assert_eq!(plan(&seen, &settings(), early), wait, "{asked}");
         let ask = does(Some(Effect::Accept), None);
         assert_eq!(plan(&seen, &settings(), due), ask, "{asked}");
     }
-    // One that says that it goes on by itself is not.
-    seen.memo.hear(&unproven("processing"), after(7200));
+    // It is not given up: its order ends.
+    let said = absorb(&seen, &settings(), unproven("pending"), after(9000));
+    assert_eq!(status(&said.actions[0])["state"], "pending");
+    // One that says that it goes on by itself is not asked again.
+    seen.memo = seen.memo.after(&unproven("processing"), after(7200));
     let look = does(Some(Effect::Poll), None);
     assert_eq!(plan(&seen, &settings(), after(9999)), look);
 }
 
 #[test]
-fn a_ca_that_cannot_be_reached_is_asked_again() {
-    let seen = checked(Check::Passed);
+fn a_ca_that_cannot_be_reached_is_asked_again_ever_less_often() {
+    let mut seen = checked(Check::Passed);
     let outcome = |retry| Outcome::Unavailable {
         reason: "no route".into(),
         retry,
     };
+    for pause in [5, 10, 20, 40, 80, 160, 300, 300] {
+        let plan = absorb(&seen, &settings(), outcome(None), START);
+        assert_eq!(
+            (status(&plan.actions[0])["reason"].as_str(), plan.wake),
+            (Some("no route"), Some(Duration::from_secs(pause)))
+        );
+        seen.memo = seen.memo.after(&outcome(None), START);
+    }
+    seen.memo = seen.memo.after(&working(None), START);
     let plan = absorb(&seen, &settings(), outcome(None), START);
+    assert_eq!(plan.wake, Some(Duration::from_secs(5)), "it was there");
+}
+
+/// Its own write wakes it.
+#[test]
+fn whatever_wakes_it_a_ca_that_wants_to_be_left_alone_is() {
+    let refused = |until: &str| Outcome::Unavailable {
+        reason: format!("429, not before {until}"),
+        retry: Some(Duration::from_mins(1)),
+    };
+    for accepted in [false, true] {
+        let mut seen = checked(Check::Passed);
+        if accepted {
+            seen.memo = seen.memo.after(&working(None), START);
+        }
+        let told = absorb(&seen, &settings(), refused("12:01"), after(1));
+        assert_eq!(
+            (kinds(&told.actions), told.wake),
+            (vec!["status"], Some(Duration::from_mins(1)))
+        );
+        seen.memo = seen.memo.after(&refused("12:01"), after(1));
+        for at in 1..61 {
+            let left = u64::try_from(61 - at).unwrap();
+            let wait = does(None, Some(Duration::from_secs(left)));
+            assert_eq!(plan(&seen, &settings(), after(at)), wait);
+        }
+        let step = if accepted {
+            Effect::Poll
+        } else {
+            Effect::Accept
+        };
+        assert_eq!(plan(&seen, &settings(), after(61)), does(Some(step), None));
+    }
+}
+
+#[test]
+fn an_account_that_the_ca_does_not_take_is_waited_for_without_a_rest() {
+    let mut seen = checked(Check::Passed);
+    let refused = || Outcome::AccountRefused {
+        reason: "the terms have changed".into(),
+    };
+    let told = absorb(&seen, &settings(), refused(), START);
+    assert_eq!((kinds(&told.actions), told.wake), (vec!["status"], None));
+    seen.memo = seen.memo.after(&refused(), START);
     assert_eq!(
-        (status(&plan.actions[0])["reason"].as_str(), plan.wake),
-        (Some("no route"), Some(Duration::from_secs(5)))
-    );
-    assert_eq!(
-        absorb(
-            &seen,
-            &settings(),
-            outcome(Some(Duration::from_mins(1))),
-            START
-        )
-        .wake,
-        Some(Duration::from_mins(1))
+        plan(&seen, &settings(), START),
+        does(Some(Effect::Accept), None),
+        "it is woken when the issuer has its account back"
     );
 }
 
@@ -853,6 +939,14 @@ fn what_is_deleted_while_the_ca_is_at_work_is_made_again() {
     let again = absorb(&seen, &settings(), still(), START);
     assert_eq!(kinds(&again.actions), ["pod", "ingress"]);
     assert_eq!(again.wake, Some(Duration::from_secs(9)));
+    // While the CA is left alone, that is all there is to do.
+    seen.memo.resting = Some(after(30));
+    let meanwhile = plan(&seen, &settings(), START);
+    assert_eq!(
+        (kinds(&meanwhile.actions), meanwhile.effect),
+        (vec!["pod", "ingress"], None)
+    );
+    assert_eq!(meanwhile.wake, Some(Duration::from_secs(30)));
     seen.memo.accepted = false;
     assert_eq!(absorb(&seen, &settings(), still(), START).actions, []);
 }
@@ -973,6 +1067,7 @@ proptest! {
             Outcome::State { state: "invalid".into(), reason: Some("no".into()), retry: None },
             Outcome::State { state: "pending".into(), reason: None, retry: Some(Duration::MAX) },
             Outcome::Unavailable { reason: "no".into(), retry: None },
+            Outcome::AccountRefused { reason: "no".into() },
         ] {
             plans.push(absorb(&seen, &settings, outcome, now));
         }

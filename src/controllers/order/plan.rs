@@ -1,6 +1,7 @@
 //! The state machine of an Order (contract §5.3). What the CA answers is stored before the next step;
 //! after a crash the CA is asked again by URL.
 
+mod answer;
 mod begin;
 
 use std::time::Duration;
@@ -249,7 +250,7 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
     let id = Identity::of(&o.order.metadata);
     let patch = |status: Value| vec![patch_status(Kind::Order, &id, status)];
     let old = o.order.status.clone().unwrap_or_default();
-    match outcome {
+    match answer::checked(&o.order, outcome) {
         Outcome::Read {
             url,
             finalize_url,

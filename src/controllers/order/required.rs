@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::Observation;
+use crate::acme::{dns01_value, key_authorization};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::order::{OrderAuthorization, OrderChallenge};
 use crate::api::solver::Solver;
@@ -13,6 +14,11 @@ use crate::solvers::pick::{Wanted, pick};
 /// Why an authorization cannot be solved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoSolver(pub String);
+
+/// What is said of a token that is not used.
+pub fn bad_token(domain: &str) -> String {
+    format!("the token of a challenge for \"{domain}\" is not base64url of at most 128 characters")
+}
 
 /// The Challenges of all authorizations that need one.
 pub fn required(
@@ -77,13 +83,14 @@ fn build(
     thumbprint: &str,
 ) -> Result<Challenge, NoSolver> {
     let dns = offer.type_ == "dns-01";
-    let authorized = format!("{}.{thumbprint}", offer.token);
+    let authorized = key_authorization(&offer.token, thumbprint);
+    let authorized = authorized.ok_or_else(|| NoSolver(bad_token(domain)))?;
     let spec = ChallengeSpec {
         authorization_url: authorization.url.clone(),
         dns_name: domain.to_owned(),
         issuer_ref: o.order.spec.issuer_ref.clone(),
         key: if dns {
-            crate::acme::dns01_value(&authorized)
+            dns01_value(&authorized)
         } else {
             authorized
         },

@@ -38,7 +38,7 @@ fn http01() -> Value {
 }
 
 fn authorization(name: &str) -> Value {
-    let challenge = |kind: &str| json!({ "type": kind, "token": format!("token-{name}"), "url": format!("https://ca.example/{kind}/{name}") });
+    let challenge = |kind: &str| json!({ "type": kind, "token": format!("token-{}", name.replace(['.', ':'], "_")), "url": format!("https://ca.example/{kind}/{name}") });
     json!({
         "url": format!("https://ca.example/authz/{name}"),
         "identifier": name,
@@ -255,6 +255,94 @@ fn what_the_ca_says_is_stored_and_the_challenges_made_at_once() {
     );
 }
 
+/// (What the CA wants to be proven, whether it has been asked for `*.w.example.com`, `a.example.com`, `b.example.com` and an
+/// address.)
+#[test]
+fn what_was_not_asked_for_is_not_proven() {
+    for (name, wildcard, asked) in [
+        ("a.example.com", Some(false), true),
+        ("A.Example.com", None, true),
+        ("w.example.com", Some(true), true),
+        // Some CAs do not say that it is one.
+        ("w.example.com", None, true),
+        ("2001:db8:0::1", None, true),
+        ("a.example.com", Some(true), false),
+        ("*.w.example.com", Some(false), false),
+        ("x.w.example.com", Some(false), false),
+        ("bank.example", Some(false), false),
+        ("", None, false),
+    ] {
+        let mut seen = seen(&Value::Null, &http01());
+        let order = Arc::make_mut(&mut seen.order);
+        order.spec.common_name = Some("*.w.example.com".into());
+        order.spec.ip_addresses = Some(vec!["2001:db8::1".into()]);
+        let mut one = authorization(name);
+        one["wildcard"] = json!(wildcard);
+        let read = |one: &Value| Outcome::Read {
+            url: URL.into(),
+            finalize_url: "https://ca.example/f".into(),
+            state: "pending".into(),
+            expires: None,
+            authorizations: serde_json::from_value(json!([authorization("b.example.com"), one]))
+                .unwrap(),
+        };
+        let plan = absorb(&seen, read(&one), START);
+        let said = status(&plan.actions[0]);
+        if asked {
+            assert_eq!(said["state"], "pending", "{name}");
+            continue;
+        }
+        assert_eq!((&said["state"], plan.actions.len()), (&json!("errored"), 1));
+        let reason = said["reason"].as_str().unwrap();
+        assert!(
+            reason.contains("EL-1420") && reason.contains(name),
+            "{reason}"
+        );
+        // What the CA has found proven before costs nothing.
+        one["initialState"] = json!("valid");
+        let plan = absorb(&seen, read(&one), START);
+        assert_eq!(status(&plan.actions[0])["state"], "pending");
+    }
+}
+
+/// It becomes a part of paths, and of an Ingress (RFC 8555 §8.3).
+#[test]
+fn an_order_with_a_token_that_is_none_has_ended() {
+    let seen = seen(&Value::Null, &http01());
+    for (kind, token, is_used) in [
+        ("http-01", "../../admin", false),
+        ("http-01", "a\r\nHost: b", false),
+        ("dns-01", "", false),
+        ("http-01", &*"a".repeat(10_000), false),
+        ("http-01", &*"a".repeat(128), true),
+        ("tls-alpn-01", "not ours", true),
+    ] {
+        let mut one = authorization("a.example.com");
+        one["challenges"][1] = json!({ "type": kind, "token": token, "url": "u" });
+        let outcome = Outcome::Read {
+            url: URL.into(),
+            finalize_url: "https://ca.example/f".into(),
+            state: "pending".into(),
+            expires: None,
+            authorizations: serde_json::from_value(json!([one])).unwrap(),
+        };
+        let plan = absorb(&seen, outcome, START);
+        let said = status(&plan.actions[0]);
+        assert_eq!(said["state"] == "pending", is_used, "{kind} {token}");
+        let reason = said["reason"].as_str().unwrap_or_default();
+        assert_eq!(reason.contains("is not base64url"), !is_used, "{reason}");
+        assert!(is_used || token.is_empty() || !reason.contains(token));
+    }
+    // As an Order of before may have it.
+    let mut before = pending(&["a.example.com"], &http01());
+    let mut one = authorization("a.example.com");
+    one["challenges"][1]["token"] = json!("../../admin");
+    edit(&mut before, &json!({ "authorizations": [one] }));
+    let plan = plan(&before, START);
+    let reason = status(&plan.actions[0])["reason"].as_str().unwrap();
+    assert!(reason.contains("is not base64url"), "{reason}");
+}
+
 #[test]
 fn a_challenge_says_what_is_to_be_shown() {
     let mut seen = pending(&["a.example.com"], &http01());
@@ -266,7 +354,7 @@ fn a_challenge_says_what_is_to_be_shown() {
     );
     assert_eq!(
         (spec.token.as_str(), spec.key.as_str()),
-        ("token-a.example.com", "token-a.example.com.thumbprint")
+        ("token-a_example_com", "token-a_example_com.thumbprint")
     );
     assert_eq!(
         (spec.url.as_str(), spec.authorization_url.as_str()),

@@ -9,6 +9,24 @@ use crate::runtime::clock::now;
 
 use super::{Dns01, Refused, challenge_name, follows, place};
 
+/// A look that is under way; it ends also by a panic.
+pub(super) struct Look<'a>(&'a Dns01, &'a Key);
+
+impl<'a> Look<'a> {
+    /// `None` if there is one already, or the Challenge has gone.
+    pub(super) fn begin(of: &'a Dns01, key: &'a Key) -> Option<Self> {
+        let mut records = of.records.lock();
+        let before = std::mem::replace(&mut records.get_mut(key)?.looking, true);
+        (!before).then(|| Self(of, key))
+    }
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        self.0.with_kept(self.1, |kept| kept.looking = false);
+    }
+}
+
 impl Dns01 {
     /// Look for the record of a Challenge as a CA will.
     pub async fn check(&self, key: &Key, object: &Challenge) -> (Check, Sight) {
@@ -85,13 +103,9 @@ impl Dns01 {
         let Ok((resolver, only)) = self.resolver(solver) else {
             return false;
         };
-        {
-            let mut records = self.records.lock();
-            let kept = records.entry(key.clone()).or_default();
-            if std::mem::replace(&mut kept.looking, true) {
-                return false;
-            }
-        }
+        let Some(_look) = Look::begin(self, key) else {
+            return false;
+        };
         let looked = match challenge_name(&object.spec.dns_name) {
             Ok(name) => resolver.standing(&name, only).await,
             Err(error) => Err(error),
@@ -101,7 +115,6 @@ impl Dns01 {
         let Some(kept) = records.get_mut(key) else {
             return false;
         };
-        kept.looking = false;
         kept.watch.see(looked)
     }
 

@@ -8,6 +8,8 @@ mod error;
 mod place;
 mod quoting;
 mod reply;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -113,7 +115,11 @@ impl Effects {
             } => {
                 let place = place_of(key.kind, &key.namespace, labels::MANAGER_CHALLENGES);
                 let patch = json!({ "metadata": { "finalizers": finalizers } });
-                self.merge(&place, &key.name, &version, patch).await
+                match self.merge(&place, &key.name, &version, patch).await {
+                    // It is gone, as it was to; or its change wakes it.
+                    Err(EffectError::Stale { .. }) if !labels::holds(&finalizers) => Ok(vec![]),
+                    answer => answer,
+                }
             }
             Action::EditIngress(id, patch) => self.edit_ingress(&id, patch).await,
             Action::PutList(list) => self.put_list(&list).await,
@@ -165,13 +171,8 @@ impl Effects {
         let request = Request::new(&place.path)
             .patch(name, &params, &Patch::Merge(patch))
             .map_err(|e| bug(&what, &e))?;
-        match self.send(&what, request).await {
-            Ok(reply) => Ok(seen(place.informer, &reply)),
-            Err(EffectError::Stale { .. }) if place.informer == Some(Informer::Challenges) => {
-                Ok(vec![])
-            }
-            Err(error) => Err(error),
-        }
+        let reply = self.send(&what, request).await?;
+        Ok(seen(place.informer, &reply))
     }
 
     async fn create(&self, object: Box<Object>, ensure: bool) -> Result<Written, EffectError> {

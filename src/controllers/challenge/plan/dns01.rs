@@ -46,7 +46,7 @@ pub(super) fn solver(o: &Observation) -> Option<&Dns01Solver> {
 }
 
 pub(super) fn live(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
-    if let Some(plan) = asked(o, now) {
+    if let Some(plan) = asked(o) {
         return plan;
     }
     match &o.record {

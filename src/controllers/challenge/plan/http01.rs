@@ -25,7 +25,7 @@ pub(super) fn live(
     solver: &IngressSolver,
     now: Timestamp,
 ) -> Plan<Effect> {
-    if let Some(plan) = asked(o, now) {
+    if let Some(plan) = asked(o) {
         return plan;
     }
     let missing = match present(o, settings, presentation, solver) {

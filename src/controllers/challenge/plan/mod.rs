@@ -20,34 +20,42 @@ use crate::api::labels;
 use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::{Key, Kind};
-use crate::controllers::status::{granted, seconds};
+use crate::controllers::status::seconds;
+use crate::explain::{Code, Verdict};
 use crate::solvers::http01::objects::Presentation;
 
 const CHALLENGES: &str = "cert-manager-challenges";
-
-/// Our finalizer, and the one that cert-manager had before.
-const FINALIZERS: [&str; 2] = [
-    labels::CHALLENGE_FINALIZER,
-    labels::LEGACY_CHALLENGE_FINALIZER,
-];
 
 /// Time between self-checks that fail: short at first.
 const FIRST_CHECK_AGAIN: Duration = Duration::from_millis(250);
 /// A self-check that fails for longer than this is worth a line in the status.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// The first look at the authorization after the CA was asked, and the next ones unless the CA says
-/// otherwise.
-const FIRST_POLL: Duration = Duration::from_millis(200);
-const POLL: Duration = Duration::from_secs(1);
+/// How soon it is looked again for an older Challenge of the name.
+const EARLIER: Duration = Duration::from_secs(1);
 /// Time between looks at a name that could not be reached.
 const PROBE: Duration = Duration::from_secs(5);
 /// At the latest when a Challenge that has no place asks again for one.
 const TURN: Duration = Duration::from_secs(10);
-/// How soon a CA that could not be reached is asked again.
+/// How soon it is looked again for what keeps the answer from being put in place.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Plan the next step of a Challenge.
 pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
+    let mut plan = decide(o, settings, now);
+    // Whatever else wakes the Challenge, its own writes among it, is no reason to ask the CA again.
+    if matches!(plan.effect, Some(Effect::Accept | Effect::Poll))
+        && let Some(until) = o.memo.rests(now)
+    {
+        plan.effect = None;
+        plan.sooner(between(now, until));
+        if o.memo.accepted {
+            plan.actions.extend(http01::lost(o, settings));
+        }
+    }
+    plan
+}
+
+fn decide(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
     let meta = &o.challenge.metadata;
     if meta.deletion_timestamp.is_some() {
         return end(o, settings, now);
@@ -60,7 +68,7 @@ pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect
         return Plan::idle();
     }
     if o.earlier {
-        return Plan::wait(POLL);
+        return Plan::wait(EARLIER);
     }
     if !o.admitted {
         // It is woken when its turn comes.
@@ -107,12 +115,13 @@ fn unsupported(o: &Observation) -> Plan<Effect> {
 }
 
 /// Look at the authorization, once the CA was asked; ask again where it waits for that.
-fn asked(o: &Observation, now: Timestamp) -> Option<Plan<Effect>> {
-    o.memo.accepted.then(|| match o.memo.again {
-        Some(again) if again <= now => effect(Effect::Accept),
-        Some(again) => Plan::wait(between(now, again)),
-        None => effect(Effect::Poll),
-    })
+fn asked(o: &Observation) -> Option<Plan<Effect>> {
+    let step = if o.memo.unproven {
+        Effect::Accept
+    } else {
+        Effect::Poll
+    };
+    o.memo.accepted.then(|| effect(step))
 }
 
 /// How long self-checks may fail.
@@ -171,12 +180,6 @@ fn checked(
             plan
         }
     }
-}
-
-/// Since when the answer has been in place, as far as this process or the status knows.
-fn in_place(o: &Observation) -> Option<Timestamp> {
-    let said = || Some(o.challenge.status.as_ref()?.presented_at.as_ref()?.0);
-    o.memo.presented.or_else(said)
 }
 
 /// The solver has a wait of its own in place of the self-check. It begins when the status says that all is in place, which
@@ -302,7 +305,7 @@ fn rest(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
 /// A Challenge that nobody holds would go without being cleaned up: whoever has made it left our finalizer out.
 fn hold(o: &Observation) -> Option<Action> {
     let mut finalizers = o.challenge.metadata.finalizers.clone().unwrap_or_default();
-    if finalizers.iter().any(|f| FINALIZERS.contains(&f.as_str())) {
+    if labels::holds(&finalizers) {
         return None;
     }
     finalizers.push(labels::CHALLENGE_FINALIZER.into());
@@ -312,7 +315,9 @@ fn hold(o: &Observation) -> Option<Action> {
 /// Take our finalizers off, both the old and the new one.
 fn release(o: &Observation) -> Option<Action> {
     let all = o.challenge.metadata.finalizers.clone().unwrap_or_default();
-    let left = all.iter().filter(|f| !FINALIZERS.contains(&f.as_str()));
+    let left = all
+        .iter()
+        .filter(|f| !labels::CHALLENGE_FINALIZERS.contains(&f.as_str()));
     let left: Vec<String> = left.cloned().collect();
     (left.len() != all.len()).then(|| set_finalizers(o, left))
 }
@@ -337,65 +342,81 @@ pub fn absorb(
     outcome: Outcome,
     now: Timestamp,
 ) -> Plan<Effect> {
+    let memo = o.memo.after(&outcome, now);
+    let wake = memo.rests(now).map(|until| between(now, until));
     match outcome {
         Outcome::Started => Plan::idle(),
-        Outcome::State {
-            state: ended,
-            reason,
-            ..
-        } if is_final(&ended) => {
-            let is_valid = ended == "valid";
-            let reason = if is_valid {
-                Some("Successfully authorized domain".to_owned())
-            } else {
-                reason.map(|reason| suspect(o, reason))
-            };
-            let mut status = Map::from_iter([
-                ("state".to_owned(), json!(ended)),
-                ("reason".to_owned(), json!(reason)),
-            ]);
-            let id = Identity::of(&o.challenge.metadata);
-            let mut plan = Plan::idle();
-            if dns01::solver(o).is_some() {
-                // The record goes next; until then the status says that there is one.
-                plan.wake = Some(Duration::ZERO);
-            } else {
-                // Everything temporary goes at once; the status follows, so a crash in between cleans up
-                // again.
-                plan = http01::clean_up(o, settings);
-                status.insert("presented".into(), json!(false));
-                status.insert("processing".into(), json!(false));
-            }
-            if !is_valid || !order_is_told(o) {
-                plan.actions
-                    .push(patch_status(Kind::Challenge, &id, Value::Object(status)));
-            }
-            plan.events
-                .extend(verdict(o, settings, &ended, reason.as_deref()));
-            plan
+        Outcome::State { state, reason, .. } if is_final(&state) => {
+            ended(o, settings, &state, reason)
         }
-        Outcome::State { retry, reason, .. } => {
-            let said = reason.map_or_else(Vec::new, |reason| say(o, &reason));
-            if !o.memo.accepted {
-                return Plan {
-                    actions: said,
-                    ..Plan::wait(FIRST_POLL)
-                };
-            }
-            let mut actions = http01::lost(o, settings);
-            actions.extend(said);
-            let retry = retry.map(|retry| granted(retry, in_place(o), now));
+        Outcome::State { state, reason, .. } if memo.is_stuck(now) => {
+            ended(o, settings, "errored", Some(stuck(&state, reason)))
+        }
+        Outcome::State { reason, .. } => {
+            let lost = o.memo.accepted.then(|| http01::lost(o, settings));
+            let mut actions = lost.unwrap_or_default();
+            actions.extend(reason.into_iter().flat_map(|reason| say(o, &reason)));
             Plan {
                 actions,
-                ..Plan::wait(retry.unwrap_or(POLL))
+                wake,
+                ..Plan::idle()
             }
         }
-        Outcome::Unavailable { reason, retry } => Plan {
+        Outcome::Unavailable { reason, .. } | Outcome::AccountRefused { reason } => Plan {
             actions: say(o, &reason),
-            wake: Some(retry.unwrap_or(RETRY)),
+            wake,
             ..Plan::idle()
         },
     }
+}
+
+/// A CA that has come to no end for too long, in words.
+fn stuck(state: &str, reason: Option<String>) -> String {
+    if let Some(reason) = reason {
+        return format!("{reason}; the CA has been at work for an hour");
+    }
+    let text = format!(
+        "The CA has not come to an end with the challenge for an hour: it still is \"{state}\""
+    );
+    Verdict::new(Code::CA_UNABLE, text).to_string()
+}
+
+/// The CA has come to an end, or is given up.
+fn ended(
+    o: &Observation,
+    settings: &Settings,
+    state: &str,
+    reason: Option<String>,
+) -> Plan<Effect> {
+    let is_valid = state == "valid";
+    let reason = if is_valid {
+        Some("Successfully authorized domain".to_owned())
+    } else {
+        reason.map(|reason| suspect(o, reason))
+    };
+    let mut status = Map::from_iter([
+        ("state".to_owned(), json!(state)),
+        ("reason".to_owned(), json!(reason)),
+    ]);
+    let id = Identity::of(&o.challenge.metadata);
+    let mut plan = Plan::idle();
+    if dns01::solver(o).is_some() {
+        // The record goes next; until then the status says that there is one.
+        plan.wake = Some(Duration::ZERO);
+    } else {
+        // Everything temporary goes at once; the status follows, so a crash in between cleans up
+        // again.
+        plan = http01::clean_up(o, settings);
+        status.insert("presented".into(), json!(false));
+        status.insert("processing".into(), json!(false));
+    }
+    if !is_valid || !order_is_told(o) {
+        plan.actions
+            .push(patch_status(Kind::Challenge, &id, Value::Object(status)));
+    }
+    plan.events
+        .extend(verdict(o, settings, state, reason.as_deref()));
+    plan
 }
 
 /// The CA's words, and what did not look right before it was asked: most likely why.

@@ -103,7 +103,7 @@ fn wait_for(o: &Observation, slot: &Slot, now: Timestamp) -> Plan<Effect> {
 }
 
 /// The DNS names with the common name, sorted, then the addresses.
-fn identifiers(order: &Order) -> Vec<Identifier> {
+pub(super) fn identifiers(order: &Order) -> Vec<Identifier> {
     let spec = &order.spec;
     let list = |field: &Option<Vec<String>>| field.clone().unwrap_or_default();
     let mut names = list(&spec.dns_names);

@@ -1,0 +1,150 @@
+//! What a process remembers of a Challenge. Nothing is lost with it: the solver objects and the CA know the rest.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Outcome, is_final};
+use crate::controllers::status::{doubled, granted};
+
+/// The first look at the authorization after the CA was asked.
+const FIRST_POLL: Duration = Duration::from_millis(200);
+/// The shortest and the longest time between the next ones, unless the CA says otherwise.
+const POLL: Duration = Duration::from_secs(1);
+const POLL_MOST: Duration = Duration::from_secs(30);
+/// The shortest and the longest time before a CA is asked again that waits for that.
+const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN_MOST: Duration = Duration::from_mins(10);
+/// The first wait after a fault that may be gone in a moment; it doubles.
+const FAULT: Duration = Duration::from_secs(5);
+/// The longest.
+const FAULT_MOST: Duration = Duration::from_mins(5);
+/// How long a CA may be at work on a challenge.
+const WORK: SignedDuration = SignedDuration::from_hours(1);
+
+/// What is remembered of a Challenge.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memo {
+    /// Since when everything has been in place.
+    pub presented: Option<Timestamp>,
+    /// The newest self-check.
+    pub check: Check,
+    /// What it saw of a DNS-01 record.
+    pub sight: Sight,
+    /// The operator itself answers for it.
+    pub direct: bool,
+    /// The CA was asked to validate, by this process.
+    pub accepted: bool,
+    /// The CA has not found the answer, and waits to be asked again.
+    pub unproven: bool,
+    /// The CA is left alone until then.
+    pub resting: Option<Timestamp>,
+    /// Since when the CA has been at work without an end.
+    pub working: Option<Timestamp>,
+    /// Faults in a row.
+    pub faults: u32,
+    /// The CA has found it valid.
+    pub valid: bool,
+    /// The newest look at the name reached nobody.
+    pub blocked: bool,
+    /// How many looks there were since it failed.
+    pub probes: u32,
+}
+
+impl Memo {
+    /// Until when the CA is left alone, if it is.
+    pub fn rests(&self, now: Timestamp) -> Option<Timestamp> {
+        self.resting.filter(|until| *until > now)
+    }
+
+    /// Whether the CA has been at work for too long. One that says what it has not found waits for that, and the end of
+    /// its order is the end.
+    pub fn is_stuck(&self, now: Timestamp) -> bool {
+        let worked = self.working.map(|since| now.duration_since(since));
+        !self.unproven && worked.is_some_and(|worked| worked >= WORK)
+    }
+
+    /// What is to be remembered after this answer of the CA.
+    #[must_use]
+    pub fn after(&self, outcome: &Outcome, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        let rest = match outcome {
+            Outcome::Started => return next,
+            Outcome::AccountRefused { .. } => {
+                next.resting = None;
+                return next;
+            }
+            Outcome::State { state, .. } if is_final(state) => None,
+            Outcome::State {
+                state,
+                reason,
+                retry,
+            } => {
+                next.unproven = state == "pending" && reason.is_some();
+                next.working = self.working.or(Some(now));
+                Some(next.look(self.accepted, *retry, now))
+            }
+            Outcome::Unavailable { retry, .. } => {
+                next.working = None;
+                next.faults = self.faults.saturating_add(1);
+                Some(retry.unwrap_or_else(|| doubled(FAULT, self.faults, FAULT_MOST)))
+            }
+        };
+        if matches!(outcome, Outcome::State { .. }) {
+            (next.accepted, next.faults) = (true, 0);
+        }
+        next.resting = rest.map(|rest| now.checked_add(rest).unwrap_or(Timestamp::MAX));
+        next
+    }
+
+    /// How long a CA is left alone that has come to no end. One that leaves a challenge `pending` with an error wants to
+    /// be asked again (RFC 8555 §8.2): after half of the time that the answer has been in place, or when it says.
+    fn look(&self, accepted: bool, retry: Option<Duration>, now: Timestamp) -> Duration {
+        let half = |since: Option<Timestamp>| {
+            let passed = since.map(|since| now.duration_since(since));
+            let passed = passed.and_then(|passed| Duration::try_from(passed).ok());
+            passed.unwrap_or_default() / 2
+        };
+        if self.unproven {
+            let pause = half(self.presented).clamp(AGAIN, AGAIN_MOST);
+            return pause.max(retry.unwrap_or_default());
+        }
+        if !accepted {
+            return FIRST_POLL;
+        }
+        let retry = retry.map(|retry| granted(retry, self.working, now));
+        retry.unwrap_or_else(|| half(self.working).clamp(POLL, POLL_MOST))
+    }
+}
+
+/// The newest self-check.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Check {
+    /// None yet.
+    #[default]
+    None,
+    /// On its way.
+    Running,
+    /// The CA will most likely see the same.
+    Passed,
+    /// It did not pass.
+    Failed {
+        /// Why, without anything of the remote body.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// What a failed self-check saw of a record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sight {
+    /// Nobody could be asked.
+    #[default]
+    Nothing,
+    /// Some servers have it, the others have troubles of their own.
+    Partly,
+    /// Some server says that there is none.
+    Denied,
+}

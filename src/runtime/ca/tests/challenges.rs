@@ -1,0 +1,87 @@
+//! A Challenge against a CA with faults.
+
+use super::*;
+use crate::controllers::challenge::{Check, Dns01Settings, Objects, RecordState, Settings};
+use crate::solvers::http01::objects::{Mode, SolverSettings};
+
+fn settings() -> Settings {
+    Settings {
+        solver: SolverSettings::default(),
+        mode: Mode::Pod,
+        address: None,
+        self_check_limit: Duration::from_secs(30),
+        dns01: Dns01Settings {
+            check_period: Duration::from_secs(10),
+            check_limit: Duration::from_mins(10),
+        },
+        verbose_events: false,
+    }
+}
+
+/// One that the CA is to be asked for: its solver waits for nothing.
+fn due(ca: &ScriptedCa, now: Timestamp) -> challenge::Observation {
+    let challenge = json!({
+        "metadata": {
+            "namespace": "shop", "name": "app", "uid": "uid", "resourceVersion": "7",
+            "finalizers": ["acme.cert-manager.io/finalizer"],
+        },
+        "spec": {
+            "authorizationURL": ca.server.url("/authz/1-0"), "url": ca.server.url("/challenge/1-0-http-01"),
+            "dnsName": "a.example.com", "issuerRef": { "name": "ca" }, "key": "token.key", "token": "token",
+            "type": "DNS-01", "wildcard": false,
+            "solver": { "dns01": { "webhook": { "groupName": "a", "solverName": "b" } } },
+        },
+    });
+    let challenge: Challenge = serde_json::from_value(challenge).unwrap();
+    challenge::Observation {
+        challenge: challenge.into(),
+        account: true,
+        objects: Objects::default(),
+        missing_class: None,
+        earlier: false,
+        admitted: true,
+        direct_users: 0,
+        last: false,
+        waited: false,
+        record: RecordState::Present,
+        shared: false,
+        memo: challenge::Memo {
+            presented: Some(now),
+            check: Check::Passed,
+            ..challenge::Memo::default()
+        },
+    }
+}
+
+/// For 20 seconds it is woken every second, by its own writes among others.
+#[tokio::test]
+async fn what_wakes_a_challenge_does_not_make_it_ask() {
+    let ca = ScriptedCa::start();
+    let account = registered(&ca).await;
+    let mut now = clock::now();
+    let mut seen = due(&ca, now);
+    ca.fault(Call::Challenge, 9, Some(limited(Some("60"))));
+    let mut said = 0;
+    for second in 0..70 {
+        let plan = challenge::plan(&seen, &settings(), now);
+        if plan.effect == Some(challenge::Effect::Accept) {
+            let spec = &seen.challenge.spec;
+            let session = Session::new(&account, clock::now()).unwrap();
+            let outcome = session.accept(&spec.authorization_url, &spec.url).await;
+            let memo = seen.memo.after(&outcome, now);
+            let plan = challenge::absorb(&seen, &settings(), outcome, now);
+            assert!(plan.wake.unwrap() >= Duration::from_secs(59), "{plan:?}");
+            said += plan.actions.len();
+            seen.memo = memo;
+        }
+        let asked = if second < 59 { 1 } else { 2 };
+        if second != 59 && second != 60 {
+            assert_eq!(
+                (ca.count(Call::Challenge), said),
+                (asked, asked),
+                "{second}"
+            );
+        }
+        now = now.checked_add(SignedDuration::from_secs(1)).unwrap();
+    }
+}

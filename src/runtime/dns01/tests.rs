@@ -1,0 +1,71 @@
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use kube::Config;
+use serde_json::json;
+
+use super::looks::Look;
+use super::*;
+use crate::controllers::progress::Progress;
+use crate::controllers::reads::Recoveries;
+use crate::net;
+
+/// Of an API server that nobody asks.
+pub fn reader() -> Reader {
+    let nowhere = Config::new(http::Uri::from_static("http://127.0.0.1:1"));
+    Reader {
+        store: Arc::new(Store::new("system")),
+        keys: Arc::default(),
+        recoveries: Arc::default(),
+        checked: Arc::default(),
+        trusting: Arc::default(),
+        polls: Arc::default(),
+        watched: Arc::default(),
+        client: kube::Client::try_from(nowhere).unwrap(),
+    }
+}
+
+/// And of providers that nobody asks.
+pub fn dns01() -> (Dns01, Arc<Recoveries>, Arc<Queue>) {
+    let queue = Arc::new(Queue::new(1, Arc::new(Progress::default())));
+    let reader = reader();
+    let recoveries = reader.recoveries.clone();
+    let settings = Settings {
+        resolvers: vec![],
+        resolvers_only: false,
+        issuer_ambient: false,
+        cluster_issuer_ambient: false,
+    };
+    let http = || Client::plain(net::public_roots()).unwrap();
+    let hosted = Hosted::new(http(), Client::local().unwrap(), now);
+    let dns01 = Dns01::new(reader, queue.clone(), settings, http(), hosted);
+    (dns01, recoveries, queue)
+}
+
+#[tokio::test]
+async fn a_record_that_is_forgotten_is_not_watched_again() {
+    let (dns01, ..) = dns01();
+    let key = Key::new(Kind::Challenge, "shop", "site");
+    let mut object = Challenge::default();
+    object.spec.solver.dns01 = serde_json::from_value(json!({ "cloudflare": {} })).unwrap();
+    dns01.watch(&key);
+    dns01.forget(&key);
+    assert!(!dns01.has_recovered(&key, &object).await);
+    assert!(dns01.records.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_look_ends_also_by_a_panic() {
+    let (dns01, ..) = dns01();
+    let key = Key::new(Kind::Challenge, "shop", "site");
+    dns01.watch(&key);
+    let look = Look::begin(&dns01, &key);
+    assert!(look.is_some() && Look::begin(&dns01, &key).is_none());
+    let bug = move || {
+        let _look = look;
+        panic!("a bug");
+    };
+    assert!(catch_unwind(AssertUnwindSafe(bug)).is_err());
+    assert!(Look::begin(&dns01, &key).is_some());
+}
