@@ -5,9 +5,6 @@
 /// Group of Certificate, `CertificateRequest`, Issuer and `ClusterIssuer`.
 pub const GROUP: &str = "cert-manager.io";
 
-/// Group of Order and Challenge.
-pub const ACME_GROUP: &str = "acme.cert-manager.io";
-
 /// Group of the kinds that are ours alone.
 pub const OWN_GROUP: &str = "everleaf.io";
 
@@ -77,8 +74,6 @@ pub const PRIVATE_KEY_ROTATION_POLICY_ANNOTATION: &str =
     "cert-manager.io/private-key-rotation-policy";
 /// Secret template, as JSON.
 pub const SECRET_TEMPLATE_ANNOTATION: &str = "cert-manager.io/secret-template";
-/// Listeners of a Gateway to leave alone.
-pub const IGNORE_TLS_LISTENERS_ANNOTATION: &str = "cert-manager.io/ignore-tls-listeners";
 /// Whether the ACME solver edits this Ingress.
 pub const HTTP01_EDIT_IN_PLACE_ANNOTATION: &str = "acme.cert-manager.io/http01-edit-in-place";
 /// `kubernetes.io/ingress.class` of the solver's Ingress.
@@ -86,11 +81,6 @@ pub const HTTP01_INGRESS_CLASS_ANNOTATION: &str = "acme.cert-manager.io/http01-i
 /// `ingressClassName` of the solver's Ingress.
 pub const HTTP01_INGRESS_INGRESSCLASSNAME_ANNOTATION: &str =
     "acme.cert-manager.io/http01-ingress-ingressclassname";
-/// Whether a `ListenerSet`'s parent Gateway is the solver's parent.
-pub const HTTP01_PARENTREF_FALLBACK_ANNOTATION: &str =
-    "acme.cert-manager.io/http01-parentreffallback";
-/// The annotation that asks for a certificate from the default issuer.
-pub const TLS_ACME_ANNOTATION: &str = "kubernetes.io/tls-acme";
 /// The old way to name an Ingress class.
 pub const INGRESS_CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 /// Label of `kubectl apply --applyset`, never copied to a Certificate.
@@ -147,10 +137,6 @@ pub const MANAGED_BY_EVERLEAF: &str = "everleaf";
 /// Asks for a temporary certificate while the real one is awaited.
 pub const ISSUE_TEMPORARY_CERTIFICATE_ANNOTATION: &str =
     "cert-manager.io/issue-temporary-certificate";
-/// Custom fields of a Venafi request, a JSON list.
-pub const VENAFI_CUSTOM_FIELDS_ANNOTATION: &str = "venafi.cert-manager.io/custom-fields";
-/// Where a Venafi certificate is picked up.
-pub const VENAFI_PICKUP_ID_ANNOTATION: &str = "venafi.cert-manager.io/pickup-id";
 /// The Ingress that the solver edits; from Certificate to Order.
 pub const HTTP01_OVERRIDE_INGRESS_NAME_ANNOTATION: &str =
     "acme.cert-manager.io/http01-override-ingress-name";
@@ -160,13 +146,6 @@ pub const HTTP01_OVERRIDE_INGRESS_CLASS_ANNOTATION: &str =
 /// `ingressClassName` of the solver's Ingress; from Certificate to Order.
 pub const HTTP01_OVERRIDE_INGRESS_INGRESSCLASSNAME_ANNOTATION: &str =
     "acme.cert-manager.io/http01-override-ingress-ingressclassname";
-/// Name of a further parent of the solver's `HTTPRoute`.
-pub const HTTP01_PARENTREF_NAME_ANNOTATION: &str = "acme.cert-manager.io/http01-parentrefname";
-/// Kind of that parent.
-pub const HTTP01_PARENTREF_KIND_ANNOTATION: &str = "acme.cert-manager.io/http01-parentrefkind";
-/// Namespace of that parent.
-pub const HTTP01_PARENTREF_NAMESPACE_ANNOTATION: &str =
-    "acme.cert-manager.io/http01-parentrefnamespace";
 /// Adler-32 of the name, on what a solver makes.
 pub const HTTP_DOMAIN_LABEL: &str = "acme.cert-manager.io/http-domain";
 /// Adler-32 of the token, on what a solver makes.
@@ -183,48 +162,18 @@ pub const CHALLENGE_FINALIZERS: [&str; 2] = [CHALLENGE_FINALIZER, LEGACY_CHALLEN
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// [`MANAGED_BY_LABEL`] of account Secrets and the Lease.
 pub const MANAGED_BY: &str = "cert-manager";
-/// [`MANAGED_BY_LABEL`] of the webhook's CA Secret.
-pub const MANAGED_BY_WEBHOOK: &str = "cert-manager-webhook";
-/// The Certificate whose CA is injected, as namespace/name.
-pub const INJECT_CA_FROM_ANNOTATION: &str = "cert-manager.io/inject-ca-from";
-/// The Secret whose CA is injected, as namespace/name.
-pub const INJECT_CA_FROM_SECRET_ANNOTATION: &str = "cert-manager.io/inject-ca-from-secret";
-/// Injects the API server's CA.
-pub const INJECT_APISERVER_CA_ANNOTATION: &str = "cert-manager.io/inject-apiserver-ca";
-/// Keeps the webhook away from a namespace.
-pub const DISABLE_VALIDATION_LABEL: &str = "cert-manager.io/disable-validation";
-
-// On a CertificateSigningRequest (§9.1).
-
-/// Wanted lifetime.
-pub const CSR_DURATION_ANNOTATION: &str = "experimental.cert-manager.io/request-duration";
-/// Whether a CA is requested.
-pub const CSR_IS_CA_ANNOTATION: &str = "experimental.cert-manager.io/request-is-ca";
-/// Name of the Secret that holds the request's key.
-pub const CSR_PRIVATE_KEY_SECRET_NAME_ANNOTATION: &str =
-    "experimental.cert-manager.io/private-key-secret-name";
-/// Custom fields of a Venafi request.
-pub const CSR_VENAFI_CUSTOM_FIELDS_ANNOTATION: &str =
-    "venafi.experimental.cert-manager.io/custom-fields";
-/// Where a Venafi certificate is picked up.
-pub const CSR_VENAFI_PICKUP_ID_ANNOTATION: &str = "venafi.experimental.cert-manager.io/pickup-id";
 
 // Field managers, which are also the source component of events (§2.5, §4.6). A take-over from
 // cert-manager is clean because they are the same, so none may change.
 
 /// Writes the target Secret and the status of an issuance.
 pub const MANAGER_CERTIFICATES_ISSUING: &str = "cert-manager-certificates-issuing";
-/// Decides that a Certificate is issued anew.
-pub const MANAGER_CERTIFICATES_TRIGGER: &str = "cert-manager-certificates-trigger";
 /// Makes the key of an issuance.
 pub const MANAGER_CERTIFICATES_KEY_MANAGER: &str = "cert-manager-certificates-key-manager";
 /// Makes the request of an issuance.
 pub const MANAGER_CERTIFICATES_REQUEST_MANAGER: &str = "cert-manager-certificates-request-manager";
 /// Says whether a Certificate is ready.
 pub const MANAGER_CERTIFICATES_READINESS: &str = "cert-manager-certificates-readiness";
-/// Deletes requests of past revisions.
-pub const MANAGER_CERTIFICATES_REVISION_MANAGER: &str =
-    "cert-manager-certificates-revision-manager";
 /// Approves requests.
 pub const MANAGER_CERTIFICATEREQUESTS_APPROVER: &str = "cert-manager-certificaterequests-approver";
 /// Signs requests of ACME issuers.
@@ -254,10 +203,6 @@ pub const MANAGER_CLUSTERISSUERS: &str = "cert-manager-clusterissuers";
 pub const MANAGER_ORDERED_ISSUERS: &str = "everleaf-ordered-issuers";
 /// Makes Certificates of Ingresses.
 pub const MANAGER_INGRESS_SHIM: &str = "cert-manager-ingress-shim";
-/// Makes Certificates of Gateways.
-pub const MANAGER_GATEWAY_SHIM: &str = "cert-manager-gateway-shim";
-/// Makes Certificates of `ListenerSet`s.
-pub const MANAGER_LISTENERSET: &str = "cert-manager-listenerset";
 
 /// Has certificates revoked (ours).
 pub const MANAGER_CERTIFICATEREVOCATIONS: &str = "everleaf-certificaterevocations";

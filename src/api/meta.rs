@@ -153,14 +153,6 @@ impl Condition {
     }
 }
 
-/// The condition of that type, if there is one.
-pub fn find_condition<'a>(
-    conditions: Option<&'a Vec<Condition>>,
-    type_: &str,
-) -> Option<&'a Condition> {
-    conditions?.iter().find(|c| c.type_ == type_)
-}
-
 /// Schema of a [`Condition`] on a `CertificateRequest`, which has no `observedGeneration`.
 pub(super) struct ConditionWithoutGeneration;
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::meta::{CLUSTER_ISSUER_KIND, Sensitive, find_condition};
+use super::meta::{CLUSTER_ISSUER_KIND, Sensitive};
 use super::{
     Certificate, CertificateRequest, Challenge, ClusterIssuer, Issuer, IssuerReference, Order,
     fixtures, labels,
@@ -197,15 +197,4 @@ fn issuer_references_are_compared_by_what_they_mean() {
     ] {
         assert!(!plain.is_same(&other), "{other:?}");
     }
-}
-
-#[test]
-fn conditions_are_found_by_type() {
-    let requests = fixtures::all::<CertificateRequest>();
-    let status = requests[0].status.as_ref().unwrap();
-    let approved = find_condition(status.conditions.as_ref(), "Approved").unwrap();
-    assert!(approved.is_true());
-    assert_eq!(approved.reason.as_deref(), Some("cert-manager.io"));
-    assert_eq!(find_condition(status.conditions.as_ref(), "Denied"), None);
-    assert_eq!(find_condition(None, "Approved"), None);
 }

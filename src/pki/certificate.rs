@@ -122,11 +122,6 @@ impl ParsedCertificate {
         self.extensions.is_ca.unwrap_or(false)
     }
 
-    /// Whether issuer and subject are the same bytes. Says nothing about the signature.
-    pub fn is_self_issued(&self) -> bool {
-        self.issuer == self.subject
-    }
-
     /// Whether it does not forbid itself to sign certificates. One of version 1 says nothing of it.
     pub fn may_issue(&self) -> bool {
         let signs = |bits: FlagSet<Bits>| bits.contains(Bits::KeyCertSign);

@@ -90,7 +90,7 @@ pub struct Driver {
     pub looks: ordered_issuer::Looks,
     /// What the flags say.
     pub settings: Settings,
-    /// Per kind: the newest error of each object, so that it is logged once.
+    /// The newest error of each object, so that it is logged once.
     pub errors: Mutex<HashMap<Key, String>>,
     /// What the API server refuses to write of Certificates.
     pub refusals: certificates::Refusals,

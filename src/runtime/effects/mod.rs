@@ -1,4 +1,4 @@
-//! The only code that writes to the API server. Each call has a deadline, asks for no more than
+//! The only code that writes to the API server, but for the Lease, which says who may. Each call has a deadline, asks for no more than
 //! metadata in return, and tells which version an informer has to show before its object is
 //! reconciled again.
 

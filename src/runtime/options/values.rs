@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::api::duration::parse_go_duration;
 
-/// Feature gates that cert-manager knows (contract §7.4). Those marked are read here; the others are
-/// accepted, so that a chart's values keep working.
+/// Feature gates that cert-manager knows (contract §7.4). Three have an effect: `ACMEHTTP01IngressPathTypeExact`,
+/// `ACMEUseARI` and `UseCertificateRequestBasicConstraints`; the others are accepted, so that a chart's values keep working.
 const GATES: [&str; 18] = [
     "ACMEHTTP01IngressPathTypeExact",
     "ACMEUseARI",
