@@ -243,15 +243,12 @@ impl SelfCheck {
         let proxy = self.proxy_to(uri.as_ref());
         if !target.tls {
             // A request for a proxy has the whole URI (RFC 9112 §3.2.2).
-            return match (proxy, uri) {
-                (Some(proxy), Some(uri)) => {
-                    let stream = reach(&proxy).await?;
-                    exchange(stream, target, &uri.to_string(), proxy.authorization).await
-                }
-                _ => {
-                    let stream = self.connect(&target.host, target.port).await?;
-                    exchange(stream, target, &target.path, None).await
-                }
+            return if let (Some(proxy), Some(uri)) = (proxy, uri) {
+                let stream = reach(&proxy).await?;
+                exchange(stream, target, &uri.to_string(), proxy.authorization).await
+            } else {
+                let stream = self.connect(&target.host, target.port).await?;
+                exchange(stream, target, &target.path, None).await
             };
         }
         let stream = match (&self.proxies, proxy, uri) {

@@ -294,15 +294,14 @@ fn listed(zone: &Zone, name: &str, set: Option<&str>) -> String {
         ),
         None => String::new(),
     };
-    let values: String = records
-        .iter()
-        .map(|txt| {
-            format!(
-                "<ResourceRecord><Value>{}</Value></ResourceRecord>",
-                escape(&txt.raw)
-            )
-        })
-        .collect();
+    let mut values = String::new();
+    for txt in &records {
+        let raw = escape(&txt.raw);
+        let _ = write!(
+            values,
+            "<ResourceRecord><Value>{raw}</Value></ResourceRecord>"
+        );
+    }
     format!(
         "<ResourceRecordSet><Name>{name}.</Name><Type>TXT</Type>{policy}<TTL>{ttl}</TTL>\
          <ResourceRecords>{values}</ResourceRecords></ResourceRecordSet>"
@@ -348,76 +347,8 @@ fn change(world: &mut World, sent: &Sent, id: &str) -> Result<Answer, String> {
     // All or nothing.
     let mut after = zone.clone();
     for change in &changes.children {
-        let set = change.child("ResourceRecordSet").ok_or("no set")?;
-        let name = set.text_of("Name").trim_end_matches('.');
-        let ttl: u64 = set.text_of("TTL").parse().map_err(|_| "no TTL")?;
-        let values = set.child("ResourceRecords").ok_or("no records")?;
-        let values: Vec<_> = values
-            .children
-            .iter()
-            .map(|v| v.text_of("Value").to_owned())
-            .collect();
-        if set.text_of("Type") != "TXT"
-            || !values
-                .iter()
-                .all(|v| v.starts_with('"') && v.ends_with('"'))
-        {
-            return Err("no TXT in quotes".into());
-        }
-        let id = set.child("SetIdentifier").map(|id| id.text.clone());
-        let in_set = id
-            .as_ref()
-            .map_or(String::new(), |id| format!(", set-identifier='{id}'"));
-        let at = format!("[name='{name}.', type='TXT'{in_set}]");
-        if id.is_some() != (set.text_of("MultiValueAnswer") == "true") {
-            return Err("an identifier without a policy, or a policy without one".into());
-        }
-        let there = set_of(&after, name, id.as_deref());
-        let beside = after.set(name).into_iter().find(|txt| txt.set != id);
-        let beside = beside.filter(|other| id.is_none() || other.set.is_none());
-        match change.text_of("Action") {
-            "DELETE" => {
-                let raws: Vec<_> = there.iter().map(|txt| txt.raw.clone()).collect();
-                let same = raws == values && there.iter().all(|txt| txt.ttl == ttl);
-                if !same {
-                    let message = format!(
-                        "Tried to delete resource record set {at} but the values provided do not match the current values"
-                    );
-                    return Ok(invalid(world, &message));
-                }
-                after
-                    .records
-                    .retain(|txt| txt.name != name || txt.set != id);
-            }
-            "CREATE" | "UPSERT" if beside.is_some() => {
-                let id = id.map_or(String::new(), |id| format!(", SetIdentifier {id}"));
-                let message = format!(
-                    "RRSet with DNS name {name}., type TXT{id} cannot be created because a non multivalue answer rrset \
-                     exists with the same name and type."
-                );
-                return Ok(invalid(world, &message));
-            }
-            "CREATE" if !there.is_empty() => {
-                let message =
-                    format!("Tried to create resource record set {at} but it already exists");
-                return Ok(invalid(world, &message));
-            }
-            "UPSERT" if id.is_none() => {
-                return Err("what others have in a simple set would be lost".into());
-            }
-            "CREATE" | "UPSERT" => {
-                after
-                    .records
-                    .retain(|txt| txt.name != name || txt.set != id);
-                after.records.extend(values.into_iter().map(|raw| Txt {
-                    name: name.to_owned(),
-                    raw,
-                    ttl,
-                    set: id.clone(),
-                    ..Txt::default()
-                }));
-            }
-            _ => return Err("another action".into()),
+        if let Some(message) = apply(&mut after, change)? {
+            return Ok(invalid(world, &message));
         }
     }
     *zone = after;
@@ -427,6 +358,81 @@ fn change(world: &mut World, sent: &Sent, id: &str) -> Result<Answer, String> {
          <ChangeInfo><Id>/change/C1</Id><Status>PENDING</Status><SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt>\
          </ChangeInfo></ChangeResourceRecordSetsResponse>",
     ))
+}
+
+/// One change; what Route 53 says against it.
+fn apply(after: &mut Zone, change: &Element) -> Result<Option<String>, String> {
+    let set = change.child("ResourceRecordSet").ok_or("no set")?;
+    let name = set.text_of("Name").trim_end_matches('.');
+    let ttl: u64 = set.text_of("TTL").parse().map_err(|_| "no TTL")?;
+    let values = set.child("ResourceRecords").ok_or("no records")?;
+    let values: Vec<_> = values
+        .children
+        .iter()
+        .map(|v| v.text_of("Value").to_owned())
+        .collect();
+    if set.text_of("Type") != "TXT"
+        || !values
+            .iter()
+            .all(|v| v.starts_with('"') && v.ends_with('"'))
+    {
+        return Err("no TXT in quotes".into());
+    }
+    let id = set.child("SetIdentifier").map(|id| id.text.clone());
+    let in_set = id
+        .as_ref()
+        .map_or(String::new(), |id| format!(", set-identifier='{id}'"));
+    let at = format!("[name='{name}.', type='TXT'{in_set}]");
+    if id.is_some() != (set.text_of("MultiValueAnswer") == "true") {
+        return Err("an identifier without a policy, or a policy without one".into());
+    }
+    let there = set_of(after, name, id.as_deref());
+    let beside = after.set(name).into_iter().find(|txt| txt.set != id);
+    let beside = beside.filter(|other| id.is_none() || other.set.is_none());
+    match change.text_of("Action") {
+        "DELETE" => {
+            let raws: Vec<_> = there.iter().map(|txt| txt.raw.clone()).collect();
+            let same = raws == values && there.iter().all(|txt| txt.ttl == ttl);
+            if !same {
+                let message = format!(
+                    "Tried to delete resource record set {at} but the values provided do not match the current values"
+                );
+                return Ok(Some(message));
+            }
+            after
+                .records
+                .retain(|txt| txt.name != name || txt.set != id);
+        }
+        "CREATE" | "UPSERT" if beside.is_some() => {
+            let id = id.map_or(String::new(), |id| format!(", SetIdentifier {id}"));
+            let message = format!(
+                "RRSet with DNS name {name}., type TXT{id} cannot be created because a non multivalue answer rrset \
+                 exists with the same name and type."
+            );
+            return Ok(Some(message));
+        }
+        "CREATE" if !there.is_empty() => {
+            let message = format!("Tried to create resource record set {at} but it already exists");
+            return Ok(Some(message));
+        }
+        "UPSERT" if id.is_none() => {
+            return Err("what others have in a simple set would be lost".into());
+        }
+        "CREATE" | "UPSERT" => {
+            after
+                .records
+                .retain(|txt| txt.name != name || txt.set != id);
+            after.records.extend(values.into_iter().map(|raw| Txt {
+                name: name.to_owned(),
+                raw,
+                ttl,
+                set: id.clone(),
+                ..Txt::default()
+            }));
+        }
+        _ => return Err("another action".into()),
+    }
+    Ok(None)
 }
 
 fn token_service(world: &mut World, sent: &Sent, region: &str) -> Result<Answer, String> {
