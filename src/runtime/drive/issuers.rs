@@ -26,19 +26,23 @@ impl Driver {
         if seen.issuer.spec.ca.is_none() {
             self.signer.authorities.forget(key);
         }
-        match self.limits.to_store(&seen.issuer, now()) {
-            Ok(limits) => seen.limits = limits,
-            Err(wait) => ended.wake = Some(wait),
-        }
+        let (limits, change) = match self.limits.to_store(&seen.issuer, now()) {
+            Ok(behind) => behind.unzip(),
+            Err(wait) => {
+                ended.wake = Some(wait);
+                (None, None)
+            }
+        };
+        seen.limits = limits;
         let uid = seen.issuer.id.uid.clone();
         let mut plan = issuer::plan(&seen, now());
         let effect = plan.effect.take();
         // One that only waits, or says what is wrong with its solvers, has not written them.
         let waits = plan.wake.is_some() || matches!(seen.solvers, issuer::Solvers::Faulty(_));
-        let stores = effect.is_none() && !waits && seen.limits.is_some();
+        let stored = change.filter(|_| effect.is_none() && !waits);
         self.carry_out(key, &uid, plan, ended).await?;
-        if stores {
-            self.limits.is_stored(key, now());
+        if let Some(change) = stored {
+            self.limits.is_stored(key, change, now());
         }
         if let Some(effect) = effect {
             let asked = accounts::asked(store, key);
