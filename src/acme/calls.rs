@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +15,8 @@ use super::jws::{Eab, Jws, Signer, parse_jwk, to_json};
 use super::reply::Reply;
 use super::transport::Action;
 use super::{
-    Account, Authorization, CertificateChain, Challenge, Class, Error, Identifier, Order, prefers,
+    Account, Authorization, CertificateChain, Challenge, Class, Directory, Error, Identifier,
+    Order, prefers,
 };
 use crate::net::clean;
 use crate::pki::PrivateKey;
@@ -93,6 +95,8 @@ fn contact(email: Option<&str>) -> Vec<String> {
 }
 
 const POST_AS_GET: &str = "";
+/// How old a directory may be that lacks a profile.
+const NEW_PROFILE: Duration = Duration::from_mins(1);
 
 impl Client {
     /// Registers the key with the terms of service agreed to, or finds the account that it has (§7.3). Repeating it is
@@ -197,10 +201,15 @@ impl Client {
         profile: Option<&str>,
         replaces: Option<&str>,
     ) -> Result<Order, Error> {
-        let directory = self.directory().await?;
-        if let Some(profile) = profile
-            && !directory.meta.profiles.contains_key(profile)
-        {
+        let mut directory = self.directory().await?;
+        let lacks = |directory: &Directory| {
+            profile.filter(|profile| !directory.meta.profiles.contains_key(*profile))
+        };
+        if lacks(&directory).is_some() {
+            // It may be new.
+            directory = self.directory_within(NEW_PROFILE).await?;
+        }
+        if let Some(profile) = lacks(&directory) {
             let names: Vec<_> = directory.meta.profiles.keys().map(String::as_str).collect();
             return Err(Error::UnknownProfile {
                 profile: clean(profile, 128),

@@ -64,9 +64,9 @@ struct Fetched {
 }
 
 impl Fetched {
-    fn is_fresh(&self) -> bool {
+    fn is_within(&self, age: Duration) -> bool {
         let lifetime = match self.result {
-            Ok(_) => DIRECTORY_LIFETIME,
+            Ok(_) => age,
             Err(_) => DIRECTORY_FAILURE_LIFETIME,
         };
         self.at.elapsed() < lifetime
@@ -120,8 +120,21 @@ impl Client {
 
     /// The server's directory, at most 12 hours old.
     pub async fn directory(&self) -> Result<Arc<Directory>, Error> {
-        let known = self.known(deadline()).await?;
+        self.directory_within(DIRECTORY_LIFETIME).await
+    }
+
+    /// The server's directory, fetched anew if it is older than that.
+    pub(super) async fn directory_within(&self, age: Duration) -> Result<Arc<Directory>, Error> {
+        let known = self.known_within(age, deadline()).await?;
         Ok(Arc::clone(&known.directory))
+    }
+
+    /// As if it had been fetched so much earlier.
+    #[cfg(test)]
+    pub(super) async fn age_directory(&self, by: Duration) {
+        if let Some(fetched) = &mut *self.shared.directory.lock().await {
+            fetched.at -= by;
+        }
     }
 
     /// Ask for the directory anew: whether the server answers.
@@ -131,8 +144,12 @@ impl Client {
     }
 
     async fn known(&self, deadline: Instant) -> Result<Arc<Known>, Error> {
+        self.known_within(DIRECTORY_LIFETIME, deadline).await
+    }
+
+    async fn known_within(&self, age: Duration, deadline: Instant) -> Result<Arc<Known>, Error> {
         let mut cached = self.shared.directory.lock().await;
-        if let Some(fetched) = cached.as_ref().filter(|fetched| fetched.is_fresh()) {
+        if let Some(fetched) = cached.as_ref().filter(|fetched| fetched.is_within(age)) {
             return fetched.result.clone();
         }
         let result = self.fetch_directory(deadline).await.map(Arc::new);

@@ -115,7 +115,11 @@ impl Error {
                 status,
                 retry_after,
                 ..
-            } => classify_status(*status, *retry_after),
+            } => match classify_status(*status, *retry_after) {
+                // Of something before the server, or of one that is out of order. What ACME refuses for good has a document.
+                Class::Permanent if *status != NOT_IMPLEMENTED => Class::Transient,
+                class => class,
+            },
             Self::Unanswered(_) | Self::Protocol(_) | Self::Certificate(_) => Class::Transient,
             Self::Url { .. }
             | Self::Unsupported(_)
@@ -129,8 +133,10 @@ impl Error {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Problem { problem, .. } => problem.blame(),
+            // A limit is nobody's fault.
             Self::Status {
-                status: 400..=499, ..
+                status: TOO_MANY_REQUESTS,
+                ..
             }
             | Self::Url { .. }
             | Self::Unsupported(_)

@@ -38,3 +38,4 @@ pub use transport::{Action, CallHook, CallStage, Observation, Observer, TRANSPOR
 pub use types::{
     Account, Authorization, Challenge, Directory, DirectoryMeta, Identifier, Order, Status,
 };
+pub use verify::Fault;

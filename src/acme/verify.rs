@@ -5,21 +5,43 @@ use std::net::IpAddr;
 use jiff::{SignedDuration, Timestamp};
 
 use super::CertificateChain;
-use crate::pki::{CertificateSigningRequest, check_chain_order};
+use crate::pki::{CertificateSigningRequest, ParsedCertificate, check_chain_order};
 
 /// How far the CA's clock may be ahead of ours.
 const SKEW: SignedDuration = SignedDuration::from_mins(10);
 
+/// What is wrong with a chain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// No certificate has the public key of the request.
+    #[error("it is for another public key than the request")]
+    OtherKey,
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
 impl CertificateChain {
-    /// What is wrong with the chain as an answer to `csr`, in words. More names than asked for are no fault: some CAs
+    /// What is wrong with the chain as an answer to `csr`. More names than asked for are no fault: some CAs
     /// add `www` by themselves.
-    pub fn fault(&self, csr: &CertificateSigningRequest, now: Timestamp) -> Option<String> {
+    pub fn fault(&self, csr: &CertificateSigningRequest, now: Timestamp) -> Option<Fault> {
         let leaf = self.certificates.first()?;
-        if leaf.public_key_der() != csr.public_key_der() {
-            return Some(
-                "it is for another public key than the request, or does not come first".into(),
-            );
+        let is_of_key = |c: &ParsedCertificate| c.public_key_der() == csr.public_key_der();
+        if !self.certificates.iter().any(is_of_key) {
+            return Some(Fault::OtherKey);
         }
+        if !is_of_key(leaf) {
+            return Some(Fault::Other("it does not come first".into()));
+        }
+        self.other_fault(leaf, csr, now).map(Fault::Other)
+    }
+
+    fn other_fault(
+        &self,
+        leaf: &ParsedCertificate,
+        csr: &CertificateSigningRequest,
+        now: Timestamp,
+    ) -> Option<String> {
         if let Some(name) = self.missing_name(csr) {
             return Some(format!("it does not name \"{name}\""));
         }

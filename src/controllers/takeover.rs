@@ -321,6 +321,7 @@ fn orders(file: &str) -> Vec<order::Observation> {
             ahead: None,
             turn: Turn::Go,
             memo: order::Memo::default(),
+            made: None,
         }
     };
     all::<Order>(file, "Order")

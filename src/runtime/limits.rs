@@ -146,21 +146,34 @@ impl LimitsInUse {
         turn
     }
 
+    /// The CA has made the order of an Order without what the Order is to replace: it counts after all.
+    pub fn replaces_nothing(&self, store: &Store, key: &Key, now: Timestamp) {
+        let Some(subject) = self.subject(store, key) else {
+            return;
+        };
+        let mut order = Order::clone(&subject.order);
+        order.spec.replaces = None;
+        if let Some(ask) = order::ask(store, &order, &subject.account, now) {
+            self.ledger.lock().counts(&subject.id, ask.exemption);
+        }
+    }
+
     /// The CA does not take an Order, and not for a limit: others need not wait for it.
     pub fn give_back(&self, store: &Store, key: &Key, now: Timestamp) {
         self.ledger.lock().give_back(&id(key), now);
         self.wake(store);
     }
 
-    /// What an issuer has to store that it has not; the error says how long it has to wait, as many Orders may go at once.
+    /// What an issuer has to store that it has not, with the number of the newest change in it; the error says how long it
+    /// has to wait, as many Orders may go at once.
     pub fn to_store(
         &self,
         issuer: &IssuerFact,
         now: Timestamp,
-    ) -> Result<Option<AcmeLimitsStatus>, Duration> {
+    ) -> Result<Option<(AcmeLimitsStatus, u64)>, Duration> {
         let id = (issuer.id.namespace.clone(), issuer.id.name.clone());
         let ledger = self.ledger.lock();
-        let Some(acme) = issuer.spec.acme.as_ref().filter(|_| ledger.is_unsaved(&id)) else {
+        let Some((acme, change)) = issuer.spec.acme.as_ref().zip(ledger.unsaved(&id)) else {
             return Ok(None);
         };
         let next = self.stored.lock().get(&id).map(|last| *last + PAUSE);
@@ -170,16 +183,17 @@ impl LimitsInUse {
         {
             return Err(left.unsigned_abs());
         }
-        Ok(Some(AcmeLimitsStatus {
+        let status = AcmeLimitsStatus {
             as_of: Time(whole(ledger.newest(&acme.server))),
             buckets: ledger.kept(&id, now).into_iter().map(stored).collect(),
-        }))
+        };
+        Ok(Some((status, change)))
     }
 
-    /// It has.
-    pub fn is_stored(&self, key: &Key, now: Timestamp) {
+    /// It has, up to this change.
+    pub fn is_stored(&self, key: &Key, change: u64, now: Timestamp) {
         self.stored.lock().insert(id(key), now);
-        self.ledger.lock().saved(&id(key));
+        self.ledger.lock().saved(&id(key), change);
     }
 
     /// What is left of each limit, and who waits for it.

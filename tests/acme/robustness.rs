@@ -97,3 +97,65 @@ fn a_kill_at_any_time_ends_well() -> Result<()> {
     namespace.until_list("order", "one order each", |all| all.len() == 4)?;
     Ok(())
 }
+
+/// Of an admission webhook, of an API server without leader, of a conflict: nothing but the process knows of the order then.
+#[test]
+fn an_order_whose_url_cannot_be_stored_is_not_made_again() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("unstored")?;
+    let ca = Ca::start(&cluster.lab, &[], |config| config)?;
+    let issuer = cluster
+        .acme_issuer("pebble", "default", TRAEFIK)?
+        .replace(&cluster.lab.acme_directory(), &ca.directory);
+    namespace.apply(&issuer)?;
+    for object in [
+        r#"{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: unstored}, spec: {
+             matchConstraints: {resourceRules: [{apiGroups: [acme.cert-manager.io], apiVersions: ["*"], operations: [UPDATE],
+               resources: [orders/status]}]},
+             validations: [{expression: "!has(object.status.url)", message: "no URL today"}]}}"#,
+        "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: unstored}, \
+         spec: {policyName: unstored, validationActions: [Deny]}}",
+        "{apiVersion: acme.cert-manager.io/v1, kind: Order, metadata: {name: nobodys}, spec: {request: eA==, issuerRef: {name: none}}}",
+    ] {
+        namespace.apply(object)?;
+    }
+    let patch = [
+        "patch",
+        "order",
+        "nobodys",
+        "--subresource=status",
+        "--type=merge",
+        r#"--patch={"status":{"url":"https://ca.example/order/1"}}"#,
+        "--dry-run=server",
+    ];
+    cluster.lab.wait(DEADLINE, "the policy in force", || {
+        match namespace.kubectl(&patch) {
+            Err(error) if error.to_string().contains("no URL today") => Ok(Some(())),
+            other => other.map(|_| None),
+        }
+    })?;
+    let failures = || -> Result<u64> {
+        let metrics = cluster.metrics()?;
+        let line = metrics.lines().find(|line| {
+            line.starts_with("certmanager_controller_sync_error_count") && line.contains("orders")
+        });
+        let count = line.and_then(|line| line.rsplit(' ').next());
+        Ok(count.map_or(Ok(0), str::parse)?)
+    };
+    let before = failures()?;
+    namespace.apply(&certificate("site", "pebble", "unstored.example.com", ""))?;
+    cluster.lab.wait(DEADLINE, "three writes refused", || {
+        Ok((failures()? >= before + 3).then_some(()))
+    })?;
+    for kind in [
+        "validatingadmissionpolicybinding",
+        "validatingadmissionpolicy",
+    ] {
+        cluster.lab.kubectl(&["delete", kind, "unstored"])?;
+    }
+    namespace.ready("site", DEADLINE)?;
+    assert_eq!(ca.orders()?, 1);
+    Ok(())
+}

@@ -81,6 +81,42 @@ fn a_second_certificate_needs_no_challenge() -> Result<()> {
     Ok(())
 }
 
+/// Boulder answers an order with an open one of the same account for the same names.
+#[test]
+fn two_certificates_with_the_same_names_have_a_key_each() -> Result<()> {
+    let Some(stage) = stage() else { return Ok(()) };
+    let namespace = stage.cluster.namespace("twins")?;
+    let issuer = stage.issuer(&stage.boulder.directory(), "")?;
+    namespace.apply(&issuer.replace("ingressClassName: traefik", "ingressClassName: nobody"))?;
+    for (name, algorithm) in [("ecdsa", "ECDSA"), ("rsa", "RSA")] {
+        let twin = certificate(name, "boulder", "www.twins.shop, twins.shop", "");
+        namespace.apply(&twin.replace("ECDSA", algorithm))?;
+    }
+    // Both are there before either can be proven.
+    let known = stage
+        .cluster
+        .lab
+        .wait(DEADLINE, "two Orders, one known to the CA", || {
+            let orders = namespace.list("order")?;
+            let urls = orders
+                .iter()
+                .filter_map(|order| order["status"]["url"].as_str());
+            let urls: Vec<_> = urls.map(str::to_owned).collect();
+            Ok((orders.len() == 2 && !urls.is_empty()).then_some(urls))
+        })?;
+    namespace.apply(&issuer)?;
+    for name in ["ecdsa", "rsa"] {
+        let object = namespace.ready(name, DEADLINE)?;
+        assert_eq!(object["status"]["revision"], 1, "{object}");
+        let failures = &object["status"]["failedIssuanceAttempts"];
+        assert!(failures.is_null(), "{object}");
+        stage.verify(&namespace, name)?;
+    }
+    assert_eq!(known.len(), 1, "the other waits: {known:?}");
+    assert_eq!(stage.orders("www.twins.shop")?.len(), 2);
+    Ok(())
+}
+
 #[test]
 fn the_chain_that_the_issuer_prefers() -> Result<()> {
     let Some(stage) = stage() else { return Ok(()) };

@@ -53,15 +53,20 @@ impl Needs {
     /// An order of several domains gets its tokens at different times: by `block.until` those are to be there of which there
     /// are enough by now.
     pub(super) fn hold(&self, block: &Block, held: &mut HashMap<Scope, Timestamp>) {
-        let domains = || {
-            let scopes = self.scopes.iter();
-            scopes.filter(|scope| scope.limit == Limit::CertificatesPerDomain)
-        };
-        if domains().nth(1).is_some() {
-            for scope in domains().filter(|scope| **scope != block.scope) {
+        if self.is_of_several_domains() {
+            for scope in self.domains().filter(|scope| **scope != block.scope) {
                 held.entry(scope.clone()).or_insert(block.until);
             }
         }
+    }
+
+    pub(super) fn is_of_several_domains(&self) -> bool {
+        self.domains().nth(1).is_some()
+    }
+
+    fn domains(&self) -> impl Iterator<Item = &Scope> {
+        let scopes = self.scopes.iter();
+        scopes.filter(|scope| scope.limit == Limit::CertificatesPerDomain)
     }
 
     /// The bucket of the orders of the account.

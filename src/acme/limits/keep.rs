@@ -23,26 +23,28 @@ impl Ledger {
         scopes: impl IntoIterator<Item = Scope>,
     ) {
         for scope in scopes {
+            self.changes += 1;
             self.unsaved.insert(issuer.clone());
+            self.behind.insert(issuer.clone(), self.changes);
             self.kept.insert((ca.clone(), scope), issuer.clone());
         }
     }
 
     /// The issuers that have something new to store, each once.
     pub fn take_unsaved(&mut self) -> BTreeSet<Id> {
-        let news = std::mem::take(&mut self.unsaved);
-        self.saving.extend(news.iter().cloned());
-        news
+        std::mem::take(&mut self.unsaved)
     }
 
-    /// Whether an issuer has something to store that it has not.
-    pub fn is_unsaved(&self, issuer: &Id) -> bool {
-        self.saving.contains(issuer) || self.unsaved.contains(issuer)
+    /// If an issuer has something to store that it has not: the number of the newest change, for [`Self::saved`].
+    pub fn unsaved(&self, issuer: &Id) -> Option<u64> {
+        self.behind.get(issuer).copied()
     }
 
-    /// An issuer has stored all of it.
-    pub fn saved(&mut self, issuer: &Id) {
-        self.saving.remove(issuer);
+    /// An issuer has stored all up to this change.
+    pub fn saved(&mut self, issuer: &Id, change: u64) {
+        if self.unsaved(issuer) == Some(change) {
+            self.behind.remove(issuer);
+        }
     }
 
     /// Up to when a CA's own counts are in its buckets.
@@ -136,7 +138,6 @@ impl Ledger {
             let book = books.get(directory);
             book.is_some_and(|book| book.states.contains_key(scope))
         });
-        self.accounts
-            .retain(|_, account| !account.places.is_empty() || !account.line.is_empty());
+        self.accounts.retain(|_, account| !account.is_idle());
     }
 }

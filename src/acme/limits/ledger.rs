@@ -16,6 +16,7 @@ use super::places::Places;
 use super::rate::later;
 use super::scope::{Ask, Exemption, Limit, Scope};
 use super::turn::{Slot, Turn};
+use super::twins::Twins;
 
 /// How long an order that has ended is of interest: the longest of all refills.
 pub(super) const MEMORY: SignedDuration = SignedDuration::from_hours(8 * 24);
@@ -25,6 +26,7 @@ pub(super) const MEMORY: SignedDuration = SignedDuration::from_hours(8 * 24);
 pub(super) struct Account {
     pub(super) line: Line,
     pub(super) places: Places,
+    pub(super) twins: Twins,
     /// When to look at the line again, if nothing happens before.
     pub(super) due: Option<Timestamp>,
     /// How many wait for each bucket, by the last look.
@@ -34,6 +36,10 @@ pub(super) struct Account {
 impl Account {
     fn next(&self) -> Option<Timestamp> {
         self.due.into_iter().chain(self.places.next()).min()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.places.is_empty() && self.line.is_empty() && self.twins.is_empty()
     }
 }
 
@@ -48,8 +54,9 @@ pub struct Ledger {
     pub(super) kept: HashMap<(Arc<str>, Scope), Id>,
     /// Issuers whose store is behind, and were not told.
     pub(super) unsaved: BTreeSet<Id>,
-    /// Those that were.
-    pub(super) saving: BTreeSet<Id>,
+    /// All whose store is behind, with the number of the newest change.
+    pub(super) behind: HashMap<Id, u64>,
+    pub(super) changes: u64,
     pub(super) admitted: Vec<Id>,
     pub(super) swept: Timestamp,
 }
@@ -60,6 +67,7 @@ impl Ledger {
     pub fn ask(&mut self, ca: &Ca, id: &Id, uid: &str, ask: Ask, now: Timestamp) -> Turn {
         self.sweep(now);
         self.replace(id, uid, now);
+        self.move_over(ca, id, &ask, now);
         if !self.stand(ca, id, uid, ask) {
             return Turn::Go;
         }
@@ -122,6 +130,10 @@ impl Ledger {
             return;
         }
         let due = account.due.is_some_and(|due| due <= now);
+        if account.twins.waits(entry.twin(), now) {
+            entry.block = None;
+            return;
+        }
         let book = self.books.entry(entry.ca.directory.clone()).or_default();
         match book.block(&entry.needs, &entry.ca.policy, &HashMap::new(), now) {
             Some(block) if !due => {
@@ -165,6 +177,10 @@ impl Ledger {
             {
                 break;
             }
+            if account.twins.waits(entry.twin(), now) {
+                entry.block = None;
+                continue;
+            }
             let known = entry.block.take().filter(|b| b.until > now && !released);
             // When the account has no token, nothing that counts there has to be looked at more closely.
             let counts = entry.needs.order(policy).next().is_some();
@@ -178,6 +194,7 @@ impl Ledger {
                 block
             });
             let Some(block) = block else {
+                account.twins.begin(entry.twin(), id, now);
                 admitted.push(id.clone());
                 continue;
             };
@@ -218,7 +235,9 @@ impl Ledger {
         }
         let Some(block) = entry.block.clone().filter(|block| block.until > now) else {
             let account = self.accounts.get(&entry.ask.account);
-            return Turn::Behind(account.and_then(|account| account.places.next()));
+            let twin = account.and_then(|account| account.twins.until(&entry.twin(), now));
+            let place = || account.and_then(|account| account.places.next());
+            return Turn::Behind(twin.or_else(place));
         };
         let is_near = |told: &Timestamp| {
             let off = block.slot.duration_since(*told).abs();
@@ -293,14 +312,15 @@ impl Ledger {
             return;
         }
         self.replace(id, uid, now);
+        self.move_over(ca, id, &ask, now);
         self.know(ca);
-        let of = ask.account.clone();
         if !self.entries.contains_key(id) {
             self.take_over(ca, (id, uid), ask, at.min(now));
         }
         let Some(entry) = self.entries.get_mut(id) else {
             return;
         };
+        let of = entry.ask.account.clone();
         let account = self.accounts.entry(of.clone()).or_default();
         let book = self.books.entry(entry.ca.directory.clone()).or_default();
         let (needs, policy) = (&entry.needs, &entry.ca.policy);
@@ -308,6 +328,7 @@ impl Ledger {
             Stage::Waiting(place) => {
                 account.line.leave(id, place, true);
                 account.places.take(id, now);
+                account.twins.begin(entry.twin(), id, now);
                 book.reserve(needs, policy);
                 entry.stage = Stage::Admitted;
             }
@@ -325,6 +346,7 @@ impl Ledger {
         }
         let was_full = !account.places.has_room(policy.under_way, 0, now);
         account.places.give_back(id);
+        let was_awaited = account.twins.end(&entry.twin(), id);
         book.release(needs.certificate(policy), policy);
         let mut touched: Vec<Scope> = needs.order(policy).cloned().collect();
         match progress {
@@ -353,7 +375,7 @@ impl Ledger {
             self.past.insert(id.clone(), past);
         }
         let released = *progress != Progress::Issued;
-        if was_full || released {
+        if was_full || was_awaited || released {
             self.serve(&of, released, now);
         }
     }
@@ -374,52 +396,7 @@ impl Ledger {
             block: None,
             told: None,
         };
+        account.twins.begin(entry.twin(), id, since);
         self.entries.insert(id.clone(), entry);
-    }
-
-    /// The CA does not take an Order for a reason of its own, which may last: others go first, until it asks again.
-    pub fn give_back(&mut self, id: &Id, now: Timestamp) {
-        if let Some(entry) = self.entries.get(id)
-            && entry.stage == Stage::Admitted
-        {
-            self.gone(id, now);
-        }
-    }
-
-    /// An Order is gone. What it took is to be kept.
-    pub fn gone(&mut self, id: &Id, now: Timestamp) {
-        if let Some(entry) = self.entries.remove(id) {
-            let of = entry.ask.account.clone();
-            let account = self.accounts.entry(of.clone()).or_default();
-            let book = self.books.entry(entry.ca.directory.clone()).or_default();
-            let (needs, policy) = (&entry.needs, &entry.ca.policy);
-            if let Stage::Waiting(place) = entry.stage {
-                account.line.leave(id, place, false);
-                return;
-            }
-            book.release(needs.certificate(policy), policy);
-            account.places.give_back(id);
-            if entry.stage == Stage::Admitted {
-                book.release(needs.order(policy), policy);
-            } else {
-                let order: Vec<Scope> = needs.order(policy).cloned().collect();
-                let order = order.into_iter().filter(|s| policy.rate(s.limit).is_some());
-                self.keep(&entry.ca.directory, &entry.ca.issuer, order);
-            }
-            self.serve(&of, true, now);
-        }
-        let past = self.past.remove(id);
-        if let Some(past) = past.filter(|past| later(past.at, MEMORY) > now) {
-            self.keep(&past.directory, &past.issuer, past.scopes);
-        }
-    }
-
-    /// Another Order has this name now.
-    fn replace(&mut self, id: &Id, uid: &str, now: Timestamp) {
-        let other = self.entries.get(id).is_some_and(|e| &*e.uid != uid)
-            || self.past.get(id).is_some_and(|p| &*p.uid != uid);
-        if other {
-            self.gone(id, now);
-        }
     }
 }

@@ -7,6 +7,7 @@
 mod book;
 mod domain;
 mod keep;
+mod leave;
 mod ledger;
 mod line;
 mod order;
@@ -16,6 +17,7 @@ mod rate;
 mod refusal;
 mod scope;
 mod turn;
+mod twins;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::book::{Block, Needs};
 use super::line::{Id, Place};
 use super::policy::Policy;
-use super::scope::{Ask, Scope};
+use super::scope::{Ask, Limit, Scope};
+use super::twins::Twin;
 
 /// A CA, and who asks it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +78,21 @@ pub(super) struct Entry {
     pub(super) block: Option<Block>,
     /// The time that was told.
     pub(super) told: Option<Timestamp>,
+}
+
+impl Entry {
+    /// What it has in common with those that the CA may take for the same order.
+    pub(super) fn twin(&self) -> Twin {
+        let mut scopes = self.needs.scopes.iter();
+        let set = scopes.find(|scope| scope.limit == Limit::CertificatesPerSet);
+        let set = set.map(|scope| scope.of.clone()).unwrap_or_default();
+        (set, self.ask.profile.clone())
+    }
+
+    /// Whether it stands elsewhere than who asks this, there.
+    pub(super) fn is_elsewhere(&self, ca: &Ca, account: &str) -> bool {
+        *self.ask.account != *account || self.ca.directory != ca.directory
+    }
 }
 
 /// An order that has ended.

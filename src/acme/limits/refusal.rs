@@ -42,6 +42,7 @@ impl Ledger {
                 &policy,
             );
             account.places.give_back(id);
+            account.twins.end(&entry.twin(), id);
             let place = entry
                 .ask
                 .expires
@@ -77,8 +78,7 @@ impl Ledger {
             unnamed: named.is_none().then(|| entry.needs.scopes.clone()),
         }));
         let issuer = entry.ca.issuer.clone();
-        self.unsaved.insert(issuer.clone());
-        self.kept.insert((directory, scope), issuer);
+        self.keep(&directory, &issuer, [scope]);
         self.serve(&of, true, now);
         self.turn(id, now)
     }

@@ -91,6 +91,8 @@ pub struct Ask {
     pub account: Arc<str>,
     /// Names and addresses, lower case, sorted, each once.
     pub names: Box<[Arc<str>]>,
+    /// The ACME profile, if it asks for one.
+    pub profile: Option<Arc<str>>,
     /// What the CA does not count.
     pub exemption: Exemption,
     /// When the certificate that is to be renewed expires; without one, none is there.

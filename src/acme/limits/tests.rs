@@ -50,6 +50,7 @@ fn fresh(names: &[&str]) -> Ask {
     Ask {
         account: "https://ca/acct/1".into(),
         names: Ask::normal(names.iter().map(ToString::to_string)),
+        profile: None,
         exemption: Exemption::Nothing,
         expires: None,
         since: START,

@@ -272,6 +272,20 @@ async fn an_unknown_profile_is_not_ordered() {
     assert!(server.posts().is_empty());
 }
 
+/// It may have been told of since the directory was fetched, which is kept for hours.
+#[tokio::test]
+async fn an_unknown_profile_is_looked_for_in_a_directory_of_this_minute() {
+    let server = FakeServer::start(|_| None);
+    let (client, account) = (server.client(), account(&server));
+    for (age, fetched) in [(0, 1), (59, 1), (61, 2), (0, 2)] {
+        client.age_directory(Duration::from_secs(age)).await;
+        let order = client.new_order(&account, &[], None, Some("long"), None);
+        assert!(matches!(order.await, Err(Error::UnknownProfile { .. })));
+        let fetches = server.seen().len();
+        assert_eq!(fetches, fetched, "{age}");
+    }
+}
+
 #[tokio::test]
 async fn signed_requests_go_to_the_server_only() {
     let server = FakeServer::start(|_| Some(Response::json(200, &valid())));
@@ -317,7 +331,7 @@ async fn replies_of_proxies_are_told_by_their_status_alone() {
             Response::new(503, page).with("Retry-After", "x"),
             Class::Transient,
         ),
-        (Response::new(404, page), Class::Permanent),
+        (Response::new(404, page), Class::Transient),
         (
             Response::new(302, page).with("Location", "/elsewhere"),
             Class::Transient,

@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::super::{Class, Error, Identifier, Problem, Subproblem};
+use super::super::{Blame, Class, Error, Identifier, Problem, Subproblem};
 use crate::net::{MAX_MESSAGE, MAX_PIECE, clean};
 
 fn problem(status: u16, kind: &str) -> Problem {
@@ -95,8 +95,11 @@ fn every_failure_has_its_class() {
     }
     for (status, retry_after, expected) in [
         (302, None, Class::Transient),
-        (400, None, Class::Permanent),
-        (404, None, Class::Permanent),
+        // Of a proxy: the server itself says what it refuses.
+        (400, None, Class::Transient),
+        (403, None, Class::Transient),
+        (404, None, Class::Transient),
+        (407, None, Class::Transient),
         (408, None, Class::Transient),
         (429, None, Class::RateLimited { until: None }),
         (501, None, Class::Permanent),
@@ -112,6 +115,12 @@ fn every_failure_has_its_class() {
             retry_after,
         };
         assert_eq!(error.class(), expected, "{status}");
+        let blame = if status == 429 {
+            Blame::Other
+        } else {
+            Blame::Ca
+        };
+        assert_eq!(error.blame(), blame, "{status}");
         assert!(error.problem().is_none());
     }
     // Inside a challenge there may be no status at all.

@@ -77,10 +77,15 @@ impl Suggestion<'_> {
 }
 
 /// Why a window says nothing, if so: one of more than half of the lifetime holds the usual time anyway, and a point
-/// drawn in it could be the next moment, each time anew.
-pub fn absurdity(leaf: &LeafFact, start: Timestamp, end: Timestamp) -> Option<String> {
+/// drawn in it could be the next moment, each time anew. One that is over is to be obeyed at once (RFC 9773 §4.2), and
+/// nothing is drawn in it.
+pub fn absurdity(
+    leaf: &LeafFact,
+    (start, end): (Timestamp, Timestamp),
+    now: Timestamp,
+) -> Option<String> {
     let half = leaf.not_after.duration_since(leaf.not_before) / 2;
-    (end.duration_since(start) > half).then(|| {
+    (end > now && end.duration_since(start) > half).then(|| {
         format!("the suggested window from {start} to {end} is longer than half of the certificate's lifetime")
     })
 }

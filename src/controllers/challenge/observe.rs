@@ -119,7 +119,11 @@ fn is_last(reader: &Reader, challenge: &Challenge) -> bool {
 
 /// Whether as many older Challenges of its name are being solved as are at once. Those of other namespaces count where the
 /// server knows no namespaces, and may put one value in the place of another's.
-fn has_earlier(store: &Store, challenge: &Challenge, neighbours: &[Arc<Challenge>]) -> bool {
+pub(super) fn has_earlier(
+    store: &Store,
+    challenge: &Challenge,
+    neighbours: &[Arc<Challenge>],
+) -> bool {
     let most = at_once(challenge);
     if most == usize::MAX {
         return false;

@@ -91,6 +91,7 @@ pub fn ask(store: &Store, order: &Order, account: &str, now: Timestamp) -> Optio
     Some(Ask {
         account: account.into(),
         names,
+        profile: spec.profile.as_deref().map(Into::into),
         exemption: exemption(order, &before, now),
         expires: secret.as_deref().and_then(expires),
         since: created.map_or(now, |time| time.0),

@@ -33,6 +33,8 @@ pub struct Memo {
     pub faults: u32,
     /// Refusals in a row.
     pub refusals: u32,
+    /// An Order of this name has got the certificate of another key before.
+    pub mismatched: bool,
 }
 
 /// How long the CA is left alone.
@@ -76,6 +78,8 @@ pub enum Heard {
     AtWork,
     /// The CA is to be left alone.
     Wait(Wait),
+    /// The certificate of another key.
+    OtherKey,
     /// News.
     News,
 }
@@ -86,6 +90,7 @@ impl Outcome {
         match self {
             Self::NotYet { .. } => Heard::AtWork,
             Self::Unavailable { wait, .. } => Heard::Wait(*wait),
+            Self::OtherKey(_) => Heard::OtherKey,
             _ => Heard::News,
         }
     }
@@ -117,6 +122,7 @@ impl Memo {
                 resting,
                 working: self.working.or(Some(now)),
                 looks: self.looks.saturating_add(1),
+                mismatched: self.mismatched,
                 ..Self::default()
             },
             Heard::Wait(wait) => {
@@ -133,7 +139,10 @@ impl Memo {
                     ..self.clone()
                 }
             }
-            Heard::News => Self::default(),
+            Heard::News | Heard::OtherKey => Self {
+                mismatched: self.mismatched || heard == Heard::OtherKey,
+                ..Self::default()
+            },
         }
     }
 }

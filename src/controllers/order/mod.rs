@@ -45,6 +45,8 @@ pub struct Observation {
     pub turn: Turn,
     /// What this process remembers of it.
     pub memo: Memo,
+    /// What the CA has made of it, where no status shows that yet.
+    pub made: Option<Made>,
 }
 
 /// A step that asks the network or the CA.
@@ -76,24 +78,32 @@ pub enum Question {
     Complete,
 }
 
+/// An order at the CA with its authorizations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Made {
+    /// Its URL.
+    pub url: String,
+    /// Where it is finalized.
+    pub finalize_url: String,
+    /// Its state; empty for one that the API does not have.
+    pub state: String,
+    /// When it or one of its authorizations ends, whichever is first.
+    pub expires: Option<Timestamp>,
+    /// Its authorizations, as the status stores them.
+    pub authorizations: Vec<OrderAuthorization>,
+    /// It was made without what it was to replace.
+    pub without_replaces: bool,
+}
+
 /// What the CA said.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
     /// The order and its authorizations.
-    Read {
-        /// Its URL.
-        url: String,
-        /// Where it is finalized.
-        finalize_url: String,
-        /// Its state; empty for one that the API does not have.
-        state: String,
-        /// When it or one of its authorizations ends, whichever is first.
-        expires: Option<Timestamp>,
-        /// Its authorizations, as the status stores them.
-        authorizations: Vec<OrderAuthorization>,
-    },
+    Read(Made),
     /// The certificate chain, PEM, leaf first.
     Issued(Vec<u8>),
+    /// A certificate for another public key than that of the request, and what there is to say about it.
+    OtherKey(String),
     /// The CA is not done yet.
     NotYet {
         /// The order's state; empty for one that the API does not have.
@@ -161,7 +171,7 @@ pub fn observe(
     thumbprint: Option<String>,
     ahead: Option<Ahead>,
     turn: Turn,
-    memo: Memo,
+    (memo, made): (Memo, Option<Made>),
 ) -> Option<Observation> {
     let store = &reader.store;
     let order = store.order(&key.namespace, &key.name)?;
@@ -174,5 +184,6 @@ pub fn observe(
         ahead,
         turn,
         memo,
+        made,
     })
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use self::begin::begin;
 use super::required::{NoSolver, required};
-use super::{Effect, Observation, Outcome, Question};
+use super::{Effect, Made, Observation, Outcome, Question};
 use crate::api::order::{OrderStatus, state};
 use crate::api::{Challenge, Order};
 use crate::controllers::action::{Action, Event, Object, Plan, Target, patch_status};
@@ -65,6 +65,10 @@ fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
             ..Plan::idle()
         };
     }
+    if let (None, Some(made)) = (&status.url, &o.made) {
+        // The write has failed, or is not seen yet. Another question would make another order.
+        return absorb(o, Outcome::Read(made.clone()), now);
+    }
     if o.issuer.is_none() {
         // Nobody can say any more where the answers are to be: take them away until somebody can.
         return Plan {
@@ -95,14 +99,15 @@ fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
     if status.finalize_url.is_none() || !known {
         return ask(Question::Read);
     }
-    let end = status.expires.as_ref().map(|end| end.0 - TOO_LATE);
-    if end.is_some_and(|end| end <= now) {
-        return expire(o, now);
-    }
     let mut plan = match required(o, acme, thumbprint) {
         Ok(wanted) => solve(o, &status, wanted),
         Err(NoSolver(reason)) => no_solver(o, &status, &reason),
     };
+    let end = status.expires.as_ref().map(|end| end.0 - TOO_LATE);
+    // It is the end of what is open. What is proven lasts longer, and the CA says how long.
+    if plan.effect.is_none() && end.is_some_and(|end| end <= now) {
+        return expire(o, now);
+    }
     if let Some(end) = end.filter(|_| plan.effect.is_none()) {
         plan.sooner(between(now, end));
     }
@@ -251,36 +256,7 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
     let patch = |status: Value| vec![patch_status(Kind::Order, &id, status)];
     let old = o.order.status.clone().unwrap_or_default();
     match answer::checked(&o.order, outcome) {
-        Outcome::Read {
-            url,
-            finalize_url,
-            state,
-            expires,
-            authorizations,
-        } => {
-            let status = json!({
-                "url": url,
-                "finalizeURL": finalize_url,
-                "state": Some(&state).filter(|state| !state.is_empty()),
-                "authorizations": authorizations,
-                "expires": expires.map(seconds),
-                "reason": null,
-            });
-            let mut plan = Plan {
-                actions: patch(status),
-                // What is written as it was wakes nobody.
-                wake: (authorizations.is_empty() && old.url.is_some()).then_some(UNPROVABLE),
-                ..Plan::idle()
-            };
-            plan.actions.extend(first_challenges(
-                o,
-                url,
-                finalize_url,
-                state,
-                authorizations,
-            ));
-            plan
-        }
+        Outcome::Read(made) => note(o, made),
         Outcome::Issued(chain) => {
             let certificate = k8s_openapi::ByteString(chain);
             let mut plan = Plan {
@@ -293,14 +269,14 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             plan
         }
         Outcome::NotYet { state, retry } => not_yet(o, &state, retry, now),
-        Outcome::Ended { state, reason } => {
-            let status =
-                json!({ "state": state, "reason": cause(o, &reason), "failureTime": seconds(now) });
-            Plan {
-                actions: patch(status),
-                ..Plan::idle()
-            }
-        }
+        // Somebody else with this account has ended the order that the CA gave to both. Its request makes another Order, and
+        // the CA another order, as that one is not open any more (contract §5.2).
+        Outcome::OtherKey(_) if !o.memo.mismatched => Plan {
+            actions: vec![Action::Delete(Target::Order, id)],
+            ..Plan::idle()
+        },
+        Outcome::OtherKey(reason) => ended(o, "errored", &reason, now),
+        Outcome::Ended { state, reason } => ended(o, &state, &cause(o, &reason), now),
         Outcome::Unavailable { reason, wait } => {
             let delay = wait.delay(&o.memo);
             let until = now.checked_add(delay).unwrap_or(Timestamp::MAX);
@@ -319,6 +295,37 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
         // The issuer wakes its Orders when it has looked, and says what it found.
         Outcome::AccountRefused => Plan::idle(),
     }
+}
+
+fn ended(o: &Observation, state: &str, reason: &str, now: Timestamp) -> Plan<Effect> {
+    let id = Identity::of(&o.order.metadata);
+    let status = json!({ "state": state, "reason": reason, "failureTime": seconds(now) });
+    Plan {
+        actions: vec![patch_status(Kind::Order, &id, status)],
+        ..Plan::idle()
+    }
+}
+
+/// Write down what the CA has, and make the Challenges in the same breath.
+fn note(o: &Observation, made: Made) -> Plan<Effect> {
+    let id = Identity::of(&o.order.metadata);
+    let status = json!({
+        "url": made.url,
+        "finalizeURL": made.finalize_url,
+        "state": Some(&made.state).filter(|state| !state.is_empty()),
+        "authorizations": made.authorizations,
+        "expires": made.expires.map(seconds),
+        "reason": null,
+    });
+    let is_known = o.order.status.as_ref().is_some_and(|s| s.url.is_some());
+    let mut plan = Plan {
+        actions: vec![patch_status(Kind::Order, &id, status)],
+        // What is written as it was wakes nobody.
+        wake: (made.authorizations.is_empty() && is_known).then_some(UNPROVABLE),
+        ..Plan::idle()
+    };
+    plan.actions.extend(first_challenges(o, made));
+    plan
 }
 
 /// The CA is at work: look again, but not for ever.
@@ -365,24 +372,17 @@ fn not_yet(o: &Observation, state: &str, retry: Option<Duration>, now: Timestamp
     plan
 }
 
-/// The Challenges, in the same breath as the authorizations are stored.
-fn first_challenges(
-    o: &Observation,
-    url: String,
-    finalize_url: String,
-    state: String,
-    authorizations: Vec<crate::api::order::OrderAuthorization>,
-) -> Vec<Action> {
+fn first_challenges(o: &Observation, made: Made) -> Vec<Action> {
     let acme = o.issuer.as_ref().and_then(|i| i.spec.acme.as_ref());
     let (Some(acme), Some(thumbprint)) = (acme, &o.thumbprint) else {
         return vec![];
     };
     let mut order = Order::clone(&o.order);
     let status = order.status.get_or_insert_default();
-    status.url = Some(url);
-    status.finalize_url = Some(finalize_url);
-    status.state = Some(state).filter(|state| !state.is_empty());
-    status.authorizations = Some(authorizations);
+    status.url = Some(made.url);
+    status.finalize_url = Some(made.finalize_url);
+    status.state = Some(made.state).filter(|state| !state.is_empty());
+    status.authorizations = Some(made.authorizations);
     status.reason = None;
     let after = Observation {
         order: order.into(),

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Effect, Heard, Memo, Observation, Outcome, Question, Wait, absorb, plan, steps};
+use super::{Effect, Heard, Made, Memo, Observation, Outcome, Question, Wait, absorb, plan, steps};
 use crate::acme::limits::Turn;
 use crate::acme::{Identifier, dns01_value};
 use crate::api::{Challenge, Order, OrderSpec, names};
@@ -80,6 +80,7 @@ fn seen(status: &Value, solvers: &Value) -> Observation {
         ahead: None,
         turn: Turn::Go,
         memo: Memo::default(),
+        made: None,
     }
 }
 
@@ -225,13 +226,15 @@ fn what_the_ca_says_is_stored_and_the_challenges_made_at_once() {
         authorization("a.example.com"),
         authorization("b.example.com"),
     ];
-    let outcome = Outcome::Read {
+    let made = Made {
         url: URL.into(),
         finalize_url: "https://ca.example/f".into(),
         state: "pending".into(),
         expires: Some(later()),
         authorizations: serde_json::from_value(json!(authorizations)).unwrap(),
+        without_replaces: false,
     };
+    let outcome = Outcome::Read(made.clone());
     let plan = absorb(&before, outcome, START);
     let written = json!({
         "url": URL,
@@ -253,6 +256,23 @@ fn what_the_ca_says_is_stored_and_the_challenges_made_at_once() {
             START
         ))
     );
+
+    // As long as no status shows it, it is written again, whatever else is in the way: another question makes another order.
+    let mut unseen = before;
+    unseen.made = Some(made);
+    unseen.turn = Turn::Behind(None);
+    unseen.memo.resting = Some(later());
+    assert_eq!(super::plan(&unseen, START), plan);
+    unseen.issuer = None;
+    let again = super::plan(&unseen, START);
+    assert_eq!((status(&again.actions[0]), again.effect), (&written, None));
+    let seen = with_challenges(pending(&["a.example.com"], &http01()), &[Some("valid")]);
+    let shown = Observation {
+        made: unseen.made,
+        ..seen
+    };
+    let complete = Some(Effect::Ask(Question::Complete));
+    assert_eq!(super::plan(&shown, START).effect, complete);
 }
 
 /// (What the CA wants to be proven, whether it has been asked for `*.w.example.com`, `a.example.com`, `b.example.com` and an
@@ -278,13 +298,19 @@ fn what_was_not_asked_for_is_not_proven() {
         order.spec.ip_addresses = Some(vec!["2001:db8::1".into()]);
         let mut one = authorization(name);
         one["wildcard"] = json!(wildcard);
-        let read = |one: &Value| Outcome::Read {
-            url: URL.into(),
-            finalize_url: "https://ca.example/f".into(),
-            state: "pending".into(),
-            expires: None,
-            authorizations: serde_json::from_value(json!([authorization("b.example.com"), one]))
+        let read = |one: &Value| {
+            Outcome::Read(Made {
+                url: URL.into(),
+                finalize_url: "https://ca.example/f".into(),
+                state: "pending".into(),
+                expires: None,
+                authorizations: serde_json::from_value(json!([
+                    authorization("b.example.com"),
+                    one
+                ]))
                 .unwrap(),
+                without_replaces: false,
+            })
         };
         let plan = absorb(&seen, read(&one), START);
         let said = status(&plan.actions[0]);
@@ -319,13 +345,14 @@ fn an_order_with_a_token_that_is_none_has_ended() {
     ] {
         let mut one = authorization("a.example.com");
         one["challenges"][1] = json!({ "type": kind, "token": token, "url": "u" });
-        let outcome = Outcome::Read {
+        let outcome = Outcome::Read(Made {
             url: URL.into(),
             finalize_url: "https://ca.example/f".into(),
             state: "pending".into(),
             expires: None,
             authorizations: serde_json::from_value(json!([one])).unwrap(),
-        };
+            without_replaces: false,
+        });
         let plan = absorb(&seen, outcome, START);
         let said = status(&plan.actions[0]);
         assert_eq!(said["state"] == "pending", is_used, "{kind} {token}");
@@ -594,13 +621,14 @@ fn an_order_with_nothing_to_prove_is_finalized_when_it_is_ready_and_read_until_t
         assert_eq!(plan(&seen, START).effect, wanted, "{state}");
     }
     // What is written as it was wakes nobody.
-    let outcome = Outcome::Read {
+    let outcome = Outcome::Read(Made {
         url: URL.into(),
         finalize_url: "https://ca.example/f".into(),
         state: String::new(),
         expires: None,
         authorizations: vec![],
-    };
+        without_replaces: false,
+    });
     let again = absorb(&seen, outcome, START);
     assert_eq!(again.wake, Some(Duration::from_secs(10)));
     assert_eq!(status(&again.actions[0])["state"], Value::Null, "not known");
@@ -808,12 +836,35 @@ fn an_order_that_the_ca_is_about_to_end_is_given_up() {
     let reason = "The CA's order has expired before all of its names were proven: challenge for \"a.example.com\": it is pending";
     assert_eq!(written["reason"], reason);
     deletes(&plan.actions[1..], &seen.challenges);
-    // What is proven is brought to its end.
+    // What is proven is brought to its end: that of an authorization while it was open is not its own.
+    let mut proven = with_challenges(pending(&["a.example.com"], &http01()), &[Some("valid")]);
+    edit(&mut proven, &json!({ "expires": "2026-01-01T01:00:00Z" }));
     edit(&mut seen, &json!({ "state": "ready" }));
-    assert_eq!(
-        super::plan(&seen, late).effect,
-        Some(Effect::Ask(Question::Complete))
-    );
+    for seen in [seen, proven] {
+        let plan = super::plan(&seen, late);
+        assert_eq!(plan.effect, Some(Effect::Ask(Question::Complete)));
+        assert_eq!(plan.actions, []);
+    }
+}
+
+/// The CA has given one order to two, and the other has ended it.
+#[test]
+fn the_certificate_of_another_key_is_a_new_beginning_once_and_then_the_fault_of_the_ca() {
+    let mut seen = pending(&["a.example.com"], &http01());
+    let reason = "it is for another public key (EL-1420).";
+    let other = || Outcome::OtherKey(reason.into());
+    let heard = other().heard();
+    let first = absorb(&seen, other(), START);
+    let id = Identity::of(&seen.order.metadata);
+    assert_eq!(first.actions, [Action::Delete(Target::Order, id)]);
+    seen.memo = seen.memo.after(heard, None, START);
+    let made = Heard::News;
+    seen.memo = seen.memo.after(made, None, START);
+    seen.memo = seen.memo.after(Heard::AtWork, None, START);
+    let second = absorb(&seen, other(), START);
+    let written = json!({ "state": "errored", "reason": reason, "failureTime": START });
+    assert_eq!(status(&second.actions[0]), &written);
+    assert_eq!(second.actions.len(), 1);
 }
 
 #[test]

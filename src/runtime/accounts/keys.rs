@@ -188,7 +188,11 @@ impl AccountsInUse {
             // The answer may have been about a repetition of a request that has done it.
             Changed::Never(why) => match account.client.find_account(next).await {
                 Ok(_) => Changed::Yes,
-                Err(_) => Changed::Never(why),
+                Err(error) if is_unknown(&error) || error.class() == Class::Permanent => {
+                    Changed::Never(why)
+                }
+                // It may have it: the only copy of that key is not thrown away.
+                Err(error) => Changed::Later(error),
             },
             changed => changed,
         };

@@ -48,6 +48,13 @@ struct Refusal {
     faults: u32,
 }
 
+impl Refusal {
+    /// Whether it is one of a row with what comes of this now.
+    fn counts(&self, asked: &Asked) -> bool {
+        self.asked == *asked && now().duration_since(self.until) < ROW
+    }
+}
+
 /// What a CA made of an account, as far as it is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -73,7 +80,7 @@ impl Answer {
 
 /// What a CA's answer to a registration depends on, as far as it is in the cluster: uid and generation of the
 /// issuer, versions of the Secrets of the account's key and of the external account binding.
-type Asked = (String, i64, Option<u64>, Option<u64>);
+pub type Asked = (String, i64, Option<u64>, Option<u64>);
 
 impl AccountsInUse {
     /// None is loaded yet.
@@ -97,7 +104,10 @@ impl AccountsInUse {
         let account = self
             .accounts
             .get(&(issuer.id.namespace.clone(), issuer.id.name.clone()))?;
-        account.is_usable().then_some(account)
+        // What another issuer had, or this one before it was changed, may be of another server.
+        let (uid, generation, _) = &account.loaded_for;
+        let is_of_it = *uid == issuer.id.uid && *generation == issuer.generation;
+        (is_of_it && account.is_usable()).then_some(account)
     }
 
     /// The way to the server of an issuer, for what needs no account there.
@@ -122,10 +132,8 @@ impl AccountsInUse {
         let account = self.accounts.get(&name);
         let refusals = self.refusals.lock();
         let refusal = refusals.get(&name);
-        let refusal = refusal.filter(|refusal| {
-            asked(store, key).as_ref() == Some(&refusal.asked)
-                && now().duration_since(refusal.until) < ROW
-        });
+        let refusal =
+            refusal.filter(|refusal| asked(store, key).is_some_and(|asked| refusal.counts(&asked)));
         let trouble = account.as_ref().and_then(|account| account.trouble());
         let (unknown, blocked) = match trouble {
             None => (false, None),
@@ -147,18 +155,22 @@ impl AccountsInUse {
 
     /// Take note of the CA's answer. One that has refused is left alone until then; only what would be refused again counts
     /// towards longer waits, and only until the account is taken.
-    pub fn note(&self, store: &Store, key: &Key, answer: Answer, until: Option<Timestamp>) {
+    ///
+    /// `asked`: what it was asked about, taken before the question.
+    pub fn note(&self, key: &Key, asked: Option<Asked>, answer: Answer, until: Option<Timestamp>) {
         let name = (key.namespace.clone(), key.name.clone());
         let Answer::Refused(retry) = answer else {
             self.refusals.lock().remove(&name);
             return;
         };
-        if let Some((asked, until)) = asked(store, key).zip(until) {
-            let before = self.state(store, key);
+        if let Some((asked, until)) = asked.zip(until) {
+            let mut refusals = self.refusals.lock();
+            let before = refusals.get(&name).filter(|before| before.counts(&asked));
+            let (row, faults) = before.map_or((0, 0), |before| (before.row, before.faults));
             let (row, faults) = match retry {
-                Some(Retry::OnChange) => (before.refusals.saturating_add(1), 0),
-                Some(Retry::Soon) => (before.refusals, before.faults.saturating_add(1)),
-                Some(Retry::At(_)) | None => (before.refusals, 0),
+                Some(Retry::OnChange) => (row.saturating_add(1), 0),
+                Some(Retry::Soon) => (row, faults.saturating_add(1)),
+                Some(Retry::At(_)) | None => (row, 0),
             };
             let refusal = Refusal {
                 asked,
@@ -166,7 +178,7 @@ impl AccountsInUse {
                 row,
                 faults,
             };
-            self.refusals.lock().insert(name, refusal);
+            refusals.insert(name, refusal);
         }
     }
 
@@ -281,7 +293,8 @@ fn secret_version(store: &Store, key: &Key, spec: &AcmeIssuer) -> Option<u64> {
     )
 }
 
-fn asked(store: &Store, key: &Key) -> Option<Asked> {
+/// What the CA's answer to a question about this issuer is about, if it is asked now.
+pub fn asked(store: &Store, key: &Key) -> Option<Asked> {
     let issuer = store.issuer_named(&key.namespace, &key.name)?;
     let spec = issuer.spec.acme.as_ref()?;
     let binding = spec.external_account_binding.as_ref();

@@ -243,6 +243,22 @@ async fn a_key_that_is_refused_is_dropped_and_one_that_cannot_be_sent_is_kept() 
         assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
         staged.promotes(staged.change().await);
     }
+
+    // The CA has it, says that it does not, and then nothing: it may be the only copy.
+    let staged = Staged::new().await;
+    let found = Response::json(200, &json!({ "status": "valid" }));
+    for answer in [
+        Response::problem(400, "accountDoesNotExist"),
+        found.with("Location", staged.ca.server.url("/account/1")),
+        Response::new(502, ""),
+    ] {
+        staged.ca.fault(Call::NewAccount, 1, Some(answer));
+    }
+    let refusal = Response::problem(400, "badPublicKey");
+    staged.ca.spoil(Call::KeyChange, Some(refusal));
+    let outcome = staged.change().await;
+    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+    staged.promotes(staged.change().await);
 }
 
 #[tokio::test]
@@ -281,12 +297,37 @@ async fn an_issuer_that_was_made_anew_has_nothing_of_the_one_before() {
     assert_eq!(staged.accounts.loaded_hash(&store, &key), Some(hash));
     let answer = Answer::Refused(Some(Retry::OnChange));
     let later = now() + SignedDuration::from_mins(1);
-    staged.accounts.note(&store, &key, answer, Some(later));
+    let about = asked(&store, &key);
+    staged
+        .accounts
+        .note(&key, about.clone(), answer, Some(later));
     assert_eq!(staged.accounts.state(&store, &key).resting, Some(later));
 
     stored(&store, &staged.seen, "second");
     assert_eq!(staged.accounts.loaded_hash(&store, &key), None);
     assert_eq!(staged.accounts.state(&store, &key).resting, None);
+    // It was made anew while the CA was asked: the answer is about the one before.
+    staged.accounts.note(&key, about, answer, Some(later));
+    assert_eq!(staged.accounts.state(&store, &key).resting, None);
+}
+
+#[tokio::test]
+async fn the_account_of_an_issuer_that_has_changed_is_used_by_nobody() {
+    let staged = Staged::new().await;
+    let (store, name) = (Store::new("cm"), name_of(&staged.seen));
+    stored(&store, &staged.seen, "uid");
+    let reference = serde_json::from_value(json!({ "name": *name.1 })).unwrap();
+    let account = staged.accounts.accounts.get(&name).unwrap();
+    for (uid, generation, usable) in [("uid", 1, true), ("uid", 0, false), ("another", 1, false)] {
+        let mut account = account.with_url(Some("https://ca.example/account/1".into()));
+        (account.next, account.loaded_for) = (None, (uid.into(), generation, None));
+        staged
+            .accounts
+            .accounts
+            .put(name.clone(), Arc::new(account));
+        let found = staged.accounts.account(&store, "shop", &reference);
+        assert_eq!(found.is_some(), usable, "{uid} {generation}");
+    }
 }
 
 /// (What the CA answered, refusals and faults in a row then.)
@@ -310,7 +351,7 @@ async fn only_refusals_for_good_count_as_such_and_until_the_account_is_taken() {
         (Answer::Taken, (0, 0)),
         (Answer::Refused(Some(Retry::OnChange)), (1, 0)),
     ] {
-        accounts.note(&store, &key, answer, Some(until));
+        accounts.note(&key, asked(&store, &key), answer, Some(until));
         let state = accounts.state(&store, &key);
         assert_eq!((state.refusals, state.faults), expected, "{answer:?}");
         let rests = answer != Answer::Taken;

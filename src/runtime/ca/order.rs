@@ -6,10 +6,11 @@ use jiff::Timestamp;
 
 use super::{Session, after, rest, told};
 use crate::acme::{
-    self, Authorization, CertificateChain, Class, Identifier, Preference, Status, may_be_replaces,
+    self, Authorization, CertificateChain, Class, Fault, Identifier, Preference, Status,
+    may_be_replaces,
 };
 use crate::api::order::{OrderAuthorization, OrderChallenge};
-use crate::controllers::order::{Outcome, Wait};
+use crate::controllers::order::{Made, Outcome, Wait};
 use crate::explain::{Code, Verdict};
 use crate::pki::CertificateSigningRequest;
 
@@ -29,38 +30,42 @@ impl Session<'_> {
             client.new_order(&self.account, identifiers, not_after, profile, replaces)
         };
         let mut answer = order(replaces).await;
+        let mut without = false;
         if let (Err(error), Some(replaces)) = (&answer, replaces)
             && may_be_replaces(error)
         {
             tracing::info!(%error, replaces, "the order is asked for again without `replaces`");
             answer = order(None).await;
+            without = true;
         }
         match answer {
-            Ok(order) => self.begun(order).await,
+            Ok(order) => Outcome::Read(Made {
+                without_replaces: without,
+                ..self.begun(order).await
+            }),
             Err(error) => self.refused(&error, "Failed to create Order").await,
         }
     }
 
     /// A new order with its authorizations. Where they cannot be read it is kept without, and read again: nothing else
     /// knows of it.
-    async fn begun(&self, order: acme::Order) -> Outcome {
-        let alone = Outcome::Read {
-            url: order.url.clone(),
-            finalize_url: order.finalize.clone(),
-            state: order.status.stored().unwrap_or_default().into(),
-            expires: order.expires,
-            authorizations: vec![],
-        };
-        match self.authorizations(order).await {
-            whole @ Outcome::Read { .. } => whole,
-            _ => alone,
-        }
+    async fn begun(&self, order: acme::Order) -> Made {
+        let alone = made(&order, order.expires, vec![]);
+        let whole = self.authorizations(&order).await;
+        whole.unwrap_or(alone)
     }
 
     /// Read an order and its authorizations.
     pub async fn read_order(&self, url: &str) -> Outcome {
         match self.client.order(&self.account, url).await {
-            Ok(order) => self.authorizations(order).await,
+            Ok(order) if order.status == Status::Invalid => ended(&order),
+            Ok(order) => match self.authorizations(&order).await {
+                Ok(made) => Outcome::Read(made),
+                Err(error) => {
+                    self.refused(&error, "Failed to retrieve authorization")
+                        .await
+                }
+            },
             Err(error) => self.unread(&error).await,
         }
     }
@@ -70,29 +75,15 @@ impl Session<'_> {
             .await
     }
 
-    async fn authorizations(&self, order: acme::Order) -> Outcome {
+    async fn authorizations(&self, order: &acme::Order) -> Result<Made, acme::Error> {
         let mut authorizations = Vec::new();
         let mut expires = order.expires;
         for url in &order.authorizations {
-            match self.client.authorization(&self.account, url).await {
-                Ok(authorization) => {
-                    expires = earlier(expires, authorization.expires);
-                    authorizations.push(stored(url, &authorization));
-                }
-                Err(error) => {
-                    return self
-                        .refused(&error, "Failed to retrieve authorization")
-                        .await;
-                }
-            }
+            let authorization = self.client.authorization(&self.account, url).await?;
+            expires = earlier(expires, authorization.expires);
+            authorizations.push(stored(url, &authorization));
         }
-        Outcome::Read {
-            url: order.url,
-            finalize_url: order.finalize,
-            state: order.status.stored().unwrap_or_default().into(),
-            expires,
-            authorizations,
-        }
+        Ok(made(order, expires, authorizations))
     }
 
     /// Finalize an order that is ready, and fetch the certificate of one that is valid.
@@ -119,19 +110,7 @@ impl Session<'_> {
         }
         match order.status {
             Status::Valid => self.fetch(&order, csr, preference).await,
-            Status::Invalid => Outcome::Ended {
-                state: "invalid".into(),
-                reason: order.error.as_ref().map_or_else(
-                    || "the CA has marked the order as invalid".to_owned(),
-                    |problem| {
-                        let text = format!("Failed to finalize Order: {problem}");
-                        if problem.is("serverInternal") {
-                            return Verdict::new(Code::CA_UNABLE, text).to_string();
-                        }
-                        text
-                    },
-                ),
-            },
+            Status::Invalid => ended(&order),
             status => Outcome::NotYet {
                 state: status.stored().unwrap_or_default().into(),
                 retry: after(order.retry_after, self.now),
@@ -176,17 +155,16 @@ impl Session<'_> {
     }
 
     fn checked(&self, chain: CertificateChain, csr: &CertificateSigningRequest) -> Outcome {
-        match chain.fault(csr, self.now) {
-            None => Outcome::Issued(chain.pem.into_bytes()),
-            Some(fault) => {
-                let text =
-                    format!("The certificate that the CA has signed cannot be used: {fault}");
-                Outcome::Ended {
-                    state: "errored".into(),
-                    reason: Verdict::new(Code::CA_UNABLE, text).to_string(),
-                }
-            }
+        let Some(fault) = chain.fault(csr, self.now) else {
+            return Outcome::Issued(chain.pem.into_bytes());
+        };
+        let text = format!("The certificate that the CA has signed cannot be used: {fault}");
+        let reason = Verdict::new(Code::CA_UNABLE, text).to_string();
+        if fault == Fault::OtherKey {
+            return Outcome::OtherKey(reason);
         }
+        let state = "errored".into();
+        Outcome::Ended { state, reason }
     }
 
     async fn refused(&self, error: &acme::Error, doing: &str) -> Outcome {
@@ -216,6 +194,40 @@ impl Session<'_> {
                 Outcome::Unavailable { reason, wait }
             }
         }
+    }
+}
+
+fn made(
+    order: &acme::Order,
+    expires: Option<Timestamp>,
+    authorizations: Vec<OrderAuthorization>,
+) -> Made {
+    Made {
+        url: order.url.clone(),
+        finalize_url: order.finalize.clone(),
+        state: order.status.stored().unwrap_or_default().into(),
+        expires,
+        authorizations,
+        without_replaces: false,
+    }
+}
+
+/// The CA will not make a certificate of this order.
+fn ended(order: &acme::Order) -> Outcome {
+    let reason = match &order.error {
+        None => "the CA has marked the order as invalid".to_owned(),
+        Some(problem) => {
+            let text = format!("Failed to finalize Order: {problem}");
+            if problem.is("serverInternal") {
+                Verdict::new(Code::CA_UNABLE, text).to_string()
+            } else {
+                text
+            }
+        }
+    };
+    Outcome::Ended {
+        state: "invalid".into(),
+        reason,
     }
 }
 

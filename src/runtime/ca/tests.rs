@@ -22,7 +22,7 @@ use crate::acme::tests::scripted::{Call, Issue, ScriptedCa};
 use crate::acme::{Hooks, Status};
 use crate::api::order::state;
 use crate::api::{Challenge, Order};
-use crate::controllers::action::{Action, Object, Plan};
+use crate::controllers::action::{Action, Object, Plan, Target};
 use crate::controllers::challenge;
 use crate::controllers::facts::IssuerFact;
 use crate::controllers::order::{self, Effect, Memo, Observation, has_ended};
@@ -90,6 +90,7 @@ impl World {
                 ahead: None,
                 turn: Turn::Go,
                 memo: Memo::default(),
+                made: None,
             },
             accounts: AccountsInUse::new(Hooks::default(), Arc::new(Signer::default())),
             ca,
@@ -164,7 +165,15 @@ impl World {
                     self.seen.challenges.push(Arc::new(challenge));
                     self.ca.prove();
                 }
-                Action::Delete(..) => self.seen.challenges.clear(),
+                Action::Delete(target, _) => {
+                    self.seen.challenges.clear();
+                    if target == Target::Order {
+                        // Its request makes it anew.
+                        let mut order = Order::clone(&self.seen.order);
+                        order.status = None;
+                        self.seen.order = order.into();
+                    }
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -510,6 +519,45 @@ async fn what_wakes_an_order_does_not_make_it_ask() {
     assert_eq!((world.state().as_str(), world.requests()[0]), ("valid", 2));
 }
 
+/// The CA counts it then.
+#[tokio::test]
+async fn an_order_that_was_made_without_what_it_replaces_says_so() {
+    for (faults, expected) in [(0, false), (1, true)] {
+        let mut world = World::new().await;
+        let mut order = Order::clone(&world.seen.order);
+        order.spec.replaces = Some("key.serial".into());
+        world.seen.order = order.into();
+        let refusal = Response::problem(409, "alreadyReplaced");
+        world.ca.fault(Call::NewOrder, faults, Some(refusal));
+        let effect = order::plan(&world.seen, world.now).effect.unwrap();
+        let order::Outcome::Read(made) = world.ask(effect).await else {
+            panic!()
+        };
+        assert_eq!(made.without_replaces, expected);
+    }
+}
+
+/// Whatever it is read for.
+#[tokio::test]
+async fn an_order_that_the_ca_has_given_up_says_why_and_since_when() {
+    let mut world = World::new().await;
+    world.ca.fault(Call::Authorization, 1, Some(html(502)));
+    assert!(world.step().await, "nothing is known but the URL");
+    let problem =
+        json!({ "type": "urn:ietf:params:acme:error:caa", "detail": "forbidden", "status": 403 });
+    let order = json!({
+        "status": "invalid", "error": problem, "authorizations": [], "finalize": world.ca.server.url("/finalize/1"),
+    });
+    let answer = Response::json(200, &order);
+    world.ca.fault(Call::Order, 1, Some(answer));
+    world.run().await;
+    let status = world.seen.order.status.clone().unwrap();
+    assert_eq!(status.state.as_deref(), Some("invalid"));
+    let reason = "Failed to finalize Order: 403 urn:ietf:params:acme:error:caa: forbidden";
+    assert_eq!(status.reason.as_deref(), Some(reason));
+    assert!(status.failure_time.is_some());
+}
+
 /// (What becomes of the certificate, what is said.)
 #[tokio::test]
 async fn a_certificate_that_is_not_the_one_asked_for_is_never_stored() {
@@ -567,7 +615,9 @@ async fn a_certificate_that_is_not_the_one_asked_for_is_never_stored() {
         world.ca.issue(issue);
         world.run().await;
         assert_eq!(world.state(), state, "{name}");
-        assert_eq!(world.requests(), [1, 1, 1, 1], "{name}");
+        // Of another key it may be because another client has ended the order: there is a second one, and no third.
+        let orders = if name == "other key" { 2 } else { 1 };
+        assert_eq!(world.requests(), [orders; 4], "{name}");
         let said = world.said.concat();
         assert!(said.contains(says), "{name}: {said}");
         let stored = world

@@ -1,6 +1,6 @@
 //! Issuers, and those that list others in order of preference.
 
-use super::super::accounts::Answer;
+use super::super::accounts::{self, Answer};
 use super::super::clock::now;
 use super::super::{preflight, vaults};
 use super::{Driver, Ended, Failure};
@@ -26,22 +26,27 @@ impl Driver {
         if seen.issuer.spec.ca.is_none() {
             self.signer.authorities.forget(key);
         }
-        match self.limits.to_store(&seen.issuer, now()) {
-            Ok(limits) => seen.limits = limits,
-            Err(wait) => ended.wake = Some(wait),
-        }
+        let (limits, change) = match self.limits.to_store(&seen.issuer, now()) {
+            Ok(behind) => behind.unzip(),
+            Err(wait) => {
+                ended.wake = Some(wait);
+                (None, None)
+            }
+        };
+        seen.limits = limits;
         let uid = seen.issuer.id.uid.clone();
         let mut plan = issuer::plan(&seen, now());
         let effect = plan.effect.take();
         // One that only waits, or says what is wrong with its solvers, has not written them.
         let waits = plan.wake.is_some() || matches!(seen.solvers, issuer::Solvers::Faulty(_));
-        let stores = effect.is_none() && !waits && seen.limits.is_some();
+        let stored = change.filter(|_| effect.is_none() && !waits);
         self.carry_out(key, &uid, plan, ended).await?;
-        if stores {
-            self.limits.is_stored(key, now());
+        if let Some(change) = stored {
+            self.limits.is_stored(key, change, now());
         }
         if let Some(effect) = effect {
-            let asked = vaults::asked(store, key);
+            let asked = accounts::asked(store, key);
+            let asked_vault = vaults::asked(store, key);
             let outcome = match effect {
                 issuer::Effect::LoadAuthority(secret) => {
                     let authorities = &self.signer.authorities;
@@ -56,15 +61,15 @@ impl Driver {
                 issuer::Effect::CheckVault => vaults.check(&self.reader, &seen).await?,
             };
             let answer = Answer::of(&outcome);
-            let asked_vault = matches!(outcome, issuer::Outcome::Vault(_));
+            let is_vault = matches!(outcome, issuer::Outcome::Vault(_));
             let plan = issuer::absorb(&seen, &self.settings.issuer, outcome, now());
-            if asked_vault {
+            if is_vault {
                 let until = plan.wake.map(|wait| now().checked_add(wait));
-                vaults.rest(key, asked, until.transpose().ok().flatten());
+                vaults.rest(key, asked_vault, until.transpose().ok().flatten());
             }
             if let Some(answer) = answer {
                 let until = plan.wake.and_then(|wait| now().checked_add(wait).ok());
-                self.accounts.note(&self.reader.store, key, answer, until);
+                self.accounts.note(key, asked, answer, until);
             }
             let usable = self.accounts.is_usable(key);
             self.carry_out(key, &uid, plan, ended).await?;

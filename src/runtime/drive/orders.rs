@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::clock::now;
+use super::super::orders::Subject;
 use super::{Driver, Ended, Failure};
 use crate::controllers::action::Plan;
 use crate::controllers::key::{Key, Kind};
@@ -21,17 +22,21 @@ impl Driver {
             });
         let thumbprint = account.as_ref().map(|a| a.thumbprint.clone());
         let store = &self.reader.store;
-        let ahead = self.preflights.ahead(store, key);
+        let subject = Subject::of(store, key);
+        let made = self.orders.made(store, key);
+        // What the CA has made already is not looked at any more.
+        let ahead = self.preflights.ahead(store, key).filter(|_| made.is_none());
         // What is in the way of an order takes no place from others.
         let standing = ahead.as_ref().map(|ahead| ahead.standing(now()));
         let is_clear = matches!(standing, None | Some(Standing::Clear(_)));
         if let Some(Standing::Held(..)) = standing {
             self.limits.withdraw(store, key, now());
         }
-        let memo = self.orders.memo(store, key);
+        let memo = self.orders.memo(&subject, key, now());
         let asks = thumbprint.is_some() && is_clear && memo.rests(now()).is_none();
         let turn = self.limits.order(store, key, asks, now());
-        let Some(mut seen) = order::observe(&self.reader, key, thumbprint, ahead, turn, memo)
+        let Some(mut seen) =
+            order::observe(&self.reader, key, thumbprint, ahead, turn, (memo, made))
         else {
             self.orders.forget(key);
             self.preflights.forget(key);
@@ -59,8 +64,12 @@ impl Driver {
             };
             let creates = matches!(question, order::Question::Create { .. });
             let outcome = self.accounts.order(&account, &seen, question).await;
-            if creates && matches!(outcome, order::Outcome::Read { .. }) {
+            if creates && let order::Outcome::Read(made) = &outcome {
                 self.preflights.made(key, seen.ahead.as_ref());
+                self.orders.keep(&subject, key, made.clone());
+                if made.without_replaces {
+                    self.limits.replaces_nothing(store, key, now());
+                }
             }
             let mut plan = if let Some((words, retry)) = outcome.refusal().filter(|_| creates) {
                 // How long it waits is the ledger's to say, which may let it go sooner: nothing is remembered.
@@ -73,7 +82,7 @@ impl Driver {
                 }
                 let plan = order::absorb(&seen, outcome, now());
                 let memo = seen.memo.after(heard, plan.wake, now());
-                self.orders.note(store, key, memo);
+                self.orders.note(subject, key, memo, now());
                 plan
             };
             told(&mut plan);

@@ -147,8 +147,12 @@ fn what_is_on_its_way_counts_already() {
     let (ca, mut cluster) = (lets_encrypt(), Cluster::default());
     let ask = fresh(&["www.example.com"]);
     for n in 0..5 {
-        assert_eq!(cluster.ask(&ca, &format!("site-{n}"), &ask), Turn::Go);
-        cluster.see(&ca, &format!("site-{n}"), &ask, &Progress::Made);
+        let other = Ask {
+            profile: Some(format!("profile-{n}").into()),
+            ..ask.clone()
+        };
+        assert_eq!(cluster.ask(&ca, &format!("site-{n}"), &other), Turn::Go);
+        cluster.see(&ca, &format!("site-{n}"), &other, &Progress::Made);
     }
     assert!(matches!(cluster.ask(&ca, "site-6", &ask), Turn::Wait(_)));
     // One of them fails: its token is free.
@@ -621,4 +625,170 @@ proptest! {
         let turn = ledger.ask(&ca, &id("ns", "last"), "u", renewal(&["last.com"], START), time);
         prop_assert_eq!(turn, Turn::Go);
     }
+}
+
+/// The CA may answer the second with the order of the first, and then only one key gets its certificate.
+#[test]
+fn of_two_orders_of_an_account_for_the_same_names_the_second_waits_for_the_end_of_the_first() {
+    let (ca, ask) = (
+        ca(Policy::of("https://ca.example", 9)),
+        fresh(&["a.example.com"]),
+    );
+    let short = Ask {
+        profile: Some("short".into()),
+        ..ask.clone()
+    };
+    let elsewhere = Ask {
+        account: "https://ca/acct/2".into(),
+        ..ask.clone()
+    };
+    for end in [
+        Progress::Issued,
+        Progress::Failed(vec![]),
+        Progress::Refused,
+    ] {
+        let mut cluster = Cluster::default();
+        assert_eq!(cluster.ask(&ca, "rsa", &ask), Turn::Go);
+        let behind = Turn::Behind(Some(at(600)));
+        assert_eq!(cluster.ask(&ca, "ecdsa", &ask), behind);
+        assert_eq!(cluster.ask(&ca, "short", &short), Turn::Go);
+        assert_eq!(cluster.ask(&ca, "elsewhere", &elsewhere), Turn::Go);
+        cluster.see(&ca, "rsa", &ask, &Progress::Made);
+        assert_eq!(cluster.ask(&ca, "ecdsa", &ask), behind);
+        assert_eq!(cluster.admitted(), [""; 0]);
+        cluster.see(&ca, "rsa", &ask, &end);
+        assert_eq!(cluster.admitted(), ["ecdsa"], "{end:?}");
+    }
+    // One that is gone, or that the CA does not take for now, is not waited for.
+    let mut cluster = Cluster::default();
+    for (first, second) in [("1", "2"), ("2", "3")] {
+        assert_eq!(cluster.ask(&ca, first, &ask), Turn::Go);
+        assert!(matches!(cluster.ask(&ca, second, &ask), Turn::Behind(_)));
+        cluster.ledger.gone(&id("team", first), START);
+        assert_eq!(cluster.admitted(), [second]);
+    }
+    // Both in one look at the line.
+    let mut cluster = Cluster::default();
+    for name in ["1", "2"] {
+        let id = id("team", name);
+        assert!(cluster.ledger.stand(&ca, &id, "uid", ask.clone()));
+    }
+    assert_eq!(cluster.ask(&ca, "1", &ask), Turn::Go);
+    assert!(matches!(cluster.ask(&ca, "2", &ask), Turn::Behind(_)));
+    // One that takes for ever is waited for no longer.
+    cluster.now = 600;
+    assert_eq!(cluster.ask(&ca, "2", &ask), Turn::Go);
+}
+
+#[test]
+fn an_order_goes_over_to_the_other_account_or_server_of_its_issuer() {
+    let policy = Policy::of("https://ca.example", 1);
+    let (old, ask) = (ca(policy), fresh(&["a.example.com"]));
+    let new = Ca {
+        directory: "https://new.example".into(),
+        ..old.clone()
+    };
+    let account = Ask {
+        account: "https://ca/acct/2".into(),
+        ..ask.clone()
+    };
+    let full = |cluster: &mut Cluster| {
+        assert_eq!(
+            cluster.ask(&old, "first", &fresh(&["b.example.com"])),
+            Turn::Go
+        );
+        let turn = cluster.ask(&old, "site", &ask);
+        assert!(matches!(turn, Turn::Behind(_)), "{turn:?}");
+    };
+    // From the line of the old account.
+    let mut cluster = Cluster::default();
+    full(&mut cluster);
+    assert_eq!(cluster.ask(&new, "site", &account), Turn::Go);
+    cluster.see(&new, "site", &account, &Progress::Made);
+    cluster.ledger.gone(&id("team", "first"), START);
+    assert_eq!(cluster.admitted(), [""; 0], "nobody is left there");
+    // With a place there, which others get.
+    let mut cluster = Cluster::default();
+    full(&mut cluster);
+    let moved = cluster.ask(
+        &old,
+        "first",
+        &Ask {
+            account: account.account.clone(),
+            ..fresh(&["b.example.com"])
+        },
+    );
+    assert_eq!(moved, Turn::Go);
+    assert_eq!(cluster.admitted(), ["site"]);
+    // What is with the CA already has its place where it was made.
+    cluster.see(&old, "site", &ask, &Progress::Made);
+    assert_eq!(cluster.ask(&old, "next", &ask), Turn::Behind(Some(at(600))));
+    cluster.see(&new, "site", &account, &Progress::Issued);
+    assert_eq!(cluster.admitted(), ["next"]);
+    // Nor is a wait for a limit of the old server one at the new.
+    let limited = Ca {
+        policy: Policy::of("", 9).with("domain=1/100s").unwrap(),
+        ..old
+    };
+    let mut cluster = Cluster::default();
+    assert_eq!(cluster.issue(&limited, "first", &ask), Turn::Go);
+    assert!(matches!(cluster.ask(&limited, "site", &ask), Turn::Wait(_)));
+    assert_eq!(cluster.ask(&new, "site", &account), Turn::Go);
+}
+
+#[test]
+fn what_was_held_back_for_an_order_that_is_gone_is_free() {
+    let policy = Policy::of("", 1000).with("domain=1/100s").unwrap();
+    let (ca, mut cluster) = (ca(policy), Cluster::default());
+    for (now, name) in [(0, "a.example.com"), (50, "a.example.org")] {
+        cluster.now = now;
+        assert_eq!(cluster.issue(&ca, name, &fresh(&[name])), Turn::Go);
+    }
+    let both = renewal(&["both.example.com", "both.example.org"], START + days(2));
+    assert!(matches!(cluster.ask(&ca, "both", &both), Turn::Wait(_)));
+    let late = renewal(&["late.example.com"], START + days(20));
+    cluster.ask(&ca, "late", &late);
+    cluster.now = 100;
+    assert!(matches!(cluster.ask(&ca, "late", &late), Turn::Wait(_)));
+    cluster.ledger.gone(&id("team", "both"), at(100));
+    assert_eq!(cluster.admitted(), ["late"]);
+}
+
+#[test]
+fn what_changes_while_an_issuer_is_stored_is_stored_next() {
+    let (ca, mut cluster) = (lets_encrypt(), Cluster::default());
+    let ask = fresh(&["www.example.com"]);
+    for name in ["a", "b"] {
+        assert_eq!(cluster.issue(&ca, name, &ask), Turn::Go);
+    }
+    cluster.ledger.gone(&id("team", "a"), START);
+    let stored = cluster.ledger.unsaved(&ca.issuer).unwrap();
+    assert_eq!(cluster.ledger.take_unsaved().len(), 1);
+    cluster.ledger.gone(&id("team", "b"), START);
+    assert_eq!(cluster.ledger.take_unsaved().len(), 1);
+    cluster.ledger.saved(&ca.issuer, stored);
+    let newest = cluster.ledger.unsaved(&ca.issuer);
+    assert!(newest.is_some_and(|newest| newest > stored));
+    cluster.ledger.saved(&ca.issuer, newest.unwrap());
+    assert_eq!(cluster.ledger.unsaved(&ca.issuer), None);
+}
+
+#[test]
+fn an_order_that_was_made_without_what_it_replaces_counts() {
+    let (ca, mut cluster) = (lets_encrypt(), Cluster::default());
+    let ask = Ask {
+        exemption: Exemption::Replaces,
+        ..renewal(&["www.example.com"], START + days(9))
+    };
+    for n in 0..5 {
+        let name = n.to_string();
+        assert_eq!(cluster.ask(&ca, &name, &ask), Turn::Go);
+        let exemption = Exemption::SameNames;
+        cluster.ledger.counts(&id("team", &name), exemption);
+        cluster.see(&ca, &name, &ask, &Progress::Made);
+        cluster.see(&ca, &name, &ask, &Progress::Issued);
+    }
+    let same = renewal(&["www.example.com"], START + days(9));
+    let waits = wait(cluster.ask(&ca, "sixth", &same));
+    assert_eq!(waits.scope.limit, Limit::CertificatesPerSet);
 }

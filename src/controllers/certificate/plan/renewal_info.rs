@@ -131,7 +131,7 @@ fn news(
         Answer::Failed(problem, true) => return failed(problem),
         Answer::Given(info) => info,
     };
-    if let Some(problem) = absurdity(leaf, info.start, info.end) {
+    if let Some(problem) = absurdity(leaf, (info.start, info.end), now) {
         return failed(&problem);
     }
     let new = CertificateAriStatus {

@@ -212,6 +212,20 @@ fn a_window_that_is_over_when_it_is_named_means_at_once() {
     assert!(world.due() > start);
 }
 
+/// RFC 9773 §4.2: what matters is that it is over.
+#[test]
+fn a_window_that_is_over_may_be_of_any_length() {
+    let (start, end) = usual();
+    let mut world = World::of_ca(&json!({}), Answer::Given(info(start, end)));
+    world.run(4);
+    world.now += DAY;
+    world.suggests(START - DAY * 60, world.now - HOUR);
+    world.step();
+    world.step();
+    assert_eq!(world.issuing(), ("True", "Renewing"));
+    assert_eq!(world.ari()["lastError"], Value::Null);
+}
+
 #[test]
 fn windows_of_the_spec_are_waited_for_unless_the_ca_wants_it_at_once() {
     // Sundays.

@@ -1,5 +1,6 @@
 use super::*;
-use crate::controllers::challenge::{Failure, Retry, Sight, has_earlier};
+use crate::controllers::challenge::observe::has_earlier;
+use crate::controllers::challenge::{Failure, Retry, Sight};
 use crate::controllers::store::{Change, Store};
 
 fn dns01() -> Observation {

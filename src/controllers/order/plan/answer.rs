@@ -16,13 +16,12 @@ const ANSWERED: [&str; 2] = ["http-01", "dns-01"];
 /// An order of which something else would have to be proven than was asked for, or with a token that may not be used, has
 /// come to its end.
 pub(super) fn checked(order: &Order, outcome: Outcome) -> Outcome {
-    let Outcome::Read { authorizations, .. } = &outcome else {
+    let Outcome::Read(made) = &outcome else {
         return outcome;
     };
     let asked = identifiers(order);
-    let mut open = authorizations
-        .iter()
-        .filter(|a| a.initial_state.as_deref() != Some("valid"));
+    let all = made.authorizations.iter();
+    let mut open = all.filter(|a| a.initial_state.as_deref() != Some("valid"));
     let Some(fault) = open.find_map(|authorization| fault(&asked, authorization)) else {
         return outcome;
     };

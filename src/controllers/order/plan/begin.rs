@@ -82,7 +82,8 @@ fn say(o: &Observation, text: &str) -> Option<Action> {
 fn unsay(o: &Observation) -> Vec<Action> {
     let said = o.order.status.as_ref().and_then(|s| s.reason.as_deref());
     let code = said.and_then(quoted).map(|(code, _)| code);
-    let is_past = code.is_some_and(|c| c == Code::CAA_AHEAD || c == Code::UNREACHED_AHEAD);
+    let ahead = [Code::CAA_AHEAD, Code::UNREACHED_AHEAD, Code::LIMIT_AHEAD];
+    let is_past = code.is_some_and(|code| ahead.contains(&code));
     let id = Identity::of(&o.order.metadata);
     let forget = is_past.then(|| patch_status(Kind::Order, &id, json!({ "reason": null })));
     forget.into_iter().collect()

@@ -61,6 +61,10 @@ fn an_order_that_would_be_refused_says_so_once_and_waits() {
     let fault = crate::explain::ca_fault(reason).unwrap();
     assert_eq!(fault.until, Some(START + SignedDuration::from_hours(2)));
     assert!(!fault.is_general());
+    // It waits for others only, of whom nobody needs to be told.
+    seen.turn = Turn::Behind(None);
+    let behind = plan(&seen, START);
+    assert_eq!(status(&behind.actions[0]), &json!({ "reason": null }));
     // Its turn has come: the CA's answer takes the reason away.
     seen.turn = Turn::Go;
     assert!(matches!(
