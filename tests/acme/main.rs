@@ -39,7 +39,7 @@ use lab::Options;
 use support::{Cluster, DEADLINE, certificate, shared};
 
 /// How long the operator may take to say what is wrong, and to go on once it is put right.
-const SAID: Duration = Duration::from_secs(30);
+const SAID: Duration = DEADLINE;
 
 /// The usual solver.
 const TRAEFIK: &str = "{ingressClassName: traefik}";

@@ -15,7 +15,7 @@ use crate::{TEMPORARY, TRAEFIK, cluster};
 const ORDERS: usize = 50;
 
 /// Until half of them are Ready: a debug build on a busy machine.
-const LIMIT: Duration = Duration::from_mins(2);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// One at a time: each keeps a machine busy.
 static TURN: Mutex<()> = Mutex::new(());

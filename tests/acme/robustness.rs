@@ -79,9 +79,11 @@ fn a_kill_at_any_time_ends_well() -> Result<()> {
     for kind in ["certificaterequest", "order", "challenge", "ingress"] {
         let name = format!("at-{kind}");
         let host = format!("{name}.kill-often.example.com");
+        // It may be there for no longer than a second.
+        let objects = namespace.watch(kind, "")?;
         namespace.apply(&certificate(&name, "pebble", &host, ""))?;
-        namespace.until_list(kind, "one that began", |all| {
-            all.iter().any(|o| o.to_string().contains(&name))
+        objects.until_one(DEADLINE, "one that began", |object| {
+            object.to_string().contains(&name)
         })?;
         cluster.kill_operator()?;
         cluster.operator(&FLAGS)?;

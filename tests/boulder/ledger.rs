@@ -1,4 +1,4 @@
-//! The CA's limits foreseen: two hundred names, of which the CA refuses none, in the order of docs/limits.md.
+//! The CA's limits foreseen: a hundred names, of which the CA refuses none, in the order of docs/limits.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{Namespace, certificate, is_ready};
 use crate::{FLAGS, Stage, account, stage};
 
-const DOMAINS: usize = 8;
+const DOMAINS: usize = 4;
 /// Certificates of a domain within [`PERIOD`], for Boulder and for Everleaf.
 const COUNT: usize = 10;
 const PERIOD: &str = "40s";
@@ -61,7 +61,7 @@ fn waiting() -> Vec<(String, String, Rank)> {
 }
 
 #[test]
-fn of_two_hundred_names_none_is_refused_and_they_come_by_expiry_over_a_restart() -> Result<()> {
+fn of_a_hundred_names_none_is_refused_and_they_come_by_expiry_over_a_restart() -> Result<()> {
     let Some(stage) = stage() else { return Ok(()) };
     let namespace = stage.cluster.alone("ledger")?;
     let limits = format!("domain={COUNT}/{PERIOD}, orders=300/3h, set=5/7d, under-way={UNDER_WAY}");
@@ -93,7 +93,7 @@ fn of_two_hundred_names_none_is_refused_and_they_come_by_expiry_over_a_restart()
     apply(&namespace, yaml)?;
     stage.cluster.operator(&FLAGS)?;
     let all = first.len() + line.len();
-    assert_eq!(all, 200);
+    assert_eq!(all, 100);
     namespace.until_list("order", "all orders", |orders| orders.len() == all)?;
     stage.cluster.kill_operator()?;
     let had = proven(&stage)?;
@@ -136,7 +136,7 @@ fn of_two_hundred_names_none_is_refused_and_they_come_by_expiry_over_a_restart()
         }
         ordered += later.len();
     }
-    ensure!(ordered >= line.len() / 2, "the test tests little:\n{said}");
+    ensure!(ordered >= line.len() / 4, "the test tests little:\n{said}");
     println!("ledger: {all} certificates, {ordered} of them after the restart:\n{said}");
     namespace.leave_the_line()
 }

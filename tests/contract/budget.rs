@@ -8,10 +8,12 @@ use crate::support::{DEADLINE, Namespace, certificate, requests};
 use crate::{ca, cluster, self_signed};
 
 const LOT: usize = 10;
+/// Of all of them together: statuses that are written in more steps on a busy machine. One more for each would be seen.
+const SLACK: usize = LOT / 2;
 
 /// Requests of the operator in this namespace, by verb and resource.
 fn asked(namespace: &Namespace<'_>) -> Result<BTreeMap<String, usize>> {
-    namespace.cluster.quiet()?;
+    namespace.quiet()?;
     let mut counts = BTreeMap::new();
     for request in requests(&namespace.cluster.lab)? {
         if request.namespace == namespace.name {
@@ -43,7 +45,7 @@ fn issue(namespace: &Namespace<'_>, limit: usize) -> Result<BTreeMap<String, usi
     }
     let sum: usize = after.values().sum();
     assert!(
-        sum <= limit * LOT,
+        sum <= limit * LOT + SLACK,
         "{sum} requests for {LOT} certificates: {after:?}"
     );
     Ok(after)

@@ -25,12 +25,12 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use lab::{Lab, Options, Process, Tier};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::{Value, json};
 
-pub use audit::requests;
+pub use audit::{Request, requests};
 #[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use ca::{Ca, on_record};
 pub use watch::Watch;
@@ -39,7 +39,10 @@ pub use watch::Watch;
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Between two looks at the cluster.
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(250);
+
+/// A process that is told to end has ended by then, however busy the machine: the operator itself allows ten seconds.
+pub const STOPPED: Duration = Duration::from_secs(30);
 
 /// A lab with the operator as a process in it.
 pub struct Cluster {
@@ -77,7 +80,7 @@ impl Cluster {
             "--for=condition=Established",
             "crd",
             "--all",
-            "--timeout=30s",
+            "--timeout=120s",
         ])?;
         let clock = options.clock.clone();
         Ok(Self {
@@ -138,7 +141,7 @@ impl Cluster {
     pub fn stop_operator(&self) -> Result<()> {
         if let Some(process) = self.operator.lock().take() {
             process.signal("TERM")?;
-            process.wait(Duration::from_secs(15))?;
+            process.wait(STOPPED)?;
         }
         Ok(())
     }
@@ -218,12 +221,17 @@ impl Cluster {
     /// Wait until the operator has asked the API server for nothing but its watches and its Lease for
     /// three seconds.
     pub fn quiet(&self) -> Result<()> {
+        self.quiet_as_to(|_| true)
+    }
+
+    /// The same, of some requests.
+    fn quiet_as_to(&self, counts: impl Fn(&Request) -> bool) -> Result<()> {
         let end = Instant::now() + DEADLINE;
         let busy = || -> Result<usize> {
             let all = requests(&self.lab)?;
             Ok(all
                 .iter()
-                .filter(|r| r.verb != "watch" && r.resource != "leases")
+                .filter(|r| r.verb != "watch" && r.resource != "leases" && counts(r))
                 .count())
         };
         let (mut count, mut since) = (busy()?, Instant::now());
@@ -417,21 +425,23 @@ impl Namespace<'_> {
         what: &str,
         holds: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        let end = Instant::now() + deadline;
-        loop {
-            let last = match self.get(kind, name) {
-                Ok(object) if holds(&object) => return Ok(object),
-                Ok(object) => serde_json::to_string_pretty(&object["status"])?,
-                Err(error) => error.to_string(),
-            };
-            if Instant::now() > end {
-                bail!(
-                    "{kind} {}/{name}: not {what} after {deadline:?}; last: {last}",
-                    self.name
-                );
-            }
-            std::thread::sleep(POLL);
-        }
+        let what = format!("{kind} {}/{name} that is {what}", self.name);
+        poll(deadline, &what, || {
+            let object = self.get(kind, name)?;
+            ensure!(holds(&object), "{:#}", object["status"]);
+            Ok(object)
+        })
+    }
+
+    /// Wait until the operator asks for nothing of this namespace, as [`Cluster::quiet`] does for all.
+    pub fn quiet(&self) -> Result<()> {
+        self.cluster.quiet_as_to(|r| r.namespace == self.name)
+    }
+
+    /// Whether there is an object of this name.
+    pub fn has(&self, kind: &str, name: &str) -> Result<bool> {
+        let all = self.list(kind)?;
+        Ok(all.iter().any(|object| object["metadata"]["name"] == name))
     }
 
     /// Delete its Certificates. The CA is asked about each, one a second: those of other tests would wait for their turn.
@@ -447,20 +457,26 @@ impl Namespace<'_> {
         what: &str,
         holds: impl Fn(&[Value]) -> bool,
     ) -> Result<Vec<Value>> {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            let all = self.list(kind)?;
-            if holds(&all) {
-                return Ok(all);
-            }
-            if Instant::now() > end {
-                bail!(
-                    "{kind} in {}: no {what} after {DEADLINE:?}: {all:?}",
-                    self.name
-                );
-            }
-            std::thread::sleep(POLL);
-        }
+        self.until_list_within(DEADLINE, kind, what, holds)
+    }
+
+    /// The same, with a deadline of the caller's.
+    pub fn until_list_within(
+        &self,
+        deadline: Duration,
+        kind: &str,
+        what: &str,
+        holds: impl Fn(&[Value]) -> bool,
+    ) -> Result<Vec<Value>> {
+        poll(
+            deadline,
+            &format!("{kind} in {}: {what}", self.name),
+            || {
+                let all = self.list(kind)?;
+                ensure!(holds(&all), "{all:?}");
+                Ok(all)
+            },
+        )
     }
 
     /// Wait until a Certificate is Ready for its current generation and nothing is under way.
@@ -491,24 +507,15 @@ impl Namespace<'_> {
 
     /// Wait until there is no object of these kinds left.
     pub fn none_left(&self, kinds: &[&str], deadline: Duration) -> Result<()> {
-        let end = Instant::now() + deadline;
-        loop {
-            let mut left = Vec::new();
+        let what = format!("end of all {kinds:?} in {}", self.name);
+        poll(deadline, &what, || {
             for kind in kinds {
-                left.extend(
-                    self.list(kind)?
-                        .iter()
-                        .map(|o| format!("{kind}/{}", o["metadata"]["name"])),
-                );
+                let left = self.list(kind)?;
+                let names = left.iter().map(|object| &object["metadata"]["name"]);
+                ensure!(left.is_empty(), "{kind}: {:?}", names.collect::<Vec<_>>());
             }
-            if left.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() > end {
-                bail!("left in {} after {deadline:?}: {left:?}", self.name);
-            }
-            std::thread::sleep(POLL);
-        }
+            Ok(())
+        })
     }
 
     /// One entry of a Secret, decoded.
@@ -533,6 +540,22 @@ impl Namespace<'_> {
         let said = self.x509(secret, &["-serial"])?;
         let serial = said.trim().strip_prefix("serial=").context("a serial")?;
         Ok(serial.trim_start_matches('0').to_lowercase())
+    }
+}
+
+/// Look until there is what is wanted. An error says what there is instead, or why it could not be seen: one answer that
+/// does not come on a busy machine is no end. At the deadline the last one is told.
+pub fn poll<T>(deadline: Duration, what: &str, mut look: impl FnMut() -> Result<T>) -> Result<T> {
+    let end = Instant::now() + deadline;
+    loop {
+        match look() {
+            Err(last) if Instant::now() > end => {
+                let error = last.context(format!("waited {deadline:?} for {what}; last"));
+                return Err(error);
+            }
+            Err(_) => std::thread::sleep(POLL),
+            found => return found,
+        }
     }
 }
 
