@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::support::{Ca, Cluster, DEADLINE, Namespace, certificate};
-use crate::{FLAGS, SAID, TRAEFIK, cluster};
+use crate::{FLAGS, SAID, TRAEFIK, aside, cluster};
 
 const WAITS: &str = "waits for a limit of the CA, next slot ";
 
@@ -64,7 +64,7 @@ fn restart(cluster: &Cluster) -> Result<()> {
 
 #[test]
 fn what_would_be_refused_waits_and_says_until_when_and_a_restart_changes_nothing() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("ledger-waits")?;
@@ -135,7 +135,7 @@ fn who_waits_is_served_by_expiry() -> Result<()> {
 
 #[test]
 fn what_deleted_certificates_took_is_not_forgotten() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("ledger-kept")?;

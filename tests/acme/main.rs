@@ -48,20 +48,28 @@ const TRAEFIK: &str = "{ingressClassName: traefik}";
 const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+static ASIDE: OnceLock<Cluster> = OnceLock::new();
 
 /// One operator for all tests. It holds no Lease, so that one started after a kill acts at once.
 const FLAGS: [&str; 1] = ["--leader-elect=false"];
 
 fn cluster() -> Option<&'static Cluster> {
-    shared(&CLUSTER, || {
-        let cluster = Cluster::start(&Options {
-            audit: true,
-            pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
-            ..Options::default()
-        })?;
-        cluster.operator(&FLAGS)?;
-        Ok(cluster)
-    })
+    shared(&CLUSTER, start)
+}
+
+/// Another, for tests that end the operator or give it other flags: one at a time, while those of the first go on.
+fn aside() -> Option<&'static Cluster> {
+    shared(&ASIDE, start)
+}
+
+fn start() -> Result<Cluster> {
+    let cluster = Cluster::start(&Options {
+        audit: true,
+        pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
+        ..Options::default()
+    })?;
+    cluster.operator(&FLAGS)?;
+    Ok(cluster)
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::renewal_info::{at_once, restart_when_due};
 use crate::support::{Ca, Cluster, DEADLINE, Namespace, certificate, ready_condition};
-use crate::{SAID, TRAEFIK, cluster};
+use crate::{SAID, TRAEFIK, aside, cluster};
 
 /// A call that hangs ends after 30 s.
 const HANGING: Duration = Duration::from_mins(2);
@@ -316,7 +316,7 @@ fn replaced(namespace: &Namespace<'_>, issuer: &str) -> Result<Vec<Value>> {
 
 #[test]
 fn the_ca_that_has_signed_is_asked_when_to_renew_and_told_what_it_replaces() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("ordered-ari")?;

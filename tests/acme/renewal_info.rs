@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::{Ca, Cluster, DEADLINE, Namespace, certificate};
-use crate::{FLAGS, SAID, TRAEFIK, cluster};
+use crate::{FLAGS, SAID, TRAEFIK, aside};
 
 /// From the question to the new certificate.
 const REPLACED: Duration = Duration::from_mins(1);
@@ -73,7 +73,7 @@ pub fn at_once() -> Value {
 
 #[test]
 fn a_certificate_that_the_ca_wants_replaced_is_within_a_minute() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("ari")?;
@@ -167,7 +167,7 @@ fn bring_back(namespace: &Namespace<'_>, name: &str, certificate: &[u8]) -> Resu
 
 #[test]
 fn answers_that_are_none_change_nothing() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("ari-none")?;
@@ -225,7 +225,7 @@ fn answers_that_are_none_change_nothing() -> Result<()> {
 
 #[test]
 fn nobody_asks_with_the_gate_off_or_the_issuer_against_it() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("ari-off")?;
@@ -267,7 +267,7 @@ const WATCHED: usize = 16;
 
 #[test]
 fn many_certificates_are_asked_about_one_after_the_other_at_one_a_second() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("ari-many")?;

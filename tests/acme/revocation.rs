@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Ca, DEADLINE, Namespace, certificate, entry, is_ready, on_record, ready_condition,
 };
-use crate::{FLAGS, TRAEFIK, cluster};
+use crate::{FLAGS, TRAEFIK, aside, cluster};
 
 /// RFC 5280 §5.3.1.
 const KEY_COMPROMISE: u64 = 1;
@@ -423,7 +423,7 @@ fn a_deleted_certificate_is_revoked_if_it_asked_for_that() -> Result<()> {
 
 #[test]
 fn also_one_that_was_deleted_while_the_operator_was_down() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("revoke-down-deleted")?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::support::{Ca, DEADLINE, certificate};
-use crate::{FLAGS, SAID, TEMPORARY, TRAEFIK, cluster};
+use crate::{FLAGS, SAID, TEMPORARY, TRAEFIK, aside, cluster};
 
 #[test]
 fn a_ca_that_refuses_a_third_of_the_nonces() -> Result<()> {
@@ -40,7 +40,7 @@ fn a_ca_that_refuses_a_third_of_the_nonces() -> Result<()> {
 
 #[test]
 fn a_kill_in_the_middle_makes_no_second_order() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("kill")?;
@@ -67,7 +67,7 @@ fn a_kill_in_the_middle_makes_no_second_order() -> Result<()> {
 
 #[test]
 fn a_kill_at_any_time_ends_well() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("kill-often")?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::support::{DEADLINE, Namespace, certificate, requests};
-use crate::{ca, cluster, self_signed};
+use crate::{aside, ca, self_signed};
 
 const LOT: usize = 10;
 /// Of all of them together: statuses that are written in more steps on a busy machine. One more for each would be seen.
@@ -53,7 +53,7 @@ fn issue(namespace: &Namespace<'_>, limit: usize) -> Result<BTreeMap<String, usi
 
 #[test]
 fn seven_requests_a_self_signed_certificate() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("budget-self-signed")?;
@@ -63,7 +63,7 @@ fn seven_requests_a_self_signed_certificate() -> Result<()> {
 
 #[test]
 fn seven_requests_a_certificate_of_a_ca_and_none_for_its_key() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("budget-ca")?;
@@ -80,7 +80,7 @@ fn seven_requests_a_certificate_of_a_ca_and_none_for_its_key() -> Result<()> {
 /// One of them keeps what the CA says of its renewal.
 #[test]
 fn nineteen_requests_an_acme_certificate() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("budget-acme")?;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::signing::sign;
 use crate::support::{DEADLINE, Namespace, certificate, ready_condition, requests};
-use crate::{FLAGS, cluster, condition, now, patch_status, self_signed, set_condition};
+use crate::{FLAGS, aside, cluster, condition, now, patch_status, self_signed, set_condition};
 
 const ISSUER: &str = "issuerRef: {name: outside, kind: Outside, group: issuers.example.org}";
 
@@ -116,7 +116,7 @@ const MORE: &str = "
 
 #[test]
 fn only_what_the_operator_has_the_right_to_approve_is_approved() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("approving")?;

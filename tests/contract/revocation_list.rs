@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::ca::{issuer, says};
 use crate::signing::shell;
 use crate::support::{DEADLINE, Namespace, certificate, poll, ready_condition};
-use crate::{FLAGS, LISTS, cluster, self_signed};
+use crate::{FLAGS, LISTS, aside, cluster, self_signed};
 
 /// The Certificate of a CA that may sign lists, and keeps its key.
 fn authority(name: &str, issuer: &str) -> String {
@@ -151,7 +151,7 @@ fn openssl_refuses_what_is_revoked_and_takes_what_replaces_it() -> Result<()> {
 /// numbers go up.
 #[test]
 fn what_is_revoked_stays_in_the_list_whatever_happens() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("crl-stays")?;

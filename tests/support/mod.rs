@@ -200,15 +200,6 @@ impl Cluster {
         }
     }
 
-    /// A namespace that is there, for a test that needs the cluster to itself from now on.
-    pub fn alone_in(&self, name: &str) -> Namespace<'_> {
-        Namespace {
-            cluster: self,
-            name: name.to_owned(),
-            _turn: Turn::Alone(self.turn.write()),
-        }
-    }
-
     fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {
         self.lab.kubectl(&["create", "namespace", name])?;
         Ok(Namespace {

@@ -10,7 +10,8 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{cluster, rfc2136};
+use super::rfc2136;
+use crate::aside;
 use crate::support::{DEADLINE, certificate, is_ready};
 
 const IN_A_ROW: usize = 5;
@@ -18,7 +19,7 @@ const AT_ONCE: usize = 70;
 
 #[test]
 fn some_after_each_other_and_many_at_once() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("dns-speed")?;
@@ -56,5 +57,6 @@ fn some_after_each_other_and_many_at_once() -> Result<()> {
     println!(
         "DNS-01: median of {IN_A_ROW} {median:?}; {AT_ONCE} at once {many:?}, {applied:?} of it to apply them"
     );
-    namespace.none_left(&["challenge"], DEADLINE)
+    namespace.none_left(&["challenge"], DEADLINE)?;
+    namespace.leave_the_line()
 }
