@@ -24,10 +24,8 @@ fn a_certificate_from_the_account_to_its_revocation() -> Result<()> {
     let ca = Ca::start(&cluster.lab, &[("PEBBLE_WFE_NONCEREJECT", "0")], |config| {
         config
     })?;
-    let issuer = cluster
-        .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace("{name: pebble}\nspec", UNSEEN)
-        .replace(&cluster.lab.acme_directory(), &ca.directory);
+    let issuer = ca.issuer(cluster, "pebble", TRAEFIK)?;
+    let issuer = issuer.replace("{name: pebble}\nspec", UNSEEN);
     assert!(issuer.contains(UNSEEN));
     let site = Site { namespace, ca };
 
@@ -240,17 +238,7 @@ impl Site<'_> {
     fn revoked(&self, reason: &str) -> Result<(Value, (String, Option<u64>))> {
         let serial = self.namespace.serial("site")?;
         let name = reason.to_lowercase();
-        self.namespace.apply(&format!(
-            "{{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {{name: {name}}}, spec: \
-             {{certificateRef: {{name: site}}, reason: {reason}}}}}"
-        ))?;
-        let kind = "certificaterevocation";
-        let done = self
-            .namespace
-            .until(DEADLINE, kind, &name, "done", |object| {
-                ready_condition(object)["reason"] == "Revoked"
-            })?;
-        let entry = &done["status"]["certificates"][0];
+        let entry = self.namespace.revoked_as(&name, "site", reason)?;
         assert_eq!(entry["serial"], *serial);
         let record = self.ca.record(&self.namespace.cluster.lab, &serial)?;
         Ok((entry["signedBy"].clone(), record))

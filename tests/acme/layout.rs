@@ -163,13 +163,10 @@ fn an_account_is_made_once() -> Result<()> {
     };
     let namespace = cluster.alone("account")?;
     let ca = Ca::start(&cluster.lab, &[], |config| config)?;
-    let issuer = cluster
-        .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace(&cluster.lab.acme_directory(), &ca.directory)
-        .replace(
-            "    profile:",
-            "    email: Someone@Example.com\n    profile:",
-        );
+    let issuer = ca.issuer(cluster, "pebble", TRAEFIK)?.replace(
+        "    profile:",
+        "    email: Someone@Example.com\n    profile:",
+    );
     namespace.apply(&issuer)?;
     namespace.apply(&certificate("site", "pebble", "account.example.com", ""))?;
     namespace.ready("site", DEADLINE)?;
@@ -251,9 +248,7 @@ fn an_external_account() -> Result<()> {
             "\"externalAccountBindingRequired\": true",
         )
     })?;
-    let without = cluster
-        .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace(&cluster.lab.acme_directory(), &ca.directory);
+    let without = ca.issuer(cluster, "pebble", TRAEFIK)?;
     namespace.apply(&without)?;
     namespace.apply(&certificate(
         "site",

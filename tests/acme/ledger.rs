@@ -12,12 +12,10 @@ const WAITS: &str = "waits for a limit of the CA, next slot ";
 /// A CA of the test's own, and its issuer with these limits.
 fn limited(cluster: &Cluster, namespace: &Namespace<'_>, limits: &str) -> Result<Ca> {
     let ca = Ca::start(&cluster.lab, &[("PEBBLE_AUTHZREUSE", "0")], |config| config)?;
-    let issuer = cluster.acme_issuer("limited", "default", TRAEFIK)?;
+    let issuer = ca.issuer(cluster, "limited", TRAEFIK)?;
     let annotations =
         format!("{{name: limited, annotations: {{everleaf.io/acme-limits: '{limits}'}}}}");
-    let issuer = issuer
-        .replace("{name: limited}\nspec", &format!("{annotations}\nspec"))
-        .replace(&cluster.lab.acme_directory(), &ca.directory);
+    let issuer = issuer.replace("{name: limited}\nspec", &format!("{annotations}\nspec"));
     namespace.apply(&issuer)?;
     namespace.until(DEADLINE, "issuer", "limited", "Ready", |issuer| {
         issuer["status"]["conditions"][0]["status"] == "True"

@@ -36,16 +36,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lab::Options;
-use support::{Cluster, DEADLINE, certificate, shared};
+use support::{Cluster, DEADLINE, TEMPORARY, TRAEFIK, certificate, shared};
 
 /// How long the operator may take to say what is wrong, and to go on once it is put right.
 const SAID: Duration = DEADLINE;
-
-/// The usual solver.
-const TRAEFIK: &str = "{ingressClassName: traefik}";
-
-/// Everything temporary of a challenge.
-const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 static ASIDE: OnceLock<Cluster> = OnceLock::new();

@@ -103,9 +103,8 @@ fn issuer(cluster: &Cluster, ca: &Ca, root: &str) -> Result<String> {
         "    preferredChain: {preferred}\n    \
          externalAccountBinding: {{keyID: kid-1, keySecretRef: {{name: eab, key: secret}}}}\n    profile:"
     );
-    Ok(cluster
-        .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace(&cluster.lab.acme_directory(), &ca.directory)
+    Ok(ca
+        .issuer(cluster, "pebble", TRAEFIK)?
         .replace("solvers: [", &zone)
         .replace("    profile:", &rest))
 }

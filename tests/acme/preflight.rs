@@ -16,8 +16,7 @@ const DEAF: &str = "127.0.0.80";
 fn site<'a>(cluster: &'a Cluster, name: &str) -> Result<(Namespace<'a>, Ca)> {
     let namespace = cluster.namespace(name)?;
     let ca = Ca::start(&cluster.lab, &[("PEBBLE_AUTHZREUSE", "0")], |config| config)?;
-    let issuer = cluster.acme_issuer("pebble", "default", TRAEFIK)?;
-    namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &ca.directory))?;
+    namespace.apply(&ca.issuer(cluster, "pebble", TRAEFIK)?)?;
     namespace.until(DEADLINE, "issuer", "pebble", "registered", |issuer| {
         issuer["status"]["acme"]["uri"].is_string()
     })?;

@@ -17,8 +17,7 @@ const REPLACED: Duration = Duration::from_mins(1);
 fn ca_of(namespace: &Namespace<'_>) -> Result<Ca> {
     let cluster = namespace.cluster;
     let ca = Ca::start(&cluster.lab, &[("PEBBLE_WFE_NONCEREJECT", "0")], |c| c)?;
-    let issuer = cluster.acme_issuer("pebble", "default", TRAEFIK)?;
-    namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &ca.directory))?;
+    namespace.apply(&ca.issuer(cluster, "pebble", TRAEFIK)?)?;
     Ok(ca)
 }
 

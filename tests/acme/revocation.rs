@@ -277,8 +277,7 @@ fn a_ca_that_is_down_is_asked_when_it_is_back() -> Result<()> {
     };
     let namespace = cluster.namespace("revoke-down")?;
     let ca = Ca::start(&cluster.lab, &[("PEBBLE_AUTHZREUSE", "0")], |config| config)?;
-    let issuer = cluster.acme_issuer("pebble", "default", TRAEFIK)?;
-    namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &ca.directory))?;
+    namespace.apply(&ca.issuer(cluster, "pebble", TRAEFIK)?)?;
     namespace.apply(&certificate(
         "site",
         "pebble",

@@ -12,9 +12,7 @@ fn a_ca_that_refuses_a_third_of_the_nonces() -> Result<()> {
     };
     let namespace = cluster.namespace("nonces")?;
     let ca = Ca::start(&cluster.lab, &[("PEBBLE_WFE_NONCEREJECT", "30")], |c| c)?;
-    let issuer = cluster
-        .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace(&cluster.lab.acme_directory(), &ca.directory);
+    let issuer = ca.issuer(cluster, "pebble", TRAEFIK)?;
     namespace.apply(&issuer)?;
     for number in 1..=4 {
         let name = format!("site-{number}");
@@ -45,9 +43,7 @@ fn a_kill_in_the_middle_makes_no_second_order() -> Result<()> {
     };
     let namespace = cluster.alone("kill")?;
     let ca = Ca::start(&cluster.lab, &[], |config| config)?;
-    let issuer = cluster
-        .acme_issuer("pebble", "default", "{ingressClassName: nobody}")?
-        .replace(&cluster.lab.acme_directory(), &ca.directory);
+    let issuer = ca.issuer(cluster, "pebble", "{ingressClassName: nobody}")?;
     namespace.apply(&issuer)?;
     namespace.apply(&certificate("site", "pebble", "kill.example.com", ""))?;
     namespace.says("site", &["IngressClass \"nobody\""], SAID)?;

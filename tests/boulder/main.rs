@@ -23,13 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lab::boulder::{Authorization, Boulder, Options, Order, Request};
-use support::{Cluster, DEADLINE, Namespace, shared};
-
-/// The usual solver.
-const TRAEFIK: &str = "{ingressClassName: traefik}";
-
-/// Everything temporary of a challenge.
-const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
+use support::{Cluster, DEADLINE, Namespace, TEMPORARY, TRAEFIK, shared};
 
 /// How long the operator may take to say what is wrong.
 const SAID: Duration = DEADLINE;

@@ -78,20 +78,6 @@ fn number(text: &str) -> Result<u64> {
     })
 }
 
-fn revoke(namespace: &Namespace<'_>, name: &str, reason: &str) -> Result<Value> {
-    namespace.apply(&format!(
-        "{{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {{name: {name}}}, \
-         spec: {{certificateRef: {{name: leaf}}, reason: {reason}}}}}"
-    ))?;
-    namespace.until(
-        DEADLINE,
-        "certificaterevocation",
-        name,
-        "revoked",
-        |object| ready_condition(object)["reason"] == "Revoked",
-    )
-}
-
 #[test]
 fn openssl_refuses_what_is_revoked_and_takes_what_replaces_it() -> Result<()> {
     let Some(cluster) = cluster() else {
@@ -112,8 +98,8 @@ fn openssl_refuses_what_is_revoked_and_takes_what_replaces_it() -> Result<()> {
     );
 
     let old = namespace.get("secret", "leaf")?;
-    let done = revoke(&namespace, "gone", "keyCompromise")?;
-    assert_eq!(done["status"]["certificates"][0]["signedBy"], "CA");
+    let done = namespace.revoked_as("gone", "leaf", "keyCompromise")?;
+    assert_eq!(done["signedBy"], "CA");
     namespace.until(DEADLINE, "certificate", "leaf", "replaced", |object| {
         object["status"]["revision"] == 2 && crate::support::is_ready(object)
     })?;
@@ -138,7 +124,7 @@ fn openssl_refuses_what_is_revoked_and_takes_what_replaces_it() -> Result<()> {
 
     // The object may go: the list keeps what it says.
     namespace.kubectl(&["delete", "certificaterevocation", "gone"])?;
-    revoke(&namespace, "next", "superseded")?;
+    namespace.revoked_as("next", "leaf", "superseded")?;
     let listed = fetched_with(&namespace, 2)?;
     assert!(
         listed.contains("Key Compromise") && listed.contains("Superseded"),
@@ -157,8 +143,8 @@ fn what_is_revoked_stays_in_the_list_whatever_happens() -> Result<()> {
     let namespace = cluster.alone("crl-stays")?;
     prepared(&namespace, "{}")?;
     let name = "everleaf-crl-issuer-house";
-    let done = revoke(&namespace, "gone", "keyCompromise")?;
-    let serial = done["status"]["certificates"][0]["serial"].as_str();
+    let done = namespace.revoked_as("gone", "leaf", "keyCompromise")?;
+    let serial = done["serial"].as_str();
     let serial = serial.context("a serial number")?.to_uppercase();
     let is_in = |listed: &str| listed.matches(&serial).count() == 1;
     let mut last = fetched_with(&namespace, 1)?;
@@ -198,7 +184,7 @@ fn what_is_revoked_stays_in_the_list_whatever_happens() -> Result<()> {
     assert_eq!(before["data"]["tls.key"], after["data"]["tls.key"]);
     assert_ne!(before["data"]["tls.crt"], after["data"]["tls.crt"]);
     namespace.ready("leaf", DEADLINE)?;
-    revoke(&namespace, "next", "superseded")?;
+    namespace.revoked_as("next", "leaf", "superseded")?;
     let listed = fetched_with(&namespace, 2)?;
     assert!(is_in(&listed), "{serial}: {listed}");
     let said = verdict(&namespace, "leaf")?;

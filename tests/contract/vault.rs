@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::ca::{presented, says, verify};
 use crate::support::{Cluster, DEADLINE, Namespace, certificate, is_ready, ready_condition};
-use crate::{cluster, now, self_signed, set_condition};
+use crate::{cluster, self_signed};
 
 /// Of the Vault that the tests share; another one is at the next.
 const PORT: u16 = 8200;
@@ -165,9 +165,7 @@ fn issue(namespace: &Namespace<'_>, name: &str, issuer: &str) -> Result<()> {
 fn renew(namespace: &Namespace<'_>, name: &str) -> Result<()> {
     let old = namespace.ready(name, DEADLINE)?;
     let revision = old["status"]["revision"].as_u64().context("a revision")?;
-    let trigger = json!({ "type": "Issuing", "status": "True", "reason": "ManuallyTriggered",
-        "message": "Certificate re-issuance manually triggered", "observedGeneration": 1, "lastTransitionTime": now() });
-    set_condition(namespace, "certificate", name, &trigger)?;
+    namespace.renew(name)?;
     namespace.until(DEADLINE, "certificate", name, "renewed", |object| {
         object["status"]["revision"] == revision + 1 && is_ready(object)
     })?;

@@ -3,9 +3,7 @@
 use anyhow::Result;
 use lab::{Lab, Options, Process};
 
-use crate::support::{Cluster, DEADLINE, STOPPED, certificate, everleaf};
-
-const SELF_SIGNED: &str = "{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: self}, spec: {selfSigned: {}}}";
+use crate::support::{Cluster, DEADLINE, SELF_SIGNED, STOPPED, certificate, everleaf};
 
 fn operator(lab: &Lab, panics_at: &str) -> Result<Process> {
     let mut command = lab.command(everleaf());

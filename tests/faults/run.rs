@@ -10,8 +10,8 @@ use lab::Process;
 use serde_json::Value;
 
 use crate::support::{
-    Ca, Cluster, DEADLINE, Namespace, STOPPED, certificate, everleaf, is_ready, on_record, poll,
-    ready_condition,
+    Ca, Cluster, DEADLINE, Namespace, STOPPED, TEMPORARY, TRAEFIK, certificate, everleaf, is_ready,
+    on_record, poll, ready_condition,
 };
 
 /// A crash costs its restart, not a back-off.
@@ -20,11 +20,6 @@ pub const RECOVERY: Duration = Duration::from_secs(50);
 const PREPARATION: Duration = Duration::from_mins(5);
 pub const POLL: Duration = Duration::from_millis(50);
 
-/// The usual solver.
-const TRAEFIK: &str = "{ingressClassName: traefik}";
-
-/// What is made for a challenge.
-const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
 /// Objects of somebody else, which share the namespace, and names where they can.
 const FOREIGN: [&str; 3] = ["secret", "ingress", "service"];
 

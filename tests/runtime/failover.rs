@@ -4,7 +4,9 @@ use anyhow::{Result, ensure};
 use lab::Process;
 
 use crate::process::{cluster, leads, replica, stands_by, turn};
-use crate::support::{Ca, DEADLINE, Namespace, STOPPED, certificate, is_ready, ready_condition};
+use crate::support::{
+    Ca, DEADLINE, Namespace, STOPPED, TRAEFIK, certificate, is_ready, ready_condition,
+};
 
 /// Certificates that are revoked at once.
 const SITES: usize = 6;
@@ -32,8 +34,7 @@ fn revocations_under_way_when_the_leader_is_lost_are_each_on_record_once() -> Re
         let namespace = cluster.namespace(&format!("{fate:?}").to_lowercase())?;
         // Refused nonces would be asked for twice.
         let ca = Ca::start(lab, &[("PEBBLE_WFE_NONCEREJECT", "0")], |config| config)?;
-        let issuer = cluster.acme_issuer("pebble", "default", "{ingressClassName: traefik}")?;
-        namespace.apply(&issuer.replace(&lab.acme_directory(), &ca.directory))?;
+        namespace.apply(&ca.issuer(&cluster, "pebble", TRAEFIK)?)?;
         let old = issued(&namespace)?;
 
         let standby = replica(lab, number)?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{Cluster, DEADLINE, certificate, everleaf, requests};
 
-pub const SELF_SIGNED: &str = "{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: self}, spec: {selfSigned: {}}}";
+pub use crate::support::SELF_SIGNED;
 
 pub fn cluster() -> Result<Option<Cluster>> {
     let test = std::thread::current();

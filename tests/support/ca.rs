@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use lab::{Lab, Process};
 use serde_json::Value;
 
-use super::{DEADLINE, unique};
+use super::{Cluster, DEADLINE, unique};
 
 /// Of the CAs of this process: each has two ports.
 static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -71,6 +71,12 @@ impl Ca {
             directory,
             management,
         })
+    }
+
+    /// As [`Cluster::acme_issuer`], of this CA and its default profile.
+    pub fn issuer(&self, cluster: &Cluster, name: &str, solver: &str) -> Result<String> {
+        let issuer = cluster.acme_issuer(name, "default", solver)?;
+        Ok(issuer.replace(&cluster.lab.acme_directory(), &self.directory))
     }
 
     /// End it for now.
