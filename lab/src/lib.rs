@@ -227,7 +227,7 @@ impl Lab {
         let pki = self.dir.join("pki");
         let mut command = self.command("curl");
         command
-            .args(["-fsS", "--max-time", "5", "--cacert"])
+            .args(["-fsS", "--max-time", "20", "--cacert"])
             .arg(pki.join("ca.crt"));
         command
             .arg("--cert")

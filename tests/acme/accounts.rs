@@ -13,13 +13,10 @@ pub fn authority(cluster: &Cluster, annotations: &str) -> Result<(Ca, String)> {
     let ca = Ca::start(&cluster.lab, &[("PEBBLE_WFE_NONCEREJECT", "0")], |config| {
         config
     })?;
-    let issuer = cluster
-        .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace(&cluster.lab.acme_directory(), &ca.directory)
-        .replace(
-            "metadata: {name: pebble}",
-            &format!("metadata: {{name: pebble, annotations: {{{annotations}}}}}"),
-        );
+    let issuer = ca.issuer(cluster, "pebble", TRAEFIK)?.replace(
+        "metadata: {name: pebble}",
+        &format!("metadata: {{name: pebble, annotations: {{{annotations}}}}}"),
+    );
     Ok((ca, issuer))
 }
 

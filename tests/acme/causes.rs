@@ -161,9 +161,7 @@ fn a_ca_that_is_down() -> Result<()> {
     };
     let namespace = cluster.namespace("ca-down")?;
     let ca = Ca::start(&cluster.lab, &[], |config| config)?;
-    let issuer = cluster
-        .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace(&cluster.lab.acme_directory(), &ca.directory);
+    let issuer = ca.issuer(cluster, "pebble", TRAEFIK)?;
     ca.stop()?;
     namespace.apply(&issuer)?;
     namespace.apply(&certificate("site", "pebble", "ca-down.example.com", ""))?;

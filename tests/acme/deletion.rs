@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::support::{Namespace, certificate};
-use crate::{FLAGS, SAID, TEMPORARY, TRAEFIK, cluster};
+use crate::{FLAGS, SAID, TEMPORARY, TRAEFIK, aside, cluster};
 
 const GONE: Duration = Duration::from_mins(1);
 
@@ -82,7 +82,7 @@ fn a_certificate() -> Result<()> {
 
 #[test]
 fn a_certificate_while_the_operator_is_down() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("delete-certificate-down")?;
@@ -100,7 +100,7 @@ fn an_issuer() -> Result<()> {
 
 #[test]
 fn an_issuer_while_the_operator_is_down() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("delete-issuer-down")?;
@@ -118,7 +118,7 @@ fn a_namespace() -> Result<()> {
 
 #[test]
 fn a_namespace_while_the_operator_is_down() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("delete-namespace-down")?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::renewal_info::{at_once, restart_when_due};
 use crate::support::{Ca, DEADLINE, Namespace, certificate, entry, is_ready, ready_condition};
-use crate::{TEMPORARY, TRAEFIK, cluster};
+use crate::{TEMPORARY, TRAEFIK, aside};
 
 const HOST: &str = "how.nowhere.example.com";
 
@@ -16,18 +16,16 @@ const UNSEEN: &str = "{name: pebble, annotations: {everleaf.io/preflight: 'off'}
 
 #[test]
 fn a_certificate_from_the_account_to_its_revocation() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
-    let namespace = cluster.namespace("how-it-works")?;
+    let namespace = cluster.alone("how-it-works")?;
     // Refused nonces would be asked for twice.
     let ca = Ca::start(&cluster.lab, &[("PEBBLE_WFE_NONCEREJECT", "0")], |config| {
         config
     })?;
-    let issuer = cluster
-        .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace("{name: pebble}\nspec", UNSEEN)
-        .replace(&cluster.lab.acme_directory(), &ca.directory);
+    let issuer = ca.issuer(cluster, "pebble", TRAEFIK)?;
+    let issuer = issuer.replace("{name: pebble}\nspec", UNSEEN);
     assert!(issuer.contains(UNSEEN));
     let site = Site { namespace, ca };
 
@@ -240,17 +238,7 @@ impl Site<'_> {
     fn revoked(&self, reason: &str) -> Result<(Value, (String, Option<u64>))> {
         let serial = self.namespace.serial("site")?;
         let name = reason.to_lowercase();
-        self.namespace.apply(&format!(
-            "{{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {{name: {name}}}, spec: \
-             {{certificateRef: {{name: site}}, reason: {reason}}}}}"
-        ))?;
-        let kind = "certificaterevocation";
-        let done = self
-            .namespace
-            .until(DEADLINE, kind, &name, "done", |object| {
-                ready_condition(object)["reason"] == "Revoked"
-            })?;
-        let entry = &done["status"]["certificates"][0];
+        let entry = self.namespace.revoked_as(&name, "site", reason)?;
         assert_eq!(entry["serial"], *serial);
         let record = self.ca.record(&self.namespace.cluster.lab, &serial)?;
         Ok((entry["signedBy"].clone(), record))
@@ -275,27 +263,24 @@ impl Site<'_> {
     }
 
     /// 14. Its renewal information says that the certificate has to go: another one is there before anybody has to ask.
-    fn what_the_ca_makes_known_is_seen(self) -> Result<()> {
-        let Self { namespace, ca } = self;
-        let (cluster, name) = (namespace.cluster, namespace.name.clone());
-        drop(namespace);
-        let namespace = cluster.alone_in(&name);
+    fn what_the_ca_makes_known_is_seen(&self) -> Result<()> {
+        let Self { namespace, ca } = &self;
+        let cluster = namespace.cluster;
         let first = namespace.serial("site")?;
         namespace.until(DEADLINE, "certificate", "site", "asked about", |object| {
             object["status"]["acme"]["ari"]["suggestedWindow"].is_object()
         })?;
         let certificate = namespace.secret_entry("site", "tls.crt")?;
         ca.suggest(&cluster.lab, &certificate, &at_once().to_string())?;
-        restart_when_due(cluster, &namespace, &["site"])?;
-        let site = Site { namespace, ca };
-        site.reissued(5)?;
-        assert_ne!(site.namespace.serial("site")?, first);
-        let orders = site.namespace.list("order")?;
+        restart_when_due(cluster, namespace, &["site"])?;
+        self.reissued(5)?;
+        assert_ne!(namespace.serial("site")?, first);
+        let orders = namespace.list("order")?;
         let replaces = orders
             .iter()
             .any(|order| order["spec"]["replaces"].is_string());
         assert!(replaces, "the CA is told which one it replaces");
-        assert_eq!((site.ca.accounts()?, site.ca.orders()?), (1, 5));
+        assert_eq!((ca.accounts()?, ca.orders()?), (1, 5));
         Ok(())
     }
 }

@@ -36,32 +36,34 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lab::Options;
-use support::{Cluster, DEADLINE, certificate, shared};
+use support::{Cluster, DEADLINE, TEMPORARY, TRAEFIK, certificate, shared};
 
 /// How long the operator may take to say what is wrong, and to go on once it is put right.
-const SAID: Duration = Duration::from_secs(30);
-
-/// The usual solver.
-const TRAEFIK: &str = "{ingressClassName: traefik}";
-
-/// Everything temporary of a challenge.
-const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
+const SAID: Duration = DEADLINE;
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+static ASIDE: OnceLock<Cluster> = OnceLock::new();
 
 /// One operator for all tests. It holds no Lease, so that one started after a kill acts at once.
 const FLAGS: [&str; 1] = ["--leader-elect=false"];
 
 fn cluster() -> Option<&'static Cluster> {
-    shared(&CLUSTER, || {
-        let cluster = Cluster::start(&Options {
-            audit: true,
-            pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
-            ..Options::default()
-        })?;
-        cluster.operator(&FLAGS)?;
-        Ok(cluster)
-    })
+    shared(&CLUSTER, start)
+}
+
+/// Another, for tests that end the operator or give it other flags: one at a time, while those of the first go on.
+fn aside() -> Option<&'static Cluster> {
+    shared(&ASIDE, start)
+}
+
+fn start() -> Result<Cluster> {
+    let cluster = Cluster::start(&Options {
+        audit: true,
+        pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
+        ..Options::default()
+    })?;
+    cluster.operator(&FLAGS)?;
+    Ok(cluster)
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::renewal_info::{at_once, restart_when_due};
 use crate::support::{Ca, Cluster, DEADLINE, Namespace, certificate, ready_condition};
-use crate::{SAID, TRAEFIK, cluster};
+use crate::{SAID, TRAEFIK, aside, cluster};
 
 /// A call that hangs ends after 30 s.
 const HANGING: Duration = Duration::from_mins(2);
@@ -62,35 +62,13 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(owned).collect()
 }
 
-/// Ask for another certificate, as a person does.
-fn renew(namespace: &Namespace<'_>) -> Result<()> {
-    let object = namespace.get("certificate", "site")?;
-    let mut conditions = object["status"]["conditions"].clone();
-    if let Some(all) = conditions.as_array_mut() {
-        all.push(
-            json!({ "type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "by hand" }),
-        );
-    }
-    let patch = json!({ "status": { "conditions": conditions } }).to_string();
-    let patch = format!("--patch={patch}");
-    namespace.kubectl(&[
-        "patch",
-        "certificate/site",
-        "--subresource=status",
-        "--type=merge",
-        &patch,
-    ])?;
-    Ok(())
-}
-
 /// Two CAs with an issuer each, and the list of both.
 fn two_cas(namespace: &Namespace<'_>) -> Result<[Ca; 2]> {
     let cluster = namespace.cluster;
     let start = || Ca::start(&cluster.lab, &[], |config| config);
     let cas = [start()?, start()?];
     for (name, ca) in ["first", "second"].into_iter().zip(&cas) {
-        let issuer = cluster.acme_issuer(name, "default", TRAEFIK)?;
-        namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &ca.directory))?;
+        namespace.apply(&ca.issuer(cluster, name, TRAEFIK)?)?;
     }
     namespace.apply(&list(["first", "second"]))?;
     list_is(namespace, "InOrder", DEADLINE)?;
@@ -137,7 +115,7 @@ fn the_second_signs_while_the_first_hangs_and_the_first_when_it_is_back() -> Res
     first.resume()?;
     list_is(&namespace, "InOrder", HANGING)?;
     let before = (first.orders()?, second.orders()?);
-    renew(&namespace)?;
+    namespace.renew("site")?;
     let object = namespace.until(HANGING, "certificate", "site", "renewed", |object| {
         object["status"]["revision"] == 2
     })?;
@@ -163,8 +141,7 @@ fn a_fallback_that_would_not_do_is_found_in_peacetime() -> Result<()> {
     let namespace = cluster.namespace("ordered-peace")?;
     let down = Ca::start(&cluster.lab, &[], |config| config)?;
     namespace.apply(&self_signed("first"))?;
-    let issuer = cluster.acme_issuer("second", "default", TRAEFIK)?;
-    namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &down.directory))?;
+    namespace.apply(&down.issuer(cluster, "second", TRAEFIK)?)?;
     namespace.until(DEADLINE, "issuer", "second", "ready", |object| {
         ready_condition(object)["status"] == "True"
     })?;
@@ -224,8 +201,7 @@ fn only_the_second_may<'a>(
     })?;
     let second = Ca::start(&cluster.lab, &[], |config| config)?;
     for (name, ca) in [("first", &first), ("second", &second)] {
-        let issuer = cluster.acme_issuer(name, "default", TRAEFIK)?;
-        namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &ca.directory))?;
+        namespace.apply(&ca.issuer(cluster, name, TRAEFIK)?)?;
     }
     let host = format!("{name}.nowhere.example.com");
     cluster.dns_update(&format!(
@@ -302,10 +278,7 @@ fn a_name_that_the_ca_refuses_is_not_asked_for_elsewhere() -> Result<()> {
     let words = ["rejectedIdentifier", "take the name out", "Next attempt at"];
     namespace.says("site", &words, SAID)?;
     assert_eq!(asked(&namespace)?, pairs(&[("strict", "Failed")]));
-    assert!(
-        namespace.get("secret", "site").is_err(),
-        "nothing is written"
-    );
+    assert!(!namespace.has("secret", "site")?, "nothing is written");
     Ok(())
 }
 
@@ -319,7 +292,7 @@ fn replaced(namespace: &Namespace<'_>, issuer: &str) -> Result<Vec<Value>> {
 
 #[test]
 fn the_ca_that_has_signed_is_asked_when_to_renew_and_told_what_it_replaces() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("ordered-ari")?;
@@ -338,7 +311,7 @@ fn the_ca_that_has_signed_is_asked_when_to_renew_and_told_what_it_replaces() -> 
 
     // The next one is another CA's, which knows nothing of this one.
     first.stop()?;
-    renew(&namespace)?;
+    namespace.renew("site")?;
     revision(2)?;
     assert_eq!(questions()?, (1, 1));
     assert_eq!(replaced(&namespace, "second")?, [Value::Null]);

@@ -65,9 +65,8 @@ fn issuer(namespace: &Namespace<'_>, name: &str, ca: &Ca) -> Result<()> {
     let annotated = format!(
         "metadata: {{name: {name}, annotations: {{everleaf.io/rehearsal-issuer: staging, everleaf.io/preflight: \"off\"}}}}"
     );
-    let issuer = cluster
-        .acme_issuer(name, "default", TRAEFIK)?
-        .replace(&cluster.lab.acme_directory(), &ca.directory)
+    let issuer = ca
+        .issuer(cluster, name, TRAEFIK)?
         .replace(&format!("metadata: {{name: {name}}}"), &annotated)
         .replace("{http01:", "{waitInsteadOfSelfCheck: 2s, http01:");
     namespace.apply(&issuer)?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Ca, DEADLINE, Namespace, certificate, entry, is_ready, on_record, ready_condition,
 };
-use crate::{FLAGS, TRAEFIK, cluster};
+use crate::{FLAGS, TRAEFIK, aside, cluster};
 
 /// RFC 5280 §5.3.1.
 const KEY_COMPROMISE: u64 = 1;
@@ -91,16 +91,14 @@ fn by_the_account_with_its_reason_and_replaced_after_that() -> Result<()> {
         (&entry["attempts"], &entry["signedBy"]),
         (&json!(1), &json!("Account"))
     );
-    let states: Vec<String> = versions
-        .events()?
-        .iter()
-        .filter_map(|(_, object)| {
-            entries(object)[..].first()?["state"]
-                .as_str()
-                .map(Into::into)
-        })
-        .collect();
-    let mut distinct = states.clone();
+    let state = |object: &Value| -> Option<String> {
+        let all = entries(object);
+        Some(all.first()?["state"].as_str()?.to_owned())
+    };
+    let seen = versions.until_one(DEADLINE, "the last state", |object| {
+        state(object).as_deref() == Some("Revoked")
+    })?;
+    let mut distinct: Vec<String> = seen.iter().filter_map(|(_, o)| state(o)).collect();
     distinct.dedup();
     assert_eq!(
         distinct,
@@ -134,7 +132,6 @@ fn with_renew_first_the_new_certificate_is_stored_before_the_old_one_is_revoked(
     let namespace = cluster.namespace("revoke-later")?;
     issued(&namespace, "revoke-later.example.com", "")?;
     let old = namespace.serial("site")?;
-    let secrets = namespace.watch("secret", "site")?;
     let certificates = namespace.watch("certificate", "site")?;
     let revocations = namespace.watch("certificaterevocation", "gone")?;
     namespace.apply(&of_site("renewFirst: true, reason: superseded"))?;
@@ -145,14 +142,15 @@ fn with_renew_first_the_new_certificate_is_stored_before_the_old_one_is_revoked(
         let text = object["metadata"]["resourceVersion"].as_str();
         Ok(text.unwrap_or_default().parse()?)
     };
-    let written = secrets.events()?;
-    let (_, newest) = written.last().context("a Secret")?;
-    let asked = revocations.events()?.into_iter();
-    let mut asked = asked.filter(|(_, o)| entries(o).iter().any(|e| e["state"] == "Requested"));
-    let (_, asked) = asked.next().context("it was asked for")?;
-    assert!(version(newest)? < version(&asked)?, "stored first");
+    let stored = namespace.get("secret", "site")?;
+    let requested = |o: &Value| entries(o).iter().any(|e| e["state"] == "Requested");
+    let asked = revocations.until_one(DEADLINE, "that it was asked for", requested)?;
+    let asked = asked.iter().find(|(_, o)| requested(o));
+    let (_, asked) = asked.context("it was asked for")?;
+    assert!(version(&stored)? < version(asked)?, "stored first");
     assert_ne!(namespace.serial("site")?, old);
-    for (_, object) in certificates.events()? {
+    let now = namespace.get("certificate", "site")?;
+    for (_, object) in certificates.as_far_as(&now)? {
         assert_eq!(ready_condition(&object)["status"], "True", "{object}");
     }
     Ok(())
@@ -279,8 +277,7 @@ fn a_ca_that_is_down_is_asked_when_it_is_back() -> Result<()> {
     };
     let namespace = cluster.namespace("revoke-down")?;
     let ca = Ca::start(&cluster.lab, &[("PEBBLE_AUTHZREUSE", "0")], |config| config)?;
-    let issuer = cluster.acme_issuer("pebble", "default", TRAEFIK)?;
-    namespace.apply(&issuer.replace(&cluster.lab.acme_directory(), &ca.directory))?;
+    namespace.apply(&ca.issuer(cluster, "pebble", TRAEFIK)?)?;
     namespace.apply(&certificate(
         "site",
         "pebble",
@@ -412,7 +409,7 @@ fn a_deleted_certificate_is_revoked_if_it_asked_for_that() -> Result<()> {
 
     let object = namespace.get("certificate", "site")?;
     assert_eq!(object["metadata"]["finalizers"], Value::Null);
-    namespace.kubectl(&["delete", "certificate", "site", "--timeout=5s"])?;
+    namespace.kubectl(&["delete", "certificate", "site", "--timeout=30s"])?;
     comes_to(&namespace, name, "Revoked")?;
     assert_eq!(on_record(&cluster.lab, &last)?, revoked(CESSATION));
     assert_eq!(
@@ -425,7 +422,7 @@ fn a_deleted_certificate_is_revoked_if_it_asked_for_that() -> Result<()> {
 
 #[test]
 fn also_one_that_was_deleted_while_the_operator_was_down() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("revoke-down-deleted")?;
@@ -433,7 +430,7 @@ fn also_one_that_was_deleted_while_the_operator_was_down() -> Result<()> {
     let name = standing["metadata"]["name"].as_str().context("a name")?;
     let serial = namespace.serial("site")?;
     cluster.stop_operator()?;
-    let deleted = namespace.kubectl(&["delete", "certificate", "site", "--timeout=5s"]);
+    let deleted = namespace.kubectl(&["delete", "certificate", "site", "--timeout=30s"]);
     cluster.operator(&FLAGS)?;
     deleted.context("nothing holds it up")?;
     comes_to(&namespace, name, "Revoked")?;
@@ -504,7 +501,7 @@ fn an_annotation_has_a_compromised_key_revoked_and_replaced_once() -> Result<()>
     let name = made["metadata"]["name"].as_str().context("a name")?;
     namespace.kubectl(&["delete", "certificaterevocation", name])?;
     namespace.kubectl(&["annotate", "certificate", "site", "example.com/seen=1"])?;
-    cluster.quiet()?;
+    namespace.quiet()?;
     assert!(namespace.list("certificaterevocation")?.is_empty());
     revision(&namespace, "site", 3)?;
     Ok(())

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::support::{Ca, DEADLINE, certificate};
-use crate::{FLAGS, SAID, TEMPORARY, TRAEFIK, cluster};
+use crate::{FLAGS, SAID, TEMPORARY, TRAEFIK, aside, cluster};
 
 #[test]
 fn a_ca_that_refuses_a_third_of_the_nonces() -> Result<()> {
@@ -12,9 +12,7 @@ fn a_ca_that_refuses_a_third_of_the_nonces() -> Result<()> {
     };
     let namespace = cluster.namespace("nonces")?;
     let ca = Ca::start(&cluster.lab, &[("PEBBLE_WFE_NONCEREJECT", "30")], |c| c)?;
-    let issuer = cluster
-        .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace(&cluster.lab.acme_directory(), &ca.directory);
+    let issuer = ca.issuer(cluster, "pebble", TRAEFIK)?;
     namespace.apply(&issuer)?;
     for number in 1..=4 {
         let name = format!("site-{number}");
@@ -40,14 +38,12 @@ fn a_ca_that_refuses_a_third_of_the_nonces() -> Result<()> {
 
 #[test]
 fn a_kill_in_the_middle_makes_no_second_order() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("kill")?;
     let ca = Ca::start(&cluster.lab, &[], |config| config)?;
-    let issuer = cluster
-        .acme_issuer("pebble", "default", "{ingressClassName: nobody}")?
-        .replace(&cluster.lab.acme_directory(), &ca.directory);
+    let issuer = ca.issuer(cluster, "pebble", "{ingressClassName: nobody}")?;
     namespace.apply(&issuer)?;
     namespace.apply(&certificate("site", "pebble", "kill.example.com", ""))?;
     namespace.says("site", &["IngressClass \"nobody\""], SAID)?;
@@ -67,7 +63,7 @@ fn a_kill_in_the_middle_makes_no_second_order() -> Result<()> {
 
 #[test]
 fn a_kill_at_any_time_ends_well() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("kill-often")?;
@@ -79,9 +75,11 @@ fn a_kill_at_any_time_ends_well() -> Result<()> {
     for kind in ["certificaterequest", "order", "challenge", "ingress"] {
         let name = format!("at-{kind}");
         let host = format!("{name}.kill-often.example.com");
+        // It may be there for no longer than a second.
+        let objects = namespace.watch(kind, "")?;
         namespace.apply(&certificate(&name, "pebble", &host, ""))?;
-        namespace.until_list(kind, "one that began", |all| {
-            all.iter().any(|o| o.to_string().contains(&name))
+        objects.until_one(DEADLINE, "one that began", |object| {
+            object.to_string().contains(&name)
         })?;
         cluster.kill_operator()?;
         cluster.operator(&FLAGS)?;

@@ -4,9 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::cluster;
-use crate::support::{DEADLINE, Namespace, is_ready};
-
-const SELF_SIGNED: &str = "{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: self}, spec: {selfSigned: {}}}";
+use crate::support::{DEADLINE, Namespace, SELF_SIGNED, is_ready};
 
 /// An Ingress with these annotations and TLS blocks, in YAML flow style.
 fn ingress(annotations: &str, tls: &str) -> String {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::support::{DEADLINE, Namespace, Watch, certificate};
+use crate::support::{DEADLINE, Namespace, certificate};
 use crate::{TEMPORARY, TRAEFIK, cluster};
 
 /// Issue through this solver; what the Ingresses looked like meanwhile.
@@ -13,17 +13,14 @@ fn issue(namespace: &Namespace<'_>, solver: &str, certificate: &str) -> Result<V
     namespace.apply(certificate)?;
     namespace.ready("site", DEADLINE)?;
     namespace.pair_matches("site")?;
-    let versions = ingresses(&watch)?;
+    let presented = |object: &Value| {
+        let path = first_path(object)["path"].as_str().unwrap_or_default();
+        path.starts_with("/.well-known/acme-challenge/")
+    };
+    let versions = watch.until_one(DEADLINE, "the challenge's path", presented)?;
+    let versions = versions.into_iter().map(|(_, object)| object).collect();
     namespace.none_left(&["challenge", "service", "endpointslice", "pod"], DEADLINE)?;
     Ok(versions)
-}
-
-fn ingresses(watch: &Watch) -> Result<Vec<Value>> {
-    Ok(watch
-        .events()?
-        .into_iter()
-        .map(|(_, object)| object)
-        .collect())
 }
 
 /// The first path of the first rule.

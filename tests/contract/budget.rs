@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::support::{DEADLINE, Namespace, certificate, requests};
-use crate::{ca, cluster, self_signed};
+use crate::{aside, ca, self_signed};
 
 const LOT: usize = 10;
+/// Of all of them together: statuses that are written in more steps on a busy machine. One more for each would be seen.
+const SLACK: usize = LOT / 2;
 
 /// Requests of the operator in this namespace, by verb and resource.
 fn asked(namespace: &Namespace<'_>) -> Result<BTreeMap<String, usize>> {
-    namespace.cluster.quiet()?;
+    namespace.quiet()?;
     let mut counts = BTreeMap::new();
     for request in requests(&namespace.cluster.lab)? {
         if request.namespace == namespace.name {
@@ -43,7 +45,7 @@ fn issue(namespace: &Namespace<'_>, limit: usize) -> Result<BTreeMap<String, usi
     }
     let sum: usize = after.values().sum();
     assert!(
-        sum <= limit * LOT,
+        sum <= limit * LOT + SLACK,
         "{sum} requests for {LOT} certificates: {after:?}"
     );
     Ok(after)
@@ -51,7 +53,7 @@ fn issue(namespace: &Namespace<'_>, limit: usize) -> Result<BTreeMap<String, usi
 
 #[test]
 fn seven_requests_a_self_signed_certificate() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("budget-self-signed")?;
@@ -61,7 +63,7 @@ fn seven_requests_a_self_signed_certificate() -> Result<()> {
 
 #[test]
 fn seven_requests_a_certificate_of_a_ca_and_none_for_its_key() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("budget-ca")?;
@@ -78,7 +80,7 @@ fn seven_requests_a_certificate_of_a_ca_and_none_for_its_key() -> Result<()> {
 /// One of them keeps what the CA says of its renewal.
 #[test]
 fn nineteen_requests_an_acme_certificate() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("budget-acme")?;

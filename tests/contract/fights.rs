@@ -1,8 +1,6 @@
 //! Somebody else who works against a Certificate costs a bounded number of requests, and is named.
 
-use std::time::Instant;
-
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::Value;
 
 use crate::support::{DEADLINE, Namespace, certificate, is_ready, ready_condition};
@@ -23,19 +21,19 @@ fn until_it_waits(
     namespace: &Namespace<'_>,
     mut act: impl FnMut(u64) -> Result<()>,
 ) -> Result<Value> {
-    let began = Instant::now();
     let mut acted = 0;
     loop {
-        let object = namespace.get("certificate", "site")?;
+        let further = |object: &Value| {
+            let revision = object["status"]["revision"].as_u64();
+            waits(object) || revision > Some(acted)
+        };
+        let what = format!("of a revision after {acted}, or waiting");
+        let object = namespace.until(DEADLINE, "certificate", "site", &what, further)?;
         if waits(&object) {
             return Ok(object);
         }
-        let revision = object["status"]["revision"].as_u64().unwrap_or_default();
-        if revision > acted {
-            act(revision)?;
-            acted = revision;
-        }
-        ensure!(began.elapsed() < DEADLINE, "it never waits: {object:#}");
+        acted = object["status"]["revision"].as_u64().unwrap_or_default();
+        act(acted)?;
     }
 }
 

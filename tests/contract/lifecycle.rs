@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::support::{DEADLINE, Namespace, certificate, ready_condition};
-use crate::{cluster, condition, now, patch_status, self_signed, set_condition};
+use crate::{aside, cluster, condition, now, patch_status, self_signed, set_condition};
 
 fn issued(namespace: &Namespace<'_>, rest: &str) -> Result<Value> {
     namespace.apply(&self_signed("self"))?;
@@ -191,7 +191,7 @@ fn two_certificates_on_one_secret() -> Result<()> {
 
 #[test]
 fn fields_and_conditions_newer_than_ours_survive() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("newer")?;

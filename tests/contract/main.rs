@@ -49,18 +49,26 @@ const FLAGS: [&str; 3] = [
 const LISTS: &str = "http://10.244.0.1:9404";
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+static ASIDE: OnceLock<Cluster> = OnceLock::new();
 
 fn cluster() -> Option<&'static Cluster> {
-    shared(&CLUSTER, || {
-        let cluster = Cluster::start(&Options {
-            audit: true,
-            pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
-            ..Options::default()
-        })?;
-        cluster.lab.apply(external::KIND)?;
-        cluster.operator(&FLAGS)?;
-        Ok(cluster)
-    })
+    shared(&CLUSTER, start)
+}
+
+/// Another, for tests that end the operator or give it other flags: one at a time, while those of the first go on.
+fn aside() -> Option<&'static Cluster> {
+    shared(&ASIDE, start)
+}
+
+fn start() -> Result<Cluster> {
+    let cluster = Cluster::start(&Options {
+        audit: true,
+        pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
+        ..Options::default()
+    })?;
+    cluster.lab.apply(external::KIND)?;
+    cluster.operator(&FLAGS)?;
+    Ok(cluster)
 }
 
 /// A SelfSigned Issuer.

@@ -4,11 +4,11 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::support::{DEADLINE, certificate};
-use crate::{FLAGS, cluster, patch_status, self_signed};
+use crate::{FLAGS, aside, patch_status, self_signed};
 
 #[test]
 fn a_certificate_with_an_odd_time_is_in_nobodys_way() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("odd-times")?;

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::support::{DEADLINE, Namespace, certificate, entry};
-use crate::{cluster, condition, self_signed};
+use crate::{aside, cluster, condition, self_signed};
 
 const STORES: &str = "keystores: {jks: {create: true, passwordSecretRef: {name: store, key: password}}, \
                       pkcs12: {create: true, profile: Modern2023, passwordSecretRef: {name: store, key: password}}}";
@@ -150,7 +150,7 @@ fn the_password_comes_later_changes_and_what_is_not_asked_for_goes() -> Result<(
 
 #[test]
 fn a_restart_finds_the_stores_as_they_should_be() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("outputs-restart")?;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::signing::{key_and_request, request};
 use crate::support::{DEADLINE, Namespace, certificate, ready_condition};
-use crate::{FLAGS, cluster, condition, now, self_signed, set_condition};
+use crate::{FLAGS, aside, cluster, condition, now, self_signed, set_condition};
 
 fn ended(namespace: &Namespace<'_>, name: &str, reason: &str) -> Result<Value> {
     namespace.until(
@@ -94,7 +94,7 @@ fn requests_that_cannot_be_signed_say_why() -> Result<()> {
 
 #[test]
 fn without_the_approver_people_decide() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("approval")?;

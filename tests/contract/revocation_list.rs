@@ -1,12 +1,12 @@
 //! The revocation list of a CA issuer: signed, served, named in certificates, and what openssl makes of it.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::ca::{issuer, says};
 use crate::signing::shell;
-use crate::support::{DEADLINE, Namespace, certificate, ready_condition};
-use crate::{FLAGS, LISTS, cluster, self_signed};
+use crate::support::{DEADLINE, Namespace, certificate, poll, ready_condition};
+use crate::{FLAGS, LISTS, aside, cluster, self_signed};
 
 /// The Certificate of a CA that may sign lists, and keeps its key.
 fn authority(name: &str, issuer: &str) -> String {
@@ -48,6 +48,20 @@ fn verdict(namespace: &Namespace<'_>, secret: &str) -> Result<String> {
     shell(namespace, script, &[])
 }
 
+/// The list, once so many certificates are in it.
+fn fetched_with(namespace: &Namespace<'_>, count: usize) -> Result<String> {
+    poll(
+        DEADLINE,
+        &format!("{count} certificates in the list"),
+        || {
+            let listed = fetched(namespace)?;
+            let found = listed.matches("Serial Number:").count();
+            ensure!(found == count, "{listed}");
+            Ok(listed)
+        },
+    )
+}
+
 /// The list of the issuer `house`, as openssl prints it.
 fn fetched(namespace: &Namespace<'_>) -> Result<String> {
     let url = format!("{LISTS}/crl/{}/house.crl", namespace.name);
@@ -62,20 +76,6 @@ fn number(text: &str) -> Result<u64> {
         Some(hex) => u64::from_str_radix(hex, 16)?,
         None => word.parse()?,
     })
-}
-
-fn revoke(namespace: &Namespace<'_>, name: &str, reason: &str) -> Result<Value> {
-    namespace.apply(&format!(
-        "{{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {{name: {name}}}, \
-         spec: {{certificateRef: {{name: leaf}}, reason: {reason}}}}}"
-    ))?;
-    namespace.until(
-        DEADLINE,
-        "certificaterevocation",
-        name,
-        "revoked",
-        |object| ready_condition(object)["reason"] == "Revoked",
-    )
 }
 
 #[test]
@@ -98,17 +98,17 @@ fn openssl_refuses_what_is_revoked_and_takes_what_replaces_it() -> Result<()> {
     );
 
     let old = namespace.get("secret", "leaf")?;
-    let done = revoke(&namespace, "gone", "keyCompromise")?;
-    assert_eq!(done["status"]["certificates"][0]["signedBy"], "CA");
+    let done = namespace.revoked_as("gone", "leaf", "keyCompromise")?;
+    assert_eq!(done["signedBy"], "CA");
     namespace.until(DEADLINE, "certificate", "leaf", "replaced", |object| {
         object["status"]["revision"] == 2 && crate::support::is_ready(object)
     })?;
+    let listed = fetched_with(&namespace, 1)?;
     let said = verdict(&namespace, "leaf")?;
     assert!(
         said.contains("verify OK") && said.contains("tls.crt: OK"),
         "{said}"
     );
-    let listed = fetched(&namespace)?;
     assert!(listed.contains("Key Compromise"), "{listed}");
     assert!(number(&listed)? > first);
     let new = namespace.get("secret", "leaf")?;
@@ -124,9 +124,8 @@ fn openssl_refuses_what_is_revoked_and_takes_what_replaces_it() -> Result<()> {
 
     // The object may go: the list keeps what it says.
     namespace.kubectl(&["delete", "certificaterevocation", "gone"])?;
-    revoke(&namespace, "next", "superseded")?;
-    let listed = fetched(&namespace)?;
-    assert_eq!(listed.matches("Serial Number:").count(), 2, "{listed}");
+    namespace.revoked_as("next", "leaf", "superseded")?;
+    let listed = fetched_with(&namespace, 2)?;
     assert!(
         listed.contains("Key Compromise") && listed.contains("Superseded"),
         "{listed}"
@@ -138,17 +137,17 @@ fn openssl_refuses_what_is_revoked_and_takes_what_replaces_it() -> Result<()> {
 /// numbers go up.
 #[test]
 fn what_is_revoked_stays_in_the_list_whatever_happens() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("crl-stays")?;
     prepared(&namespace, "{}")?;
     let name = "everleaf-crl-issuer-house";
-    let done = revoke(&namespace, "gone", "keyCompromise")?;
-    let serial = done["status"]["certificates"][0]["serial"].as_str();
+    let done = namespace.revoked_as("gone", "leaf", "keyCompromise")?;
+    let serial = done["serial"].as_str();
     let serial = serial.context("a serial number")?.to_uppercase();
     let is_in = |listed: &str| listed.matches(&serial).count() == 1;
-    let mut last = fetched(&namespace)?;
+    let mut last = fetched_with(&namespace, 1)?;
     assert!(is_in(&last), "{serial}: {last}");
 
     let broken = r#"{"binaryData": {"ca.crl": "bm8gbGlzdA=="}}"#;
@@ -185,12 +184,11 @@ fn what_is_revoked_stays_in_the_list_whatever_happens() -> Result<()> {
     assert_eq!(before["data"]["tls.key"], after["data"]["tls.key"]);
     assert_ne!(before["data"]["tls.crt"], after["data"]["tls.crt"]);
     namespace.ready("leaf", DEADLINE)?;
-    revoke(&namespace, "next", "superseded")?;
+    namespace.revoked_as("next", "leaf", "superseded")?;
+    let listed = fetched_with(&namespace, 2)?;
+    assert!(is_in(&listed), "{serial}: {listed}");
     let said = verdict(&namespace, "leaf")?;
     assert!(said.contains("verify OK"), "{said}");
-    let listed = fetched(&namespace)?;
-    assert!(is_in(&listed), "{serial}: {listed}");
-    assert_eq!(listed.matches("Serial Number:").count(), 2, "{listed}");
     Ok(())
 }
 
@@ -254,6 +252,7 @@ fn what_another_namespace_has_revoked_is_replaced_by_the_list() -> Result<()> {
     let copy = serde_json::json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "copy" },
         "stringData": { "tls.crt": entry("tls.crt")??, "tls.key": entry("tls.key")?? } });
     ours.apply(&copy.to_string())?;
+    let states = theirs.watch("certificate", "copied")?;
     ours.apply(
         "{apiVersion: everleaf.io/v1alpha1, kind: CertificateRevocation, metadata: {name: gone}, spec: \
          {secretRef: {name: copy}, issuerRef: {name: crl-shared, kind: ClusterIssuer}, reason: superseded}}",
@@ -265,7 +264,6 @@ fn what_another_namespace_has_revoked_is_replaced_by_the_list() -> Result<()> {
         "revoked",
         |object| ready_condition(object)["reason"] == "Revoked",
     )?;
-    let states = theirs.watch("certificate", "copied")?;
     // The list may be a minute old for who has fetched it.
     theirs.until(
         2 * DEADLINE,
@@ -280,10 +278,6 @@ fn what_another_namespace_has_revoked_is_replaced_by_the_list() -> Result<()> {
         let message = ready["message"].as_str().unwrap_or_default();
         ready["reason"] == "Revoked" && message.contains(&list) && message.contains("superseded")
     };
-    let states = states.events()?;
-    assert!(
-        states.iter().any(|(_, object)| says_so(object)),
-        "{states:#?}"
-    );
+    states.until_one(DEADLINE, "one that says so", says_so)?;
     Ok(())
 }

@@ -138,13 +138,20 @@ fn sweep(
             });
         }
     });
+    let unreached = unreached.into_inner();
     println!(
-        "{scenario:?}: {:.0} s; {} plans ended before their crash",
+        "{scenario:?}: {:.0} s; {unreached} plans ended before their crash",
         began.elapsed().as_secs_f64(),
-        unreached.into_inner()
     );
     let met = met.into_inner().unwrap();
     let mut failures = failures.into_inner().unwrap();
+    // A sample, too, has to be one of crashes.
+    if met.is_empty() || unreached * 2 > chosen.len() {
+        failures.push(format!(
+            "{scenario:?}: {unreached} of {} never crashed",
+            chosen.len()
+        ));
+    }
     if step == 1 && failures.is_empty() {
         // A plan may have fewer calls of a kind than the rehearsal had; each kind must have met each stage.
         let missed: BTreeSet<_> = all.iter().map(|c| (c.kind.clone(), c.stage)).collect();

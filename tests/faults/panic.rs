@@ -1,13 +1,9 @@
 //! A reconcile that panics.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use lab::{Lab, Options, Process};
 
-use crate::support::{Cluster, DEADLINE, certificate, everleaf};
-
-const SELF_SIGNED: &str = "{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: self}, spec: {selfSigned: {}}}";
+use crate::support::{Cluster, DEADLINE, SELF_SIGNED, STOPPED, certificate, everleaf};
 
 fn operator(lab: &Lab, panics_at: &str) -> Result<Process> {
     let mut command = lab.command(everleaf());
@@ -48,7 +44,7 @@ fn a_panic_stops_one_object_and_is_counted() -> Result<()> {
     assert_eq!(first, "1");
     assert_eq!(process.exit_status()?, None, "the process goes on");
     process.signal("TERM")?;
-    process.wait(Duration::from_secs(15))?;
+    process.wait(STOPPED)?;
 
     let _again = operator(&cluster.lab, "")?;
     namespace.ready("bad", DEADLINE)?;

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use lab::Options;
 use serde_json::Value;
 
-use crate::run::{Crash, Operator, POLL, RECOVERY, calls, issuers, namespace_of};
-use crate::support::{Cluster, DEADLINE, Namespace, ready_condition};
+use crate::run::{Crash, Operator, RECOVERY, calls, issuers, namespace_of};
+use crate::support::{Cluster, DEADLINE, Namespace, poll, ready_condition};
 
 #[test]
 fn a_crash_while_the_key_of_an_account_changes_loses_neither() -> Result<()> {
@@ -88,31 +88,30 @@ impl<'a> Change<'a> {
 
     /// Wait until the account has its new key everywhere, or the operator has died.
     fn done(&self, deadline: Duration, doomed: Option<&Operator>) -> Result<()> {
-        let end = Instant::now() + deadline;
-        loop {
+        poll(deadline, "another key everywhere", || {
             if let Some(doomed) = doomed
                 && doomed.is_dead()?
             {
-                return Ok(());
+                return Ok(Ok(()));
             }
             let issuer = self.namespace.get("issuer", "pebble")?;
             let secret = self.namespace.get("secret", "pebble-account")?;
             let account = &issuer["status"]["acme"];
             let entries = secret["data"].as_object().context("data")?;
-            ensure!(account["uri"] == self.before["uri"], "another account");
-            ensure!(entries.contains_key("tls.key"), "no key at all");
+            // At no time may these be otherwise.
+            if account["uri"] != self.before["uri"] || !entries.contains_key("tls.key") {
+                let keys = entries.keys();
+                return Ok(Err(anyhow!(
+                    "another account or no key: {account}, {keys:?}"
+                )));
+            }
             let is_done = entries.len() == 1
                 && account["lastPrivateKeyHash"] != self.before["lastPrivateKeyHash"]
                 && ready_condition(&issuer)["status"] == "True";
-            if is_done {
-                return Ok(());
-            }
-            if Instant::now() > end {
-                let words = ready_condition(&issuer);
-                bail!("not done; entries {:?}; {words}", entries.keys());
-            }
-            std::thread::sleep(POLL);
-        }
+            let words = ready_condition(&issuer);
+            ensure!(is_done, "entries {:?}; {words}", entries.keys());
+            Ok(Ok(()))
+        })?
     }
 }
 

@@ -10,20 +10,16 @@ use lab::Process;
 use serde_json::Value;
 
 use crate::support::{
-    Ca, Cluster, DEADLINE, Namespace, certificate, everleaf, is_ready, on_record, ready_condition,
+    Ca, Cluster, DEADLINE, Namespace, STOPPED, TEMPORARY, TRAEFIK, certificate, everleaf, is_ready,
+    on_record, poll, ready_condition,
 };
 
 /// A crash costs its restart, not a back-off.
-pub const RECOVERY: Duration = Duration::from_secs(30);
+pub const RECOVERY: Duration = Duration::from_secs(50);
 /// For all namespaces together: their CA is asked about renewal once a second.
 const PREPARATION: Duration = Duration::from_mins(5);
 pub const POLL: Duration = Duration::from_millis(50);
 
-/// The usual solver.
-const TRAEFIK: &str = "{ingressClassName: traefik}";
-
-/// What is made for a challenge.
-const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
 /// Objects of somebody else, which share the namespace, and names where they can.
 const FOREIGN: [&str; 3] = ["secret", "ingress", "service"];
 
@@ -364,28 +360,23 @@ fn begin(namespace: &Namespace<'_>, scenario: Scenario) -> Result<()> {
 
 /// Wait until the scenario has come to its end, and check what must hold then.
 fn finished(namespace: &Namespace<'_>, goal: &Goal, deadline: Duration) -> Result<()> {
-    let end = Instant::now() + deadline;
-    while !goal.is_reached(namespace)? {
-        let status = namespace.get("certificate", "site")?["status"].clone();
-        ensure!(
-            Instant::now() < end,
-            "not there after {deadline:?}: {status}"
-        );
-        std::thread::sleep(POLL);
-    }
+    poll(deadline, "the end", || {
+        let status =
+            || Ok::<_, anyhow::Error>(namespace.get("certificate", "site")?["status"].clone());
+        ensure!(goal.is_reached(namespace)?, "{}", status()?);
+        Ok(())
+    })?;
     namespace.pair_matches("site")?;
     match goal.scenario {
         Scenario::Revocation => revoked_once(namespace)?,
         Scenario::Ordered => signed_by_the_second(namespace)?,
         Scenario::First | Scenario::Renewal => {}
     }
-    let end = Instant::now() + deadline;
-    while let left = leftovers(namespace)?
-        && !left.is_empty()
-    {
-        ensure!(Instant::now() < end, "left after the end: {left:?}");
-        std::thread::sleep(POLL);
-    }
+    poll(deadline, "the end of what is temporary", || {
+        let left = leftovers(namespace)?;
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })?;
     let mut orders: BTreeMap<String, usize> = BTreeMap::new();
     for order in namespace.list("order")? {
         let owner = order["metadata"]["ownerReferences"][0]["uid"].to_string();
@@ -548,10 +539,11 @@ impl Operator {
                 return Ok(true);
             }
             let now = Instant::now();
+            // What cannot be seen now is not there yet.
             if issued.is_none() {
-                issued = goal.is_reached(namespace)?.then_some(now);
+                issued = goal.is_reached(namespace).is_ok_and(|is| is).then_some(now);
             } else if issued.is_some_and(|at| now - at > Duration::from_secs(2))
-                && leftovers(namespace)?.is_empty()
+                && leftovers(namespace).is_ok_and(|left| left.is_empty())
             {
                 return Ok(false);
             }
@@ -564,7 +556,7 @@ impl Operator {
 
     pub fn stop(self) -> Result<()> {
         self.0.signal("TERM")?;
-        self.0.wait(Duration::from_secs(15))?;
+        self.0.wait(STOPPED)?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Mode `Direct`: the operator's own Pod answers, through a Service and an EndpointSlice.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::support::install::{helm, rolled_out};
@@ -41,18 +41,17 @@ fn a_new_pod_of_the_operator_answers_for_the_old() -> Result<()> {
     ask(&namespace)?;
     namespace.says("site", &["IngressClass \"moved\" does not exist"], SAID)?;
     let old = address(&namespace)?;
+    let slices = namespace.watch("endpointslice", "")?;
     crate::operator::replace(cluster)?;
     cluster.lab.apply(
         "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: moved}, \
          spec: {controller: traefik.io/ingress-controller}}",
     )?;
-    let slices = namespace.watch("endpointslice", "")?;
     namespace.ready("site", DEADLINE)?;
-    let events = slices.events()?;
-    let moved = events
-        .iter()
-        .any(|(_, slice)| slice["endpoints"][0]["addresses"][0] != old);
-    ensure!(moved, "it leads to {old} still: {events:?}");
+    slices.until_one(DEADLINE, "a slice that leads elsewhere", |slice| {
+        let address = &slice["endpoints"][0]["addresses"][0];
+        address.is_string() && *address != old
+    })?;
     issued(&namespace)
 }
 
@@ -62,7 +61,7 @@ fn without_pod(namespace: &Namespace<'_>) -> Result<()> {
     ask(namespace)?;
     issued(namespace)?;
     assert_eq!(appeared(&pods)?, Vec::<Value>::new(), "no Pod");
-    ensure!(!appeared(&slices)?.is_empty(), "no EndpointSlice");
+    slices.until_one(DEADLINE, "an EndpointSlice", |_| true)?;
     Ok(())
 }
 

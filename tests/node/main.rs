@@ -21,16 +21,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::Options;
 use serde_json::Value;
-use support::{Cluster, DEADLINE, Namespace, Watch, certificate, install, shared};
+use support::{Cluster, DEADLINE, Namespace, TEMPORARY, Watch, certificate, install, shared};
 
 /// How long the operator may take to say what is wrong, and to go on once it is put right.
-const SAID: Duration = Duration::from_secs(30);
+const SAID: Duration = DEADLINE;
 
 /// How long everything temporary may outlive a challenge.
-const CLEANED: Duration = Duration::from_secs(10);
-
-/// Everything temporary of a challenge.
-const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
+const CLEANED: Duration = DEADLINE;
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::process::{SELF_SIGNED, cluster, replica};
-use crate::support::{DEADLINE, certificate};
+use crate::process::{SELF_SIGNED, cluster, replica, turn};
+use crate::support::{DEADLINE, STOPPED, certificate};
 
 #[test]
 fn a_replica_that_loses_its_lease_before_it_knows_everything() -> Result<()> {
     let Some(cluster) = cluster()? else {
         return Ok(());
     };
+    let _turn = turn();
     let lab = &cluster.lab;
     lab.kubectl(&["delete", "crd", "certificates.cert-manager.io"])?;
     let replica = replica(lab, 1)?;
@@ -29,7 +30,7 @@ fn a_replica_that_loses_its_lease_before_it_knows_everything() -> Result<()> {
     })?;
     let other = r#"--patch={"spec": {"holderIdentity": "other"}}"#;
     lab.kubectl(&[&["patch"], &lease[..], &["--type=merge", other]].concat())?;
-    replica.wait(Duration::from_secs(15)).context("it ends")?;
+    replica.wait(STOPPED).context("it ends")?;
     let log = replica.log()?;
     assert!(log.contains("the Lease is lost"), "{log}");
     Ok(())
@@ -58,6 +59,7 @@ fn keys_that_take_long_keep_no_process_from_its_end() -> Result<()> {
     let began = Instant::now();
     cluster.stop_operator()?;
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(10), "the end took {took:?}");
+    // It gives itself ten; the keys take longer than this.
+    assert!(took < Duration::from_secs(25), "the end took {took:?}");
     Ok(())
 }

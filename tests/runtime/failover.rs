@@ -1,12 +1,12 @@
 //! Another replica goes on where the leader was when it died or hung: what the CA was asked for is on its record once.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use lab::Process;
 
-use crate::process::{cluster, leads, replica, stands_by};
-use crate::support::{Ca, DEADLINE, Namespace, certificate, is_ready, ready_condition};
+use crate::process::{cluster, leads, replica, stands_by, turn};
+use crate::support::{
+    Ca, DEADLINE, Namespace, STOPPED, TRAEFIK, certificate, is_ready, ready_condition,
+};
 
 /// Certificates that are revoked at once.
 const SITES: usize = 6;
@@ -26,6 +26,7 @@ fn revocations_under_way_when_the_leader_is_lost_are_each_on_record_once() -> Re
     let Some(cluster) = cluster()? else {
         return Ok(());
     };
+    let _turn = turn();
     let lab = &cluster.lab;
     let mut leader = replica(lab, 1)?;
     lab.wait(DEADLINE, "the first replica leads", || leads(lab, 1))?;
@@ -33,8 +34,7 @@ fn revocations_under_way_when_the_leader_is_lost_are_each_on_record_once() -> Re
         let namespace = cluster.namespace(&format!("{fate:?}").to_lowercase())?;
         // Refused nonces would be asked for twice.
         let ca = Ca::start(lab, &[("PEBBLE_WFE_NONCEREJECT", "0")], |config| config)?;
-        let issuer = cluster.acme_issuer("pebble", "default", "{ingressClassName: traefik}")?;
-        namespace.apply(&issuer.replace(&lab.acme_directory(), &ca.directory))?;
+        namespace.apply(&ca.issuer(&cluster, "pebble", TRAEFIK)?)?;
         let old = issued(&namespace)?;
 
         let standby = replica(lab, number)?;
@@ -125,5 +125,5 @@ fn settled(namespace: &Namespace<'_>) -> Result<()> {
 
 /// A leader that finds its Lease gone ends by itself.
 fn ends(leader: &Process) -> Result<()> {
-    leader.wait(Duration::from_secs(15)).map(drop)
+    leader.wait(STOPPED).map(drop)
 }

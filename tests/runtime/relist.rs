@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lab::Options;
 
-use crate::support::{Cluster, DEADLINE, certificate};
+use crate::support::{Cluster, DEADLINE, SELF_SIGNED, certificate};
 
 /// The operator stands still while objects are deleted and the API server starts anew: its watches
 /// cannot go on where they were, and only the comparison of a new list with what it knew tells it.
@@ -16,9 +16,7 @@ fn what_is_deleted_while_no_watch_runs_is_noticed() -> Result<()> {
     let lab = &cluster.lab;
     cluster.operator(&["--leader-elect=false"])?;
     let namespace = cluster.namespace("relist")?;
-    namespace.apply(
-        "{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: self}, spec: {selfSigned: {}}}",
-    )?;
+    namespace.apply(SELF_SIGNED)?;
     for name in ["goes", "loses-secret", "loses-issuer"] {
         let host = format!("{name}.example.com");
         namespace.apply(&certificate(name, "self", &host, ""))?;
@@ -44,9 +42,7 @@ fn what_is_deleted_while_no_watch_runs_is_noticed() -> Result<()> {
         let known = |name: &str| metrics.contains(&format!("{{name=\"{name}\""));
         Ok((known("loses-secret") && !known("goes")).then_some(()))
     })?;
-    namespace.apply(
-        "{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: self}, spec: {selfSigned: {}}}",
-    )?;
+    namespace.apply(SELF_SIGNED)?;
     namespace.ready("loses-secret", DEADLINE)?;
     namespace.pair_matches("loses-secret")
 }

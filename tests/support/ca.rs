@@ -1,10 +1,15 @@
 //! ACME CAs beside the lab's own.
 
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use anyhow::{Context, Result};
 use lab::{Lab, Process};
 use serde_json::Value;
 
-use super::{DEADLINE, unique};
+use super::{Cluster, DEADLINE, unique};
+
+/// Of the CAs of this process: each has two ports.
+static NEXT: AtomicU16 = AtomicU16::new(0);
 
 const RENEWAL_QUESTION: &str = "renewalInfo/ -> calling";
 
@@ -37,15 +42,17 @@ impl Ca {
         environment: &[(&str, &str)],
         edit: impl Fn(String) -> String,
     ) -> Result<Self> {
-        let number = unique();
-        let ports = [(":14000", 14000 + number), (":15000", 15000 + number)];
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 16000 + 2 * number;
+        let listen = format!("{}:{port}", lab::ADDRESS);
+        let manage = format!("{}:{}", lab::ADDRESS, port + 1);
         let etc = lab.dir().join("etc");
-        let mut config = edit(std::fs::read_to_string(etc.join("pebble.json"))?);
-        for (own, other) in ports {
-            config = config.replace(own, &format!(":{other}"));
-        }
+        let config = edit(std::fs::read_to_string(etc.join("pebble.json"))?);
+        let mut config: Value = serde_json::from_str(&config)?;
+        config["pebble"]["listenAddress"] = listen.as_str().into();
+        config["pebble"]["managementListenAddress"] = manage.as_str().into();
         let file = etc.join(format!("pebble-{number}.json"));
-        std::fs::write(&file, config)?;
+        std::fs::write(&file, config.to_string())?;
         let mut command = lab.command("pebble");
         command
             .arg("-strict")
@@ -56,14 +63,20 @@ impl Ca {
             .env("PEBBLE_VA_NOSLEEP", "1")
             .envs(environment.iter().copied());
         let process = lab.spawn(&format!("pebble-{number}"), command)?;
-        let directory = format!("https://{}:{}/dir", lab::ADDRESS, 14000 + number);
+        let directory = format!("https://{listen}/dir");
         lab.wait(DEADLINE, "another CA", || lab.get(&directory).map(Some))?;
-        let management = format!("https://{}:{}", lab::ADDRESS, 15000 + number);
+        let management = format!("https://{manage}");
         Ok(Self {
             process,
             directory,
             management,
         })
+    }
+
+    /// As [`Cluster::acme_issuer`], of this CA and its default profile.
+    pub fn issuer(&self, cluster: &Cluster, name: &str, solver: &str) -> Result<String> {
+        let issuer = cluster.acme_issuer(name, "default", solver)?;
+        Ok(issuer.replace(&cluster.lab.acme_directory(), &self.directory))
     }
 
     /// End it for now.
@@ -147,7 +160,7 @@ impl Ca {
         std::fs::write(&file, body.to_string())?;
         let url = format!("{}/set-renewal-info/", self.management);
         let mut curl = lab.command("curl");
-        curl.args(["-fsS", "--max-time", "5", "--cacert"])
+        curl.args(["-fsS", "--max-time", "20", "--cacert"])
             .arg(lab.dir().join("pki/ca.crt"))
             .arg("--data-binary")
             .arg(format!("@{}", file.display()))

@@ -43,7 +43,7 @@ pub fn rolled_out(lab: &Lab) -> Result<()> {
         "--timeout=1s",
     ];
     let status = [line.as_slice(), &["deployment/everleaf"]].concat();
-    lab.wait(DEADLINE, "the operator's Pods", || {
+    lab.wait(3 * DEADLINE, "the operator's Pods", || {
         lab.kubectl(&status).map(Some)
     })
     .with_context(|| log(lab).unwrap_or_default())?;

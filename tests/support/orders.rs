@@ -1,6 +1,6 @@
 //! Certificates of many names, drawn by lot; and what must be true of them when they are Ready.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -111,15 +111,24 @@ impl Namespace<'_> {
         })
     }
 
-    /// Each was issued at the first attempt, has exactly the names that were asked for, and leads to one of these roots.
+    /// Each was issued at the first attempt. The last one of each size and issuer has exactly the names that were asked
+    /// for, and leads to one of these roots.
     pub fn all_are_right(&self, wanted: &[Wanted], roots: &str) -> Result<()> {
+        let all = self.list("certificate")?;
         for wanted in wanted {
             let name = &wanted.name;
-            let status = self.get("certificate", name)?["status"].clone();
+            let object = all.iter().find(|o| o["metadata"]["name"] == **name);
+            let status = &object.context("a Certificate")?["status"];
             ensure!(
                 status["revision"] == 1 && status["failedIssuanceAttempts"].is_null(),
                 "{name}: {status}"
             );
+        }
+        let kinds = wanted
+            .iter()
+            .map(|wanted| ((wanted.size(), &wanted.issuer), wanted));
+        for wanted in kinds.collect::<BTreeMap<_, _>>().values() {
+            let name = &wanted.name;
             let shown = self.x509(name, &["-ext", "subjectAltName"])?;
             let shown: BTreeSet<&str> = shown
                 .lines()

@@ -1,16 +1,18 @@
 //! Every version of an object, as a client that watches it sees them.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 use lab::{Lab, Process};
 use serde_json::Value;
 
-use super::{api, unique};
+use super::{DEADLINE, api, poll, unique};
 
 /// A watch that runs until it is dropped.
 pub struct Watch(Process);
 
 impl Watch {
-    /// Watch one object, or with an empty name all of its kind.
+    /// Watch one object, or with an empty name all of its kind; whatever happens from now on is seen.
     pub fn start(lab: &Lab, namespace: &str, kind: &str, name: &str) -> Result<Self> {
         let pki = lab.dir().join("pki");
         let list = api::url(namespace, kind, "")?;
@@ -18,17 +20,65 @@ impl Watch {
             "" => String::new(),
             name => format!("&fieldSelector=metadata.name%3D{name}"),
         };
+        let log = format!("watch-{kind}-{}", unique());
+        let head = lab.dir().join(format!("{log}.head"));
         let mut curl = lab.command("curl");
-        curl.args(["-sSN", "--cacert"])
+        curl.args(["-sSN", "--dump-header"])
+            .arg(&head)
+            .arg("--cacert")
             .arg(pki.join("ca.crt"))
             .arg("--cert")
             .arg(pki.join("admin.crt"))
             .arg("--key")
             .arg(pki.join("admin.key"))
             .arg(format!("{list}?watch=1{selector}"));
-        Ok(Self(
-            lab.spawn(&format!("watch-{kind}-{}", unique()), curl)?,
-        ))
+        let process = lab.spawn(&log, curl)?;
+        // The API server answers when the watch stands.
+        let head = lab.wait(DEADLINE, "an answer to the watch", || {
+            let head = std::fs::read_to_string(&head)?;
+            Ok(head.contains("\r\n\r\n").then_some(head))
+        })?;
+        let status = head.lines().next().unwrap_or_default();
+        ensure!(status.contains(" 200"), "the watch was answered {status}");
+        Ok(Self(process))
+    }
+
+    /// Wait until what has happened satisfies `holds`. A watch may be behind what a GET has shown.
+    pub fn until(
+        &self,
+        deadline: Duration,
+        what: &str,
+        holds: impl Fn(&[(String, Value)]) -> bool,
+    ) -> Result<Vec<(String, Value)>> {
+        poll(deadline, what, || {
+            let events = self.events()?;
+            ensure!(holds(&events), "{events:?}");
+            Ok(events)
+        })
+    }
+
+    /// The same, of one version of an object.
+    pub fn until_one(
+        &self,
+        deadline: Duration,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Result<Vec<(String, Value)>> {
+        self.until(deadline, what, |events| {
+            events.iter().any(|(_, object)| holds(object))
+        })
+    }
+
+    /// Wait until it has shown this version of an object; what it has shown.
+    pub fn as_far_as(&self, object: &Value) -> Result<Vec<(String, Value)>> {
+        let version = |object: &Value| {
+            let meta = &object["metadata"];
+            (meta["uid"].clone(), meta["resourceVersion"].clone())
+        };
+        let wanted = version(object);
+        self.until_one(DEADLINE, &format!("version {wanted:?}"), |object| {
+            version(object) == wanted
+        })
     }
 
     /// What has happened so far: type and object.

@@ -4,8 +4,8 @@ use anyhow::Result;
 use lab::Process;
 
 use super::{cluster, issues, rfc2136, with_flags};
-use crate::SAID;
 use crate::support::certificate;
+use crate::{SAID, aside};
 
 fn url(port: u16) -> String {
     format!("https://{}:{port}/dns-query", lab::ADDRESS)
@@ -39,7 +39,7 @@ fn of_the_solver_alone() -> Result<()> {
 
 #[test]
 fn of_all_solvers_by_a_flag() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let resolver = cluster.lab.doh(8454, "ca")?;

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::{cluster, named, rfc2136, with_flags};
-use crate::SAID;
 use crate::support::{DEADLINE, Namespace, certificate};
+use crate::{SAID, aside};
 
 /// A zone whose only server is at this address, and nothing else.
 fn zone(origin: &str, address: &str) -> String {
@@ -82,7 +82,7 @@ fn asks(namespace: &Namespace<'_>, name: &str, solver: &str) -> Result<()> {
 
 #[test]
 fn a_zone_that_is_another_within() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let etc = cluster.lab.dir().join("etc");
@@ -131,7 +131,7 @@ fn a_zone_that_is_another_within() -> Result<()> {
 
 #[test]
 fn resolvers_alone_are_asked_where_the_servers_cannot_be() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("dns-only")?;

@@ -1,0 +1,256 @@
+//! A lab with the CRDs and the operator in it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use lab::{Lab, Options, Process, Tier};
+use parking_lot::RwLock;
+use serde_json::Value;
+
+use super::namespace::{Namespace, POLL, Turn};
+use super::{DEADLINE, Request, STOPPED, entry, everleaf, install, repository, requests, unique};
+
+/// A lab with the operator as a process in it.
+pub struct Cluster {
+    pub lab: Lab,
+    operator: parking_lot::Mutex<Option<Process>>,
+    /// As [`Options::clock`].
+    clock: Option<String>,
+    /// Whoever ends the operator, or counts requests, has the cluster to itself.
+    turn: RwLock<()>,
+}
+
+impl Cluster {
+    /// A control lab with the CRDs; no operator yet.
+    pub fn start(options: &Options) -> Result<Self> {
+        Self::of(Tier::Control, options)
+    }
+
+    /// A lab of this tier with the CRDs; no operator yet.
+    pub fn of(tier: Tier, options: &Options) -> Result<Self> {
+        let lab = Lab::start(tier, options)?;
+        let crds = repository().join("crds");
+        lab.kubectl(&["apply", "--server-side", "-f", &crds.to_string_lossy()])?;
+        lab.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "crd",
+            "--all",
+            "--timeout=120s",
+        ])?;
+        let clock = options.clock.clone();
+        Ok(Self {
+            clock,
+            ..Self::with(lab)
+        })
+    }
+
+    /// A node lab with the operator as the chart installs it, in a restricted namespace; `values` are
+    /// helm's `--set` arguments, separated by spaces.
+    pub fn installed(options: &Options, values: &str) -> Result<Self> {
+        let lab = install::node(options)?;
+        lab.kubectl(&["create", "namespace", install::NAMESPACE])?;
+        install::restrict(&lab, install::NAMESPACE)?;
+        let line = format!("install everleaf charts/everleaf --namespace everleaf {values}");
+        install::helm(&lab, line.trim_end())?;
+        install::rolled_out(&lab)?;
+        Ok(Self::with(lab))
+    }
+
+    /// A cluster of this lab.
+    pub fn with(lab: Lab) -> Self {
+        Self {
+            lab,
+            operator: parking_lot::Mutex::default(),
+            clock: None,
+            turn: RwLock::default(),
+        }
+    }
+
+    /// Start the operator, or start it anew, with these arguments beside the usual ones.
+    pub fn operator(&self, arguments: &[&str]) -> Result<()> {
+        self.operator_with(arguments, &[])
+    }
+
+    /// The same, with variables of its environment.
+    pub fn operator_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+        self.stop_operator()?;
+        let mut command = self.lab.command(everleaf());
+        command
+            .args([
+                "controller",
+                "--v=4",
+                "--leader-election-retry-period=1s",
+                "--http01-mode=Direct",
+            ])
+            .args(arguments)
+            .env("POD_IP", lab::ADDRESS)
+            .envs(variables.iter().copied());
+        if let Some(clock) = &self.clock {
+            lab::begin_at(&mut command, clock);
+        }
+        *self.operator.lock() = Some(self.lab.spawn("everleaf", command)?);
+        Ok(())
+    }
+
+    /// End the operator by SIGTERM and wait for it.
+    pub fn stop_operator(&self) -> Result<()> {
+        if let Some(process) = self.operator.lock().take() {
+            process.signal("TERM")?;
+            process.wait(STOPPED)?;
+        }
+        Ok(())
+    }
+
+    /// End the operator at once, as a crash would.
+    pub fn kill_operator(&self) -> Result<()> {
+        if let Some(process) = self.operator.lock().take() {
+            process.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Send the operator a signal, named as in `kill -s`.
+    pub fn signal_operator(&self, signal: &str) -> Result<()> {
+        self.operator
+            .lock()
+            .as_ref()
+            .context("no operator runs")?
+            .signal(signal)
+    }
+
+    /// The operator's process id.
+    pub fn operator_pid(&self) -> Result<u32> {
+        self.operator
+            .lock()
+            .as_ref()
+            .context("no operator runs")?
+            .pid()
+    }
+
+    /// Everything that the operator has logged.
+    pub fn operator_log(&self) -> Result<String> {
+        self.operator
+            .lock()
+            .as_ref()
+            .context("no operator runs")?
+            .log()
+    }
+
+    /// A namespace for one test, beside others.
+    pub fn namespace(&self, name: &str) -> Result<Namespace<'_>> {
+        self.namespace_in_turn(name, Turn::Together(self.turn.read_recursive()))
+    }
+
+    /// A namespace for one test, which has the cluster to itself.
+    pub fn alone(&self, name: &str) -> Result<Namespace<'_>> {
+        self.namespace_in_turn(name, Turn::Alone(self.turn.write()))
+    }
+
+    /// A namespace that is there, beside others.
+    pub fn existing(&self, name: &str) -> Namespace<'_> {
+        Namespace {
+            cluster: self,
+            name: name.to_owned(),
+            _turn: Turn::Together(self.turn.read_recursive()),
+        }
+    }
+
+    fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {
+        self.lab.kubectl(&["create", "namespace", name])?;
+        Ok(Namespace {
+            cluster: self,
+            name: name.to_owned(),
+            _turn: turn,
+        })
+    }
+
+    /// Wait until the operator has asked the API server for nothing but its watches and its Lease for
+    /// three seconds.
+    pub fn quiet(&self) -> Result<()> {
+        self.quiet_as_to(|_| true)
+    }
+
+    /// The same, of some requests.
+    pub(super) fn quiet_as_to(&self, counts: impl Fn(&Request) -> bool) -> Result<()> {
+        let end = Instant::now() + DEADLINE;
+        let busy = || -> Result<usize> {
+            let all = requests(&self.lab)?;
+            Ok(all
+                .iter()
+                .filter(|r| r.verb != "watch" && r.resource != "leases" && counts(r))
+                .count())
+        };
+        let (mut count, mut since) = (busy()?, Instant::now());
+        while since.elapsed() < Duration::from_secs(3) {
+            if Instant::now() > end {
+                bail!("the operator does not come to rest");
+            }
+            std::thread::sleep(POLL);
+            let now = busy()?;
+            if now != count {
+                (count, since) = (now, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// The operator's metrics.
+    pub fn metrics(&self) -> Result<String> {
+        self.lab
+            .get(&format!("http://{}:9402/metrics", lab::ADDRESS))
+    }
+
+    /// Change a zone of the lab that takes updates; `change` is a line as nsupdate reads it.
+    pub fn dns_update(&self, change: &str) -> Result<()> {
+        let file = self.lab.dir().join(format!("dns-{}", unique()));
+        std::fs::write(&file, format!("server {}\n{change}\nsend\n", lab::ADDRESS))?;
+        let mut nsupdate = self.lab.command("nsupdate");
+        nsupdate
+            .arg("-y")
+            .arg(format!("hmac-sha256:lab:{}", lab::TSIG_SECRET))
+            .arg(&file);
+        lab::output(&mut nsupdate)?;
+        Ok(())
+    }
+
+    /// Run openssl on `input`.
+    pub fn openssl(&self, arguments: &[&str], input: &[u8]) -> Result<String> {
+        let file = self.lab.dir().join(format!("openssl-{}", unique()));
+        std::fs::write(&file, input)?;
+        let mut openssl = self.lab.command("openssl");
+        openssl.args(arguments).arg("-in").arg(&file);
+        let said = lab::output(&mut openssl)?;
+        std::fs::remove_file(file)?;
+        Ok(said)
+    }
+
+    /// Check that key and certificate of a Secret belong together.
+    pub fn is_pair(&self, secret: &Value) -> Result<()> {
+        let key = self.openssl(&["pkey", "-pubout"], &entry(secret, "tls.key")?)?;
+        let certificate =
+            self.openssl(&["x509", "-noout", "-pubkey"], &entry(secret, "tls.crt")?)?;
+        if key != certificate {
+            let name = &secret["metadata"]["name"];
+            bail!("Secret {name}: the key is not the certificate's");
+        }
+        Ok(())
+    }
+
+    /// The CA bundle of the ACME server's own TLS, base64, as `caBundle` takes it.
+    pub fn ca_bundle(&self) -> Result<String> {
+        use base64::Engine as _;
+        Ok(base64::engine::general_purpose::STANDARD.encode(self.lab.acme_ca_pem()?))
+    }
+
+    /// An ACME Issuer with one HTTP-01 solver; `solver` is its `ingress` in YAML flow style.
+    pub fn acme_issuer(&self, name: &str, profile: &str, solver: &str) -> Result<String> {
+        Ok(format!(
+            "apiVersion: cert-manager.io/v1\nkind: Issuer\nmetadata: {{name: {name}}}\nspec:\n  acme:\n    \
+             server: {}\n    caBundle: {}\n    profile: {profile}\n    privateKeySecretRef: {{name: {name}-account}}\n    \
+             solvers: [{{http01: {{ingress: {solver}}}}}]\n",
+            self.lab.acme_directory(),
+            self.ca_bundle()?,
+        ))
+    }
+}
