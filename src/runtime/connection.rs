@@ -19,8 +19,8 @@ use super::options::Options;
 use crate::net;
 
 /// How long the API server may take to begin with an answer: of a list it does when it has all of a page, of a watch at
-/// once. What else is asked has shorter deadlines of its own.
-const ANSWER: Duration = Duration::from_secs(30);
+/// once. It gives itself a minute (`--request-timeout`), and those to whom it passes on what webhook solvers are asked.
+const ANSWER: Duration = Duration::from_secs(65);
 /// How long it may be silent in the middle of one; a watch without news is, until the API server ends it.
 const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30);
 

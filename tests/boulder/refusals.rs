@@ -68,7 +68,15 @@ fn caa_is_told_by_the_ca_too() -> Result<()> {
     }
     namespace.apply(&certificate("told", "boulder", host, ""))?;
     namespace.says("told", &["CAA", host, "(EL-1403)"], SAID)?;
-    assert_eq!(stage.orders_asked_for(account(&namespace)?)?, 1);
+    // On a busy machine the CA may have said something else before.
+    let orders = stage.orders_asked_for(account(&namespace)?)?;
+    namespace.until(
+        SAID,
+        "certificate",
+        "told",
+        "an order an attempt",
+        |object| object["status"]["failedIssuanceAttempts"] == orders,
+    )?;
     Ok(())
 }
 

@@ -42,7 +42,8 @@ impl Twins {
 
     /// Until when another one is waited for at most, if there is one.
     pub(super) fn until(&self, of: &Twin, now: Timestamp) -> Option<Timestamp> {
-        let since = self.with_ca.get(of)?.values().max()?;
+        // With one that takes longer than that, the others gain nothing by waiting.
+        let since = self.with_ca.get(of)?.values().min()?;
         Some(later(*since, PATIENCE)).filter(|until| *until > now)
     }
 

@@ -40,7 +40,7 @@ pub struct Memo {
     pub unproven: bool,
     /// The CA is left alone until then.
     pub resting: Option<Timestamp>,
-    /// Since when the CA has been at work without an end.
+    /// Since when the CA has been at work without an end, or, if it is `unproven`, has waited to be asked again.
     pub working: Option<Timestamp>,
     /// Faults in a row.
     pub faults: u32,
@@ -82,7 +82,8 @@ impl Memo {
                 retry,
             } => {
                 next.unproven = state == "pending" && reason.is_some();
-                next.working = self.working.or(Some(now));
+                let goes_on = next.unproven == self.unproven;
+                next.working = self.working.filter(|_| goes_on).or(Some(now));
                 Some(next.look(self.accepted, *retry, now))
             }
             Outcome::Unavailable { retry, .. } => {
@@ -99,7 +100,8 @@ impl Memo {
     }
 
     /// How long a CA is left alone that has come to no end. One that leaves a challenge `pending` with an error wants to
-    /// be asked again (RFC 8555 §8.2): after half of the time that the answer has been in place, or when it says.
+    /// be asked again (RFC 8555 §8.2): after half of the time that the answer has been in place, or that it has waited, or
+    /// when it says.
     fn look(&self, accepted: bool, retry: Option<Duration>, now: Timestamp) -> Duration {
         let half = |since: Option<Timestamp>| {
             let passed = since.map(|since| now.duration_since(since));
@@ -107,7 +109,8 @@ impl Memo {
             passed.unwrap_or_default() / 2
         };
         if self.unproven {
-            let pause = half(self.presented).clamp(AGAIN, AGAIN_MOST);
+            let since = self.presented.or(self.working);
+            let pause = half(since).clamp(AGAIN, AGAIN_MOST);
             return pause.max(retry.unwrap_or_default());
         }
         if !accepted {

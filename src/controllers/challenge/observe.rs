@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::networking::v1::Ingress;
 
 use super::{Memo, Objects, Observation, RecordState, Settings, is_final, state};
 use crate::api::Challenge;
 use crate::api::challenge::DNS_01;
-use crate::controllers::facts::controller_of;
+use crate::controllers::facts::{Identity, controller_of};
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::store::Store;
@@ -21,6 +22,7 @@ pub async fn observe(
     settings: &Settings,
     memo: Memo,
     account: bool,
+    now: Timestamp,
 ) -> Result<Option<Observation>, ReadError> {
     let store = &reader.store;
     let Some(challenge) = store.challenge(&key.namespace, &key.name) else {
@@ -83,7 +85,7 @@ pub async fn observe(
     };
     Ok(Some(Observation {
         missing_class: class.filter(|c| !store.has_ingress_class(c)),
-        earlier: has_earlier(store, &challenge, &others),
+        earlier: has_earlier(store, &challenge, &others, now),
         direct_users: others
             .iter()
             .filter(live)
@@ -117,12 +119,16 @@ fn is_last(reader: &Reader, challenge: &Challenge) -> bool {
             .all(|c| c.metadata.uid == challenge.metadata.uid || state(c) == "valid")
 }
 
+/// How long an older Challenge is waited for. One that takes longer waits for something outside, and is in nobody's way.
+const LONGEST: SignedDuration = SignedDuration::from_hours(1);
+
 /// Whether as many older Challenges of its name are being solved as are at once. Those of other namespaces count where the
 /// server knows no namespaces, and may put one value in the place of another's.
 pub(super) fn has_earlier(
     store: &Store,
     challenge: &Challenge,
     neighbours: &[Arc<Challenge>],
+    now: Timestamp,
 ) -> bool {
     let most = at_once(challenge);
     if most == usize::MAX {
@@ -137,8 +143,10 @@ pub(super) fn has_earlier(
     let is_earlier = |c: &&Arc<Challenge>| {
         c.spec.dns_name == challenge.spec.dns_name
             && c.spec.type_ == challenge.spec.type_
-            && is_live_beside(challenge, c)
+            && (is_live_beside(challenge, c) || leaves_a_record(challenge, c))
+            && server(c) == server(challenge)
             && born(c) < born(challenge)
+            && now.duration_since(Identity::of(&c.metadata).created) < LONGEST
     };
     let all = everywhere.as_deref().unwrap_or(neighbours).iter();
     all.filter(is_earlier).count() >= most
@@ -149,6 +157,22 @@ fn is_live_beside(challenge: &Challenge, other: &Challenge) -> bool {
     other.metadata.uid != challenge.metadata.uid
         && !is_final(state(other))
         && other.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether another Challenge has ended, and its DNS-01 record has not been taken away yet.
+fn leaves_a_record(challenge: &Challenge, other: &Challenge) -> bool {
+    let status = other.status.as_ref();
+    other.metadata.uid != challenge.metadata.uid
+        && other.spec.type_ == DNS_01
+        && status.is_some_and(|status| status.processing == Some(true))
+}
+
+/// Who keeps the values of a name, where that may be few: a webhook solver, or an acme-dns server.
+fn server(challenge: &Challenge) -> Option<(&str, &str)> {
+    let solver = challenge.spec.solver.dns01.as_ref()?;
+    let webhook = solver.webhook.as_ref();
+    let webhook = webhook.map(|w| (w.group_name.as_str(), w.solver_name.as_str()));
+    webhook.or_else(|| Some((solver.acme_dns.as_ref()?.host.as_str(), "")))
 }
 
 /// How many Challenges of one name are solved at once. Of DNS-01 any number, since each has its own value; but an acme-dns

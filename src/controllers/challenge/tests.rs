@@ -187,11 +187,19 @@ fn it_waits_for_its_turn() {
         "the account wakes it"
     );
     let second = Some(Duration::from_secs(1));
+    let mut younger = pod_mode();
+    younger.earlier = true;
+    edit(&mut younger, |c| {
+        c.metadata.creation_timestamp = Some(Time(START))
+    });
     assert_eq!(
-        turn(|s| s.earlier = true),
+        plan(&younger, &settings(), START),
         does(None, second),
         "one Challenge of a name at a time"
     );
+    let told = plan(&younger, &settings(), after(4));
+    let reason = status(&told.actions[0])["reason"].to_string();
+    assert!(reason.contains("an older Challenge"), "{reason}");
     assert_eq!(
         turn(|s| s.admitted = false),
         does(None, Some(Duration::from_secs(10))),
@@ -546,6 +554,15 @@ fn a_ca_that_did_not_find_the_answer_and_waits_is_asked_again_ever_less_often() 
         let ask = does(Some(Effect::Accept), None);
         assert_eq!(plan(&seen, &settings(), due), ask, "{asked}");
     }
+    // What begins anew once it is asked again is not given up for what was before.
+    let mut late = seen.clone();
+    late.memo = late.memo.after(&working(None), after(7300));
+    let goes_on = absorb(&late, &settings(), working(None), after(7301));
+    assert_eq!(goes_on.actions, [], "{goes_on:?}");
+    // With a wait in place of the self-check it is asked ever less often too.
+    seen.memo.presented = None;
+    seen.memo = seen.memo.after(&unproven("pending"), after(7200));
+    assert_eq!(seen.memo.rests(after(7200)), Some(after(7800)));
     // It is not given up: its order ends.
     let said = absorb(&seen, &settings(), unproven("pending"), after(9000));
     assert_eq!(status(&said.actions[0])["state"], "pending");
@@ -605,6 +622,28 @@ fn whatever_wakes_it_a_ca_that_wants_to_be_left_alone_is() {
         };
         assert_eq!(plan(&seen, &settings(), after(61)), does(Some(step), None));
     }
+}
+
+#[test]
+fn what_the_ca_has_said_stands_while_it_is_left_alone() {
+    let mut seen = dns01::written();
+    seen.memo.check = failed(0);
+    seen.memo.presented = Some(START);
+    let late = after(3600);
+    let asks = plan(&seen, &settings(), late);
+    assert_eq!(
+        (kinds(&asks.actions), asks.effect),
+        (vec!["status"], Some(Effect::Accept))
+    );
+    let refused = Outcome::Unavailable {
+        reason: "429".into(),
+        retry: Some(Duration::from_hours(1)),
+    };
+    seen.memo = seen.memo.after(&refused, late);
+    assert_eq!(
+        plan(&seen, &settings(), late),
+        does(None, Some(Duration::from_hours(1)))
+    );
 }
 
 #[test]

@@ -12,6 +12,8 @@ use crate::explain::not_before;
 const FAULT: Duration = Duration::from_secs(5);
 /// The longest.
 const FAULT_MOST: Duration = Duration::from_mins(5);
+/// Faults in a row after which nobody comes back to a URL any more: some five minutes.
+const MISSED: u32 = 6;
 /// The first wait for a CA that is at work; it doubles.
 const LOOK: Duration = Duration::from_millis(500);
 /// The longest.
@@ -42,6 +44,8 @@ pub struct Memo {
 pub enum Wait {
     /// The fault may be gone in a moment.
     Fault,
+    /// Nobody is at the URL: the CA may have lost what it had there, or something before the CA answers for a moment.
+    Missing,
     /// The CA refuses for now and does not say until when.
     Refused,
     /// As long as the CA asks for.
@@ -54,7 +58,7 @@ impl Wait {
     /// Until when, for somebody who remembers this.
     pub fn delay(self, memo: &Memo) -> Duration {
         match self {
-            Self::Fault => doubled(FAULT, memo.faults, FAULT_MOST),
+            Self::Fault | Self::Missing => doubled(FAULT, memo.faults, FAULT_MOST),
             Self::Refused => refusal_delay(memo.refusals.saturating_add(1)),
             Self::Asked(asked) => asked,
             Self::Human => refusal_delay(u32::MAX),
@@ -64,7 +68,7 @@ impl Wait {
     /// What a reader is told about a time that is long enough to be wondered about.
     pub fn note(self, until: Timestamp) -> String {
         match self {
-            Self::Fault => String::new(),
+            Self::Fault | Self::Missing => String::new(),
             Self::Asked(_) => format!(". {}", not_before(until)),
             Self::Refused | Self::Human => format!(". Next attempt at {until:.0}"),
         }
@@ -108,6 +112,16 @@ impl Memo {
         self.faults.saturating_add(self.refusals) < CHAIN_TRIES
     }
 
+    /// Whether an order that is asked for in vain is given up. A CA that is down may have it when it is back, if the order
+    /// lasts until then.
+    pub fn is_lost(&self, wait: Wait, expires: Option<Timestamp>, now: Timestamp) -> bool {
+        match wait {
+            Wait::Missing if self.faults >= MISSED => true,
+            Wait::Missing | Wait::Fault => expires.is_some_and(|end| end <= now),
+            _ => false,
+        }
+    }
+
     /// Until when a CA that is at work is left alone, if it does not say.
     pub fn look(&self) -> Duration {
         doubled(LOOK, self.looks.saturating_sub(1), LOOK_MOST)
@@ -126,7 +140,7 @@ impl Memo {
                 ..Self::default()
             },
             Heard::Wait(wait) => {
-                let is_fault = wait == Wait::Fault;
+                let is_fault = matches!(wait, Wait::Fault | Wait::Missing);
                 let next = |count: u32| count.saturating_add(1);
                 Self {
                     resting,

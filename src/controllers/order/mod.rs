@@ -144,7 +144,7 @@ impl Outcome {
                 match wait {
                     Wait::Asked(rest) => Some((words, Some(*rest))),
                     Wait::Refused => Some((words, None)),
-                    Wait::Fault | Wait::Human => None,
+                    Wait::Fault | Wait::Missing | Wait::Human => None,
                 }
             }
             _ => None,

@@ -277,6 +277,13 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
         },
         Outcome::OtherKey(reason) => ended(o, "errored", &reason, now),
         Outcome::Ended { state, reason } => ended(o, &state, &cause(o, &reason), now),
+        Outcome::Unavailable { reason, wait }
+            if old.url.is_some()
+                && o.memo
+                    .is_lost(wait, old.expires.as_ref().map(|end| end.0), now) =>
+        {
+            ended(o, "errored", &reason, now)
+        }
         Outcome::Unavailable { reason, wait } => {
             let delay = wait.delay(&o.memo);
             let until = now.checked_add(delay).unwrap_or(Timestamp::MAX);

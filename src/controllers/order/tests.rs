@@ -704,6 +704,33 @@ fn a_ca_that_cannot_be_reached_is_asked_again() {
     assert_eq!(status(&plan.actions[0]), &json!({ "reason": null }));
 }
 
+#[test]
+fn an_order_that_is_asked_for_in_vain_is_given_up() {
+    let later = START + SignedDuration::from_hours(1);
+    for (wait, faults, expires, ends) in [
+        (Wait::Missing, 5, later, false),
+        (Wait::Missing, 6, later, true),
+        (Wait::Missing, 0, START, true),
+        (Wait::Fault, 99, later, false),
+        (Wait::Fault, 99, START, true),
+        (Wait::Refused, 99, START, false),
+    ] {
+        let mut seen = pending(&["a.example.com"], &http01());
+        edit(&mut seen, &json!({ "expires": expires }));
+        seen.memo.faults = faults;
+        let reason = "404 (EL-1420)".to_owned();
+        let plan = absorb(&seen, Outcome::Unavailable { reason, wait }, START);
+        let state = status(&plan.actions[0]).get("state");
+        let ended = state.is_some_and(|state| state == "errored");
+        assert_eq!(ended, ends, "{wait:?} {faults} {expires}");
+        // Nobody waits for one that is not there yet.
+        edit(&mut seen, &json!({ "url": null }));
+        let reason = "404 (EL-1420)".to_owned();
+        let plan = absorb(&seen, Outcome::Unavailable { reason, wait }, START);
+        assert_eq!(status(&plan.actions[0]).get("state"), None);
+    }
+}
+
 /// (How the CA is to be left alone, what was refused before, for how long then, what the reader is told.)
 #[test]
 fn a_ca_is_left_alone_for_as_long_as_it_must() {

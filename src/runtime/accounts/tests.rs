@@ -223,18 +223,26 @@ async fn whatever_a_crash_has_left_both_sides_come_to_the_same_key() {
 
 #[tokio::test]
 async fn a_key_that_is_refused_is_dropped_and_one_that_cannot_be_sent_is_kept() {
-    let staged = Staged::new().await;
-    let refusal = Response::problem(400, "badPublicKey");
-    staged.ca.fault(Call::KeyChange, 1, Some(refusal));
-    let Outcome::KeyKept { patch, message } = staged.change().await else {
-        panic!()
-    };
-    assert_eq!(
-        patch.unwrap().patch,
-        json!({ "data": { "tls.key.next": null } })
-    );
-    assert!(message.contains("badPublicKey"), "{message}");
-    staged.at_the_ca(&staged.old);
+    for (refusal, words) in [
+        (Response::problem(400, "badPublicKey"), "badPublicKey"),
+        // As Vault says that it has no such thing.
+        (
+            Response::json(404, &json!({ "errors": ["unsupported path"] })),
+            "404",
+        ),
+    ] {
+        let staged = Staged::new().await;
+        staged.ca.fault(Call::KeyChange, 1, Some(refusal));
+        let Outcome::KeyKept { patch, message } = staged.change().await else {
+            panic!()
+        };
+        assert_eq!(
+            patch.unwrap().patch,
+            json!({ "data": { "tls.key.next": null } })
+        );
+        assert!(message.contains(words), "{message}");
+        staged.at_the_ca(&staged.old);
+    }
 
     for call in [Call::NewAccount, Call::KeyChange] {
         let staged = Staged::new().await;

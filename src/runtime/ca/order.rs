@@ -179,7 +179,10 @@ impl Session<'_> {
             },
             Class::Transient => Outcome::Unavailable {
                 reason,
-                wait: Wait::Fault,
+                wait: match error.status() {
+                    Some(404 | 405 | 410) => Wait::Missing,
+                    _ => Wait::Fault,
+                },
             },
             Class::RateLimited { until } => {
                 if let Some(pause) = error.problem().and_then(acme::Problem::pause) {

@@ -21,7 +21,8 @@ impl Driver {
             });
         let memo = self.validations.memo(key);
         let known = account.is_some();
-        let Some(mut seen) = challenge::observe(&self.reader, key, settings, memo, known).await?
+        let Some(mut seen) =
+            challenge::observe(&self.reader, key, settings, memo, known, now()).await?
         else {
             self.validations.forget(key);
             return Ok(());

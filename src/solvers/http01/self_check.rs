@@ -93,7 +93,8 @@ impl Reason {
         match self {
             Self::Unresolved => "add a DNS record that leads to the Ingress controller",
             Self::Proxy => {
-                "let the proxy of the operator lead to the name, or name it in NO_PROXY of the operator"
+                "see that the name resolves and its host answers, and let the proxy of the operator lead there, or name it in \
+                 NO_PROXY"
             }
             Self::Refused(_) | Self::Unreachable | Self::TimedOut(_) | Self::Broken => {
                 "let port 80 through to the Ingress controller, and see that the DNS record leads there"
@@ -245,7 +246,11 @@ impl SelfCheck {
             // A request for a proxy has the whole URI (RFC 9112 §3.2.2).
             return if let (Some(proxy), Some(uri)) = (proxy, uri) {
                 let stream = reach(&proxy).await?;
-                exchange(stream, target, &uri.to_string(), proxy.authorization).await
+                let whole = uri.to_string();
+                let response = exchange(stream, target, &whole, proxy.authorization).await?;
+                // Its own words, of a name that it does not know or a host that it does not reach.
+                let is_its_own = matches!(response.status().as_u16(), 407 | 502..=504);
+                (!is_its_own).then_some(response).ok_or(Reason::Proxy)
             } else {
                 let stream = self.connect(&target.host, target.port).await?;
                 exchange(stream, target, &target.path, None).await

@@ -159,18 +159,22 @@ impl Step<'_> {
         if !policy::request_differences(self.o, request).is_empty() || !(known || refused) {
             return true;
         }
+        // Not every answer that is of no use comes with a failure time. A refusal has the time of its
+        // condition; what this Certificate found fault with, the time when it counted that.
+        let refusal = request.denied.as_ref().or(request.invalid.as_ref());
+        let refusal = refusal.and_then(|c| c.last_transition_time.as_ref().map(|t| t.0));
+        let answered = request.failure_time.or(refusal);
         let counted = self.o.status().last_failure_time.as_ref().map(|t| t.0);
         let counted = counted.filter(|counted| request.id.created <= *counted);
-        if refused && counted.is_some() {
+        if refused
+            && let Some(counted) = counted
+            && answered.is_none_or(|answered| answered <= counted)
+        {
             // Whoever wants another attempt may have another clock, or name no time.
             return true;
         }
         let since = find(&self.conditions, "Issuing").and_then(|c| c.last_transition_time.as_ref());
-        // Not every answer that is of no use comes with a failure time. A refusal has the time of its
-        // condition; what this Certificate found fault with, the time when it counted that.
-        let refusal = request.denied.as_ref().or(request.invalid.as_ref());
-        let refused = refusal.and_then(|c| c.last_transition_time.as_ref().map(|t| t.0));
-        let failed = request.failure_time.or(refused).or(counted);
+        let failed = answered.or(counted);
         matches!((failed, since), (Some(failed), Some(since)) if failed < since.0)
     }
 

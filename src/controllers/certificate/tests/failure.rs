@@ -127,6 +127,22 @@ fn whoever_asks_for_another_attempt_gets_one_whatever_their_clock() {
     }
 }
 
+/// The API server, whose clock dates requests, may be behind the one that dates failures.
+#[test]
+fn an_attempt_that_nobody_has_counted_yet_is_counted() {
+    let mut world = failed(Answer::Fail);
+    let failure = world.status().last_failure_time.unwrap().0;
+    world.pass(SignedDuration::from_secs(1));
+    world.renew_by_hand();
+    world.answer = Answer::Pend;
+    world.run(12);
+    let created = failure - SignedDuration::from_secs(5);
+    world.requests[0].metadata.creation_timestamp = Some(Time(created));
+    world.answer = Answer::Fail;
+    world.run(12);
+    assert_eq!((world.issuing().0, attempts(&world)), ("False", Some(2)));
+}
+
 #[test]
 fn a_request_after_several_failures_says_how_many() {
     let mut world = World::new(&json!({}));

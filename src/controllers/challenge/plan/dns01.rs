@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::super::{Check, Effect, Failure, Observation, RecordState, Retry, Settings, Sight};
 use super::{
@@ -92,12 +92,14 @@ fn present(o: &Observation, settings: &Settings) -> Plan<Effect> {
         return effect(Effect::Present);
     }
     let id = Identity::of(&o.challenge.metadata);
+    let mut begun = Map::from_iter([("processing".to_owned(), json!(true))]);
+    if status.is_some_and(|status| status.reason.is_some()) {
+        // Why it had to wait.
+        begun.insert("reason".into(), Value::Null);
+    }
+    let begun = Value::Object(begun);
     Plan {
-        actions: vec![patch_status(
-            Kind::Challenge,
-            &id,
-            json!({ "processing": true }),
-        )],
+        actions: vec![patch_status(Kind::Challenge, &id, begun)],
         events: started(settings),
         wake: Some(Duration::ZERO),
         ..Plan::idle()

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
-use self::told::{NOT_PRESENTED, not_presented, presented, say, started, unsay};
+use self::told::{ANOTHER, NOT_PRESENTED, not_presented, presented, say, started, unsay};
 pub use self::told::{presents, refused, without_secrets};
 use super::{Check, Effect, Observation, Outcome, Settings, is_final, state};
 use crate::api::challenge::{DNS_01, HTTP_01};
@@ -47,6 +47,8 @@ pub fn plan(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect
         && let Some(until) = o.memo.rests(now)
     {
         plan.effect = None;
+        // What it would have said beside: the CA's own words stand.
+        plan.actions.clear();
         plan.sooner(between(now, until));
         if o.memo.accepted {
             plan.actions.extend(http01::lost(o, settings));
@@ -68,7 +70,15 @@ fn decide(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> 
         return Plan::idle();
     }
     if o.earlier {
-        return Plan::wait(EARLIER);
+        let waited = between(Identity::of(meta).created, now);
+        return Plan {
+            actions: if waited >= PATIENCE {
+                say(o, ANOTHER)
+            } else {
+                vec![]
+            },
+            ..Plan::wait(EARLIER)
+        };
     }
     if !o.admitted {
         // It is woken when its turn comes.

@@ -14,6 +14,10 @@ use crate::controllers::status::seconds;
 /// How a reason begins that says why the answer could not be put in place.
 pub(super) const NOT_PRESENTED: &str = "Error presenting challenge: ";
 
+/// Why one that has older ones before it waits.
+pub(super) const ANOTHER: &str =
+    "Waiting for an older Challenge for the same name: its solver answers for one at a time";
+
 /// Write `reason`, if it is not there already.
 pub(super) fn say(o: &Observation, reason: &str) -> Vec<Action> {
     let old = o.challenge.status.as_ref();
@@ -100,5 +104,6 @@ pub(super) fn unsay(o: &Observation) -> Option<Action> {
     let reason = o.challenge.status.as_ref()?.reason.as_deref()?;
     let id = Identity::of(&o.challenge.metadata);
     let forget = || patch_status(Kind::Challenge, &id, json!({ "reason": null }));
-    reason.starts_with(NOT_PRESENTED).then(forget)
+    let is_over = reason.starts_with(NOT_PRESENTED) || reason == ANOTHER;
+    is_over.then(forget)
 }

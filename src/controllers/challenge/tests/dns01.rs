@@ -18,7 +18,7 @@ fn processing() -> Observation {
     seen
 }
 
-fn written() -> Observation {
+pub(super) fn written() -> Observation {
     let mut seen = processing();
     seen.record = RecordState::Present;
     seen.memo.presented = Some(START);
@@ -109,9 +109,56 @@ fn what_may_take_the_place_of_anothers_value_waits_for_it_in_every_namespace() {
         let made: Vec<_> = made.collect();
         let found = made.iter().map(|challenge| {
             let namespace = challenge.metadata.namespace.as_deref().unwrap();
-            has_earlier(&store, challenge, &store.challenges_in(namespace))
+            let neighbours = store.challenges_in(namespace);
+            has_earlier(&store, challenge, &neighbours, after(9))
         });
         assert!(found.eq(waits), "{solver}");
+    }
+}
+
+#[test]
+fn an_older_challenge_is_waited_for_until_its_record_is_gone_and_an_hour_at_most() {
+    let webhook =
+        |name: &str| json!({ "dns01": { "webhook": { "groupName": "a.b", "solverName": name } } });
+    let made = |number: i64, solver: &str, status: &Value| {
+        let mut seen = seen(&webhook(solver));
+        edit(&mut seen, |c| {
+            c.spec.type_ = "DNS-01".into();
+            c.metadata.name = Some(format!("c{number}"));
+            c.metadata.uid = Some(number.to_string());
+            c.metadata.creation_timestamp = Some(Time(after(number)));
+            c.status = serde_json::from_value(status.clone()).unwrap();
+        });
+        Challenge::clone(&seen.challenge)
+    };
+    for (solver, status, at, waits) in [
+        ("c", json!({ "state": "pending" }), 9, true),
+        (
+            "c",
+            json!({ "state": "valid", "processing": true }),
+            9,
+            true,
+        ),
+        (
+            "c",
+            json!({ "state": "valid", "processing": false }),
+            9,
+            false,
+        ),
+        ("d", json!({ "state": "pending" }), 9, false),
+        (
+            "c",
+            json!({ "state": "pending", "processing": true }),
+            3600,
+            false,
+        ),
+    ] {
+        let store = Store::new("cluster");
+        store.apply(Change::Challenge(made(0, solver, &status)));
+        let younger = made(1, "c", &json!(null));
+        store.apply(Change::Challenge(younger.clone()));
+        let found = has_earlier(&store, &younger, &[], after(at));
+        assert_eq!(found, waits, "{solver} {status} after {at} s");
     }
 }
 

@@ -310,6 +310,7 @@ async fn where_a_proxy_leads_to_the_name_it_is_asked() {
         with_body("200 OK", KEY),
         redirect("https://site.example/x"),
         "HTTP/1.1 407 x\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        with_body("503 Service Unavailable", "no such host"),
     ];
     let serve = async {
         let mut heads = Vec::new();
@@ -321,13 +322,14 @@ async fn where_a_proxy_leads_to_the_name_it_is_asked() {
     };
     let asks = async {
         let ask = || check.check("site.example", "tok", KEY);
-        [ask().await, ask().await]
+        [ask().await, ask().await, ask().await]
     };
-    let ([first, second], heads) = tokio::join!(asks, serve);
+    let ([first, second, third], heads) = tokio::join!(asks, serve);
     assert_eq!(first, Outcome::Reachable);
     assert_eq!(second, Outcome::NotYet(Reason::Proxy));
+    assert_eq!(third, Outcome::NotYet(Reason::Proxy), "it is not the site");
     let plain = "get http://site.example/.well-known/acme-challenge/tok http/1.1";
-    let lines = [plain, plain, "connect site.example:443 http/1.1"];
+    let lines = [plain, plain, "connect site.example:443 http/1.1", plain];
     for (head, line) in heads.iter().zip(lines) {
         assert_eq!(head.lines().next(), Some(line));
         assert!(
