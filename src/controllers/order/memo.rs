@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Outcome;
 use crate::controllers::status::{doubled, refusal_delay};
@@ -14,6 +14,9 @@ const FAULT: Duration = Duration::from_secs(5);
 const FAULT_MOST: Duration = Duration::from_mins(5);
 /// Faults in a row after which nobody comes back to a URL any more: some five minutes.
 const MISSED: u32 = 6;
+/// How much longer an order may last than what was open in it: Let's Encrypt has orders of eight hours with authorizations of
+/// one.
+const OUTLASTS: SignedDuration = SignedDuration::from_hours(7);
 /// The first wait for a CA that is at work; it doubles.
 const LOOK: Duration = Duration::from_millis(500);
 /// The longest.
@@ -117,7 +120,9 @@ impl Memo {
     pub fn is_lost(&self, wait: Wait, expires: Option<Timestamp>, now: Timestamp) -> bool {
         match wait {
             Wait::Missing if self.faults >= MISSED => true,
-            Wait::Missing | Wait::Fault => expires.is_some_and(|end| end <= now),
+            Wait::Missing | Wait::Fault => {
+                expires.is_some_and(|end| now.duration_since(end) >= OUTLASTS)
+            }
             _ => false,
         }
     }

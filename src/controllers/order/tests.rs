@@ -706,14 +706,15 @@ fn a_ca_that_cannot_be_reached_is_asked_again() {
 
 #[test]
 fn an_order_that_is_asked_for_in_vain_is_given_up() {
-    let later = START + SignedDuration::from_hours(1);
+    let later = START - SignedDuration::from_hours(6);
+    let over = START - SignedDuration::from_hours(7);
     for (wait, faults, expires, ends) in [
         (Wait::Missing, 5, later, false),
         (Wait::Missing, 6, later, true),
-        (Wait::Missing, 0, START, true),
+        (Wait::Missing, 0, over, true),
         (Wait::Fault, 99, later, false),
-        (Wait::Fault, 99, START, true),
-        (Wait::Refused, 99, START, false),
+        (Wait::Fault, 99, over, true),
+        (Wait::Refused, 99, over, false),
     ] {
         let mut seen = pending(&["a.example.com"], &http01());
         edit(&mut seen, &json!({ "expires": expires }));
