@@ -38,7 +38,9 @@ inside() {
 
   # A bridge, since not every kernel has dummy interfaces. An empty one will do for local addresses.
   ip link set lo up
-  ip link add lab0 type bridge
+  # With an address of its own: otherwise it has the lowest of its ports', another one as Pods come and go, and for half a
+  # minute the others send to the one before.
+  ip link add lab0 address 02:00:0a:f4:00:01 type bridge
   ip address add 10.244.0.1/24 dev lab0
   ip link set lab0 up
   if [ "$LAB_TIER" = node ]; then
