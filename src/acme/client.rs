@@ -197,7 +197,7 @@ impl Client {
             .await;
         self.notify(action, CallStage::After);
         if let Err(error) = &result
-            && matches!(error.status(), Some(404 | 405))
+            && error.finds_nothing()
         {
             // The server may have moved its resources.
             *self.shared.directory.lock().await = None;

@@ -167,6 +167,11 @@ impl Error {
         }
     }
 
+    /// Whether nobody answers at the URL, or not to this method.
+    pub fn finds_nothing(&self) -> bool {
+        matches!(self.status(), Some(404 | 405))
+    }
+
     pub(super) fn is_bad_nonce(&self) -> bool {
         self.problem().is_some_and(|problem| problem.is("badNonce"))
     }

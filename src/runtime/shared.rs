@@ -203,13 +203,16 @@ mod tests {
         let first = shared.turn(&challenge("a"), &make()).await;
         assert!(first.is_some());
         assert!(shared.turn(&challenge("b"), &[]).await.is_none());
-        let actions = take_away();
-        let b = challenge("b");
-        let second = shared.turn(&b, &actions);
-        tokio::pin!(second);
-        assert!(futures::poll!(&mut second).is_pending());
-        drop(first);
-        assert!(second.await.is_some());
+        waits(&shared, &challenge("b"), &take_away(), first).await;
+    }
+
+    /// For the turn that somebody else holds.
+    async fn waits(shared: &Shared, next: &Key, actions: &[Action], held: Option<Turn>) {
+        let turn = shared.turn(next, actions);
+        tokio::pin!(turn);
+        assert!(futures::poll!(&mut turn).is_pending());
+        drop(held);
+        assert!(turn.await.is_some());
     }
 
     #[tokio::test]
@@ -225,12 +228,7 @@ mod tests {
         assert_eq!(shared.due(&last, actions.clone(), now), actions);
         shared.leave(&last);
         assert!(!shared.join(&next));
-        let make = make();
-        let second = shared.turn(&next, &make);
-        tokio::pin!(second);
-        assert!(futures::poll!(&mut second).is_pending());
-        drop(turn);
-        assert!(second.await.is_some());
+        waits(&shared, &next, &make(), turn).await;
     }
 
     #[tokio::test]

@@ -35,7 +35,6 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Result;
-use lab::Options;
 use support::{Cluster, DEADLINE, TEMPORARY, TRAEFIK, certificate, shared};
 
 /// How long the operator may take to say what is wrong, and to go on once it is put right.
@@ -57,11 +56,7 @@ fn aside() -> Option<&'static Cluster> {
 }
 
 fn start() -> Result<Cluster> {
-    let cluster = Cluster::start(&Options {
-        audit: true,
-        pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
-        ..Options::default()
-    })?;
+    let cluster = Cluster::counted()?;
     cluster.operator(&FLAGS)?;
     Ok(cluster)
 }

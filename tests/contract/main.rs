@@ -34,7 +34,6 @@ mod vault;
 use std::sync::OnceLock;
 
 use anyhow::Result;
-use lab::Options;
 use serde_json::Value;
 use support::{Cluster, Namespace, shared};
 
@@ -61,11 +60,7 @@ fn aside() -> Option<&'static Cluster> {
 }
 
 fn start() -> Result<Cluster> {
-    let cluster = Cluster::start(&Options {
-        audit: true,
-        pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
-        ..Options::default()
-    })?;
+    let cluster = Cluster::counted()?;
     cluster.lab.apply(external::KIND)?;
     cluster.operator(&FLAGS)?;
     Ok(cluster)

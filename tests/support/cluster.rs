@@ -26,6 +26,15 @@ impl Cluster {
         Self::of(Tier::Control, options)
     }
 
+    /// The same; the API server's requests can be counted, and the CA has each name proven for each order.
+    pub fn counted() -> Result<Self> {
+        Self::start(&Options {
+            audit: true,
+            pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
+            ..Options::default()
+        })
+    }
+
     /// A lab of this tier with the CRDs; no operator yet.
     pub fn of(tier: Tier, options: &Options) -> Result<Self> {
         let lab = Lab::start(tier, options)?;

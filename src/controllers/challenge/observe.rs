@@ -8,7 +8,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use super::{Memo, Objects, Observation, RecordState, Settings, is_final, state};
 use crate::api::Challenge;
 use crate::api::challenge::DNS_01;
-use crate::controllers::facts::{Identity, controller_of};
+use crate::controllers::facts::controller_of;
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::store::Store;
@@ -135,18 +135,18 @@ pub(super) fn has_earlier(
         return false;
     }
     let everywhere = (challenge.spec.type_ == DNS_01).then(|| store.challenges());
+    let created = |c: &Challenge| c.metadata.creation_timestamp.as_ref().map(|t| t.0);
     let born = |c: &Challenge| {
         let meta = &c.metadata;
-        let at = meta.creation_timestamp.clone().map(|t| t.0);
-        (at, meta.name.clone(), meta.namespace.clone())
+        (created(c), meta.name.clone(), meta.namespace.clone())
     };
     let is_earlier = |c: &&Arc<Challenge>| {
         c.spec.dns_name == challenge.spec.dns_name
             && c.spec.type_ == challenge.spec.type_
-            && (is_live_beside(challenge, c) || leaves_a_record(challenge, c))
+            && (is_live_beside(challenge, c) || leaves_a_record(c))
             && server(c) == server(challenge)
             && born(c) < born(challenge)
-            && now.duration_since(Identity::of(&c.metadata).created) < LONGEST
+            && created(c).is_some_and(|at| now.duration_since(at) < LONGEST)
     };
     let all = everywhere.as_deref().unwrap_or(neighbours).iter();
     all.filter(is_earlier).count() >= most
@@ -159,12 +159,10 @@ fn is_live_beside(challenge: &Challenge, other: &Challenge) -> bool {
         && other.metadata.deletion_timestamp.is_none()
 }
 
-/// Whether another Challenge has ended, and its DNS-01 record has not been taken away yet.
-fn leaves_a_record(challenge: &Challenge, other: &Challenge) -> bool {
-    let status = other.status.as_ref();
-    other.metadata.uid != challenge.metadata.uid
-        && other.spec.type_ == DNS_01
-        && status.is_some_and(|status| status.processing == Some(true))
+/// Whether a Challenge has a DNS-01 record that has not been taken away yet, though it may have ended.
+fn leaves_a_record(challenge: &Challenge) -> bool {
+    let status = challenge.status.as_ref();
+    challenge.spec.type_ == DNS_01 && status.is_some_and(|status| status.processing == Some(true))
 }
 
 /// Who keeps the values of a name, where that may be few: a webhook solver, or an acme-dns server.

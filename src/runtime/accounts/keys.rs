@@ -248,16 +248,12 @@ async fn change(account: &Account, next: &PrivateKey) -> Changed {
     match account.client.change_key(&reference, next).await {
         Ok(()) => Changed::Yes,
         Err(error) if is_unknown(&error) => Changed::Yes,
-        Err(error) if error.class() == Class::Permanent || is_nowhere(&error) => {
+        // Vault's directory names a change of keys that the server does not have.
+        Err(error) if error.class() == Class::Permanent || error.finds_nothing() => {
             Changed::Never(error.to_string())
         }
         Err(error) => Changed::Later(error),
     }
-}
-
-/// Vault's directory names a change of keys that the server does not have.
-fn is_nowhere(error: &Error) -> bool {
-    matches!(error.status(), Some(404 | 405))
 }
 
 fn is_unknown(error: &Error) -> bool {

@@ -179,9 +179,10 @@ impl Session<'_> {
             },
             Class::Transient => Outcome::Unavailable {
                 reason,
-                wait: match error.status() {
-                    Some(404 | 405 | 410) => Wait::Missing,
-                    _ => Wait::Fault,
+                wait: if error.finds_nothing() || error.status() == Some(410) {
+                    Wait::Missing
+                } else {
+                    Wait::Fault
                 },
             },
             Class::RateLimited { until } => {
