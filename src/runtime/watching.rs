@@ -65,6 +65,15 @@ impl Watch {
         };
         let of_it: Vec<&Watched> = watched.iter().filter(|one| one.list == url).collect();
         let answer = self.fetch(&url, &of_it).await;
+        match &answer {
+            Ok(fetched) => {
+                let revoked = fetched.list.revoked.len();
+                tracing::debug!(list = %url, revoked, "revocation list fetched");
+            }
+            Err(failure) => {
+                tracing::debug!(list = %url, problem = failure.message, "no revocation list");
+            }
+        }
         match self.reader.watched.heard(&url, &watched, answer, now()) {
             Heard::Nothing => {}
             Heard::Revoked(certificates) => {
