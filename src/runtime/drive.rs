@@ -18,18 +18,12 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::accounts::AccountsInUse;
-use super::approvals::Approvals;
 use super::clock::now;
 use super::crash::{self, Stage, point};
 use super::effects::{EffectError, Effects};
 use super::events::Events;
-use super::limits::LimitsInUse;
-use super::orders::Orders;
-use super::preflight::Preflights;
 use super::queue::{Done, Queue};
 use super::signing::Signer;
-use super::validations::Validations;
 use crate::api::meta::IssuerReference;
 use crate::controllers::action::{Action, Event, Object, Plan};
 use crate::controllers::key::{Key, Kind};
@@ -39,6 +33,12 @@ use crate::controllers::{
     certificate, certificate_request, challenge, ingress, issuer, ordered_issuer,
 };
 use crate::issuers::acme::Account;
+use crate::runtime::acme::accounts::AccountsInUse;
+use crate::runtime::acme::limits::LimitsInUse;
+use crate::runtime::acme::orders::Orders;
+use crate::runtime::acme::preflight::Preflights;
+use crate::runtime::challenges::validations::Validations;
+use crate::runtime::signing::approvals::Approvals;
 use crate::telemetry::metrics::Metrics;
 
 /// What the flags say to the controllers.

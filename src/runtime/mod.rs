@@ -1,32 +1,19 @@
 //! What keeps the controllers running: informers, queue, Lease, and the only writer.
 
-pub mod accounts;
-pub mod approvals;
-pub mod authorities;
-pub mod ca;
+pub mod acme;
+pub mod challenges;
 pub mod clock;
 mod connection;
 pub mod controller;
 pub mod crash;
-pub mod dns01;
 pub mod drive;
 pub mod effects;
 pub mod events;
 pub mod informer;
 mod kubeconfig;
 pub mod lease;
-pub mod limits;
-pub mod lists;
 pub mod options;
-pub mod orders;
-pub mod places;
-mod preflight;
 pub mod queue;
-pub mod renewals;
-pub mod revoking;
+pub mod revocation;
 pub mod scrape;
-pub mod shared;
 pub mod signing;
-pub mod validations;
-pub mod vaults;
-pub mod watching;

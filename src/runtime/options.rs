@@ -19,7 +19,7 @@ use crate::controllers::rotation::Pace;
 use crate::controllers::{certificate, certificate_request, challenge, ingress, issuer};
 use crate::dns::{self, Server};
 use crate::pki::Limits;
-use crate::runtime::dns01;
+use crate::runtime::challenges::dns01;
 use crate::runtime::drive::Settings;
 use crate::runtime::lease;
 use crate::solvers::http01::PORT;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::clock::now;
-use super::limits::LimitsInUse;
 use crate::controllers::store::Store;
+use crate::runtime::acme::limits::LimitsInUse;
 use crate::telemetry::metrics::{CertificateRow, ChallengeRow, IssuerRow, LimitRow, Objects};
 
 /// Reads the store and the ledger at each scrape; keeps nothing.

@@ -1,12 +1,12 @@
 //! Challenges: what they share is written by one at a time.
 
-use super::super::clock::{monotonic, now};
-use super::super::shared;
 use super::{Driver, Ended, Failure};
 use crate::controllers::action::Plan;
 use crate::controllers::challenge;
 use crate::controllers::facts::controller_of;
 use crate::controllers::key::{Key, Kind};
+use crate::runtime::challenges::shared;
+use crate::runtime::clock::{monotonic, now};
 
 impl Driver {
     pub(super) async fn challenge(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {

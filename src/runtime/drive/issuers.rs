@@ -1,11 +1,12 @@
 //! Issuers, and those that list others in order of preference.
 
-use super::super::accounts::{self, Answer};
-use super::super::clock::now;
-use super::super::{preflight, vaults};
 use super::{Driver, Ended, Failure};
 use crate::controllers::key::Key;
 use crate::controllers::{issuer, ordered_issuer};
+use crate::runtime::acme::accounts::{self, Answer};
+use crate::runtime::acme::preflight;
+use crate::runtime::clock::now;
+use crate::runtime::signing::vaults;
 
 impl Driver {
     pub(super) async fn issuer(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {

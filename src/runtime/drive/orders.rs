@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::super::clock::now;
-use super::super::orders::Subject;
 use super::{Driver, Ended, Failure};
 use crate::controllers::action::Plan;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::order;
 use crate::controllers::order::preflight::Standing;
+use crate::runtime::acme::orders::Subject;
+use crate::runtime::clock::now;
 
 impl Driver {
     pub(super) async fn order(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {

@@ -1,10 +1,10 @@
 //! Requests: who signs is asked between two plans.
 
-use super::super::clock::now;
-use super::super::vaults;
 use super::{Driver, Ended, Failure};
 use crate::controllers::certificate_request;
 use crate::controllers::key::Key;
+use crate::runtime::clock::now;
+use crate::runtime::signing::vaults;
 
 impl Driver {
     pub(super) async fn request(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {

@@ -9,8 +9,8 @@ use crate::controllers::key::Key;
 use crate::controllers::revocation;
 use crate::controllers::revocation_list::unsigned;
 use crate::runtime::clock::now;
-use crate::runtime::lists::{self, Signed};
-use crate::runtime::revoking::{self, Asked};
+use crate::runtime::revocation::lists::{self, Signed};
+use crate::runtime::revocation::revoking::{self, Asked};
 
 impl Driver {
     pub(super) async fn revocation(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {

@@ -12,14 +12,14 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::authorities::Authorities;
-use super::clock::now;
 use crate::api::issuer::CaIssuer;
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::revocation_list::{Next, config_map, issuer_at, lifetime, next};
 use crate::controllers::store::Store;
 use crate::pki::{ParsedCertificate, RevocationList, RevokedSerial};
+use crate::runtime::clock::now;
+use crate::runtime::signing::authorities::Authorities;
 use crate::serve::{Bounds, serve};
 
 /// What became of a list.

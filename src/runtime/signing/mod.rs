@@ -1,17 +1,19 @@
 //! Effects that need a private key or randomness. Keys come from memory or from their Secret, and go
 //! nowhere but into the outcome.
 
+pub mod approvals;
+pub mod authorities;
+pub mod vaults;
+
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::accounts::AccountsInUse;
-use super::authorities::Authorities;
+use self::authorities::Authorities;
+use self::vaults::Vaults;
 use super::clock::now;
-use super::renewals;
-use super::vaults::Vaults;
 use crate::controllers::certificate::{self, Entries, KeySource, Recipe, Roots, SecretData};
 use crate::controllers::certificate_request as request;
 use crate::controllers::facts::{KeyFact, ca_digest, stores_digest};
@@ -19,6 +21,8 @@ use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::issuers::{self, self_signed, temporary};
 use crate::pki::{self, KeyAlgorithm, KeyEncoding, PrivateKey, Urls, build_request};
+use crate::runtime::acme::accounts::AccountsInUse;
+use crate::runtime::acme::renewals;
 
 /// Makes keys and signatures. New RSA keys take a core for a while: as many at once as there are
 /// cores, and off the tasks that serve everything else.

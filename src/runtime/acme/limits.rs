@@ -11,8 +11,6 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::now;
-use super::queue::Queue;
 use crate::acme::limits::{Ca, Id, Kept, Ledger, Limit, Scope, Turn};
 use crate::api::Order;
 use crate::api::acme_issuer::{AcmeLimitStatus, AcmeLimitsStatus};
@@ -21,6 +19,8 @@ use crate::controllers::facts::IssuerFact;
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::order;
 use crate::controllers::store::Store;
+use crate::runtime::clock::now;
+use crate::runtime::queue::Queue;
 use crate::telemetry::metrics::LimitRow;
 
 /// Times of objects are cut to whole seconds.

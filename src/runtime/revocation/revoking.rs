@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 
-use super::accounts::AccountsInUse;
-use super::authorities::Authorities;
 use super::lists::{self, Signed};
 use crate::acme::{self, Class, Client, Revoker};
 use crate::controllers::certificate_request::issuer_key;
@@ -14,6 +12,8 @@ use crate::controllers::revocation::{Observation, Outcome, Signer};
 use crate::controllers::revocation_list::MOST;
 use crate::issuers::acme::Account;
 use crate::pki::{ParsedCertificate, PrivateKey, RevocationReason};
+use crate::runtime::acme::accounts::AccountsInUse;
+use crate::runtime::signing::authorities::Authorities;
 
 /// A certificate, and how its ACME CA is asked to revoke it.
 pub struct Asked<'a> {

@@ -9,8 +9,6 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::clock::now;
-use super::queue::Queue;
 use crate::api::Challenge;
 use crate::api::dns01::Dns01Solver;
 use crate::controllers::challenge::{Failure, RecordState, Retry};
@@ -21,6 +19,8 @@ use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::store::Store;
 use crate::dns::{self, Name, Resolver, Server, Watch};
 use crate::net::Client;
+use crate::runtime::clock::now;
+use crate::runtime::queue::Queue;
 use crate::solvers::dns01::hosted::Hosted;
 use crate::solvers::dns01::{
     Ambient, Class, Error, Given, Provider, Record, acme_dns, needs, rfc2136, webhook,
@@ -30,7 +30,7 @@ mod credentials;
 mod entitled;
 mod looks;
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::runtime) mod tests;
 
 const PANICKED: &str = "a bug of Everleaf: the log has where; it is tried again";
 

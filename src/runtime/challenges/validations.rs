@@ -8,11 +8,8 @@ use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-use super::ca::Session;
-use super::clock::{monotonic, now};
 use super::dns01::Dns01;
 use super::places::Places;
-use super::queue::Queue;
 use super::shared::Shared;
 use crate::api::Challenge;
 use crate::api::challenge::DNS_01;
@@ -20,6 +17,9 @@ use crate::controllers::challenge::{self, Check, Memo};
 use crate::controllers::key::Key;
 use crate::controllers::reads::Recoveries;
 use crate::issuers::acme::Account;
+use crate::runtime::acme::session::Session;
+use crate::runtime::clock::{monotonic, now};
+use crate::runtime::queue::Queue;
 use crate::solvers::http01::objects::Mode;
 use crate::solvers::http01::self_check::{Outcome as Checked, SelfCheck};
 use crate::solvers::http01::tokens::Tokens;
@@ -373,7 +373,7 @@ mod tests {
 
     use super::*;
     use crate::controllers::key::Kind;
-    use crate::runtime::dns01::tests::dns01;
+    use crate::runtime::challenges::dns01::tests::dns01;
     use crate::solvers::http01::self_check;
 
     /// Of a host that nobody asks.

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::clock::monotonic;
 use crate::api::meta::IssuerReference;
 use crate::controllers::certificate_request::REFUSED;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::net::escape;
+use crate::runtime::clock::monotonic;
 
 /// How long a right is remembered: a Certificate must not cost a request more.
 const ALLOWED: Duration = Duration::from_mins(10);

@@ -8,9 +8,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::now;
-use super::events::Events;
-use super::queue::Queue;
 use crate::acme::{certificate_id, identified};
 use crate::controllers::action::Event;
 use crate::controllers::reads::Reader;
@@ -18,6 +15,9 @@ use crate::controllers::watched_lists::{Failure, Fetched, Heard, Watched};
 use crate::explain::{Code, Verdict};
 use crate::net::{self, Request};
 use crate::pki::{ParsedCertificate, RevocationList, parse_bundle, parse_chain};
+use crate::runtime::clock::now;
+use crate::runtime::events::Events;
+use crate::runtime::queue::Queue;
 
 /// Between two fetches.
 const PACE: Duration = Duration::from_secs(1);

@@ -32,8 +32,8 @@ use crate::pki::{
     CertificateSigningRequest, Curve, KeyAlgorithm, KeyEncoding, PrivateKey, RequestParams,
     build_request,
 };
-use crate::runtime::accounts::AccountsInUse;
-use crate::runtime::ca::Session;
+use crate::runtime::acme::accounts::AccountsInUse;
+use crate::runtime::acme::session::Session;
 use crate::runtime::clock;
 use crate::runtime::signing::Signer;
 

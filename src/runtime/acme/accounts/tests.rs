@@ -26,7 +26,7 @@ use crate::pki::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey};
 
 /// A cert-manager 1.21.1 cluster.
 const RECORDED: &str =
-    include_str!("../../../tests/fixtures/cert-manager-1.21.1/acme-in-flight.json");
+    include_str!("../../../../tests/fixtures/cert-manager-1.21.1/acme-in-flight.json");
 
 fn recorded(kind: &str, name: &str) -> Value {
     let all: Value = serde_json::from_str(RECORDED).unwrap();

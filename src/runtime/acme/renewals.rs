@@ -2,10 +2,10 @@
 
 use jiff::SignedDuration;
 
-use super::clock::now;
 use crate::controllers::key::Key;
 use crate::controllers::polls::{Answer, Heard, Polls, Subject, heard, retry_after};
 use crate::issuers::acme::Account;
+use crate::runtime::clock::now;
 
 /// Until an account that is not loaded yet is looked for again: that takes moments after a start.
 const MOMENT: SignedDuration = SignedDuration::from_secs(2);

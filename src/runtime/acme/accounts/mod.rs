@@ -13,9 +13,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-use super::ca::Session;
-use super::clock::now;
-use super::signing::Signer;
+use super::session::Session;
 use crate::acme::{Client, Hooks, Preference, Status};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::meta::IssuerReference;
@@ -26,6 +24,8 @@ use crate::controllers::store::{Name, Store};
 use crate::controllers::{issuer, order};
 use crate::issuers::acme::{Account, Accounts, Trouble, client};
 use crate::pki::CertificateSigningRequest;
+use crate::runtime::clock::now;
+use crate::runtime::signing::Signer;
 
 /// The longest time that a look at a server may take.
 const LOOK: Duration = Duration::from_secs(10);

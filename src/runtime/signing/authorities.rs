@@ -225,7 +225,7 @@ fn load(secret: Secret) -> Result<Authority, Unusable> {
 mod tests {
     use super::*;
     use crate::controllers::key::Kind;
-    use crate::runtime::dns01::tests::reader;
+    use crate::runtime::challenges::dns01::tests::reader;
 
     #[tokio::test]
     async fn nothing_is_kept_of_an_issuer_that_is_gone() {

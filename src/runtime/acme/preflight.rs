@@ -14,9 +14,6 @@ use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{timeout, timeout_at};
 
-use super::clock::{monotonic, now};
-use super::dns01::Dns01;
-use super::queue::Queue;
 use crate::acme::{Caa, Identifier};
 use crate::controllers::facts::IssuerFact;
 use crate::controllers::key::Key;
@@ -26,6 +23,9 @@ use crate::controllers::order::preflight::{
 use crate::controllers::store::Store;
 use crate::dns;
 use crate::issuers::acme::Account;
+use crate::runtime::challenges::dns01::Dns01;
+use crate::runtime::clock::{monotonic, now};
+use crate::runtime::queue::Queue;
 use crate::solvers::http01::self_check::{Reason, SelfCheck};
 
 /// Names of one ordered issuer that are looked at in peacetime.
