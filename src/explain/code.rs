@@ -54,6 +54,7 @@ codes! {
     1421 CA_ACCOUNT, "The CA does not accept the account";
     1430 LIMIT_AHEAD, "The next order waits for a limit of the CA";
     1431 LIMITS_UNREADABLE, "What an issuer says of its CA's limits cannot be read";
+    1432 TURN_AHEAD, "The next order waits for other orders of its account";
     1440 CAA_AHEAD, "The order waits: a CAA record forbids this CA";
     1441 UNREACHED_AHEAD, "The order waits: the name leads nowhere yet";
     1501 VAULT_UNREACHABLE, "Vault cannot be reached";

@@ -237,7 +237,7 @@ impl Ledger {
             let account = self.accounts.get(&entry.ask.account);
             let twin = account.and_then(|account| account.twins.until(&entry.twin(), now));
             let place = || account.and_then(|account| account.places.next());
-            return Turn::Behind(twin.or_else(place));
+            return twin.map_or_else(|| Turn::Behind(place()), Turn::Twin);
         };
         let is_near = |told: &Timestamp| {
             let off = block.slot.duration_since(*told).abs();

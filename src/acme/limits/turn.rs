@@ -14,8 +14,10 @@ use super::scope::Scope;
 pub enum Turn {
     /// Now.
     Go,
-    /// When others of the account have come to their end, or at that time. Nobody needs to be told: it is a matter of seconds.
+    /// When others of the account have come to their end, or at that time: so many are under way already.
     Behind(Option<Timestamp>),
+    /// When another one of the account for the same names has come to its end, or at that time.
+    Twin(Timestamp),
     /// The CA would refuse it.
     Wait(Slot),
 }

@@ -222,7 +222,7 @@ fn the_line_is_by_expiry_and_namespaces_take_turns_with_what_is_new() {
     let mut join = |namespace: &str, name: &str, ask: Ask| {
         let id = id(namespace, name);
         let turn = ledger.ask(&ca, &id, "u", ask, START);
-        assert!(matches!(turn, Turn::Behind(_)), "{turn:?}");
+        assert!(matches!(turn, Turn::Twin(_)), "{turn:?}");
     };
     for n in 0..3 {
         let since = at(n);
@@ -649,7 +649,7 @@ fn of_two_orders_of_an_account_for_the_same_names_the_second_waits_for_the_end_o
     ] {
         let mut cluster = Cluster::default();
         assert_eq!(cluster.ask(&ca, "rsa", &ask), Turn::Go);
-        let behind = Turn::Behind(Some(at(600)));
+        let behind = Turn::Twin(at(600));
         assert_eq!(cluster.ask(&ca, "ecdsa", &ask), behind);
         assert_eq!(cluster.ask(&ca, "short", &short), Turn::Go);
         assert_eq!(cluster.ask(&ca, "elsewhere", &elsewhere), Turn::Go);
@@ -663,7 +663,7 @@ fn of_two_orders_of_an_account_for_the_same_names_the_second_waits_for_the_end_o
     let mut cluster = Cluster::default();
     for (first, second) in [("1", "2"), ("2", "3")] {
         assert_eq!(cluster.ask(&ca, first, &ask), Turn::Go);
-        assert!(matches!(cluster.ask(&ca, second, &ask), Turn::Behind(_)));
+        assert!(matches!(cluster.ask(&ca, second, &ask), Turn::Twin(_)));
         cluster.ledger.gone(&id("team", first), START);
         assert_eq!(cluster.admitted(), [second]);
     }
@@ -674,7 +674,7 @@ fn of_two_orders_of_an_account_for_the_same_names_the_second_waits_for_the_end_o
         assert!(cluster.ledger.stand(&ca, &id, "uid", ask.clone()));
     }
     assert_eq!(cluster.ask(&ca, "1", &ask), Turn::Go);
-    assert!(matches!(cluster.ask(&ca, "2", &ask), Turn::Behind(_)));
+    assert!(matches!(cluster.ask(&ca, "2", &ask), Turn::Twin(_)));
     // One that takes for ever is waited for no longer.
     cluster.now = 600;
     assert_eq!(cluster.ask(&ca, "2", &ask), Turn::Go);
@@ -722,7 +722,7 @@ fn an_order_goes_over_to_the_other_account_or_server_of_its_issuer() {
     assert_eq!(cluster.admitted(), ["site"]);
     // What is with the CA already has its place where it was made.
     cluster.see(&old, "site", &ask, &Progress::Made);
-    assert_eq!(cluster.ask(&old, "next", &ask), Turn::Behind(Some(at(600))));
+    assert_eq!(cluster.ask(&old, "next", &ask), Turn::Twin(at(600)));
     cluster.see(&new, "site", &account, &Progress::Issued);
     assert_eq!(cluster.admitted(), ["next"]);
     // Nor is a wait for a limit of the old server one at the new.

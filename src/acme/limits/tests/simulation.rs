@@ -201,7 +201,7 @@ impl World {
             .ledger
             .ask(&self.ca, &id, "u", site.ask.clone(), time(now))
         {
-            Turn::Behind(_) => {}
+            Turn::Behind(_) | Turn::Twin(_) => {}
             Turn::Wait(wait) => {
                 let until = wait.until.duration_since(START).as_millis();
                 self.events

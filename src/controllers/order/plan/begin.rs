@@ -21,6 +21,8 @@ use crate::explain::{Code, Verdict, quoted};
 
 /// A wait that is shorter is not written down.
 const WORTH_SAYING: Duration = Duration::from_secs(5);
+/// The same of a wait for others: of many orders at once each waits for those before it.
+const WORTH_SAYING_OF_OTHERS: Duration = Duration::from_secs(60);
 
 /// So that the time has come when it is asked for.
 const TICK: Duration = Duration::from_millis(10);
@@ -59,16 +61,45 @@ pub(super) fn begin(o: &Observation, acme: &AcmeIssuer, now: Timestamp) -> Plan<
             }
             plan
         }
-        // Whoever comes to an end wakes it, or else time does.
-        Turn::Behind(until) => Plan {
+        Turn::Behind(Some(until)) => {
+            let text =
+                "waits for other orders of the account, of which so many as may be are under way";
+            behind(o, *until, WORTH_SAYING_OF_OTHERS, text, now)
+        }
+        Turn::Twin(until) => {
+            let text = "waits for another order of the account for the same names, since a CA may give one certificate to both";
+            behind(o, *until, WORTH_SAYING, text, now)
+        }
+        Turn::Behind(None) => Plan {
             actions: unsay(o),
-            wake: until
-                .or_else(|| o.memo.rests(now))
-                .map(|until| between(now, until) + TICK),
+            wake: o.memo.rests(now).map(|until| between(now, until) + TICK),
             ..Plan::idle()
         },
         Turn::Wait(slot) => wait_for(o, slot, now),
     }
+}
+
+/// Whoever comes to an end wakes it, or else time does. It says so once it is older than `patience`.
+fn behind(
+    o: &Observation,
+    until: Timestamp,
+    patience: Duration,
+    text: &str,
+    now: Timestamp,
+) -> Plan<Effect> {
+    let created = o.order.metadata.creation_timestamp.as_ref();
+    let since = created.map_or(now, |created| created.0);
+    let told = since.saturating_add(patience).unwrap_or(now);
+    if told > now {
+        return Plan {
+            actions: unsay(o),
+            ..Plan::wait(between(now, until.min(told)) + TICK)
+        };
+    }
+    let mut plan = Plan::wait(between(now, until) + TICK);
+    let verdict = Verdict::new(Code::TURN_AHEAD, text);
+    plan.actions.extend(say(o, &verdict.to_string()));
+    plan
 }
 
 /// Why the order waits.
@@ -82,7 +113,12 @@ fn say(o: &Observation, text: &str) -> Option<Action> {
 fn unsay(o: &Observation) -> Vec<Action> {
     let said = o.order.status.as_ref().and_then(|s| s.reason.as_deref());
     let code = said.and_then(quoted).map(|(code, _)| code);
-    let ahead = [Code::CAA_AHEAD, Code::UNREACHED_AHEAD, Code::LIMIT_AHEAD];
+    let ahead = [
+        Code::CAA_AHEAD,
+        Code::UNREACHED_AHEAD,
+        Code::LIMIT_AHEAD,
+        Code::TURN_AHEAD,
+    ];
     let is_past = code.is_some_and(|code| ahead.contains(&code));
     let id = Identity::of(&o.order.metadata);
     let forget = is_past.then(|| patch_status(Kind::Order, &id, json!({ "reason": null })));

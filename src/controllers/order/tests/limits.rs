@@ -79,7 +79,9 @@ fn a_wait_for_others_or_for_a_moment_is_not_written_down() {
     seen.turn = Turn::Behind(None);
     assert_eq!(plan(&seen, START), Plan::idle());
     seen.turn = Turn::Behind(Some(later()));
-    assert!(plan(&seen, START).wake.unwrap() > Duration::from_mins(1));
+    let others = plan(&seen, START);
+    assert_eq!((others.actions, others.effect), (vec![], None));
+    assert!(others.wake.unwrap() > Duration::from_mins(1));
     // One that leaves the CA alone is in no line.
     seen.turn = Turn::Behind(None);
     seen.memo.resting = Some(later());
@@ -97,6 +99,39 @@ fn a_wait_for_others_or_for_a_moment_is_not_written_down() {
         ..known
     };
     assert_eq!(plan(&behind, START), going_on);
+}
+
+#[test]
+fn a_wait_for_others_that_takes_long_is_said_once_until_it_ends() {
+    let mut seen = seen(&Value::Null, &http01());
+    let until = START + SignedDuration::from_mins(10);
+    for (turn, patience, words) in [
+        (Turn::Twin(until), 5, "for the same names"),
+        (Turn::Behind(Some(until)), 60, "other orders of the account"),
+    ] {
+        seen.turn = turn;
+        let patience = Duration::from_secs(patience);
+        let early = plan(&seen, START);
+        assert_eq!((early.actions, early.effect), (vec![], None));
+        let wake = early.wake.unwrap();
+        assert!(wake >= patience && wake < patience + Duration::from_secs(1));
+        let now = START + SignedDuration::try_from(patience).unwrap();
+        let late = plan(&seen, now);
+        let reason = status(&late.actions[0])["reason"].clone();
+        let text = reason.as_str().unwrap();
+        assert!(text.contains(words) && text.contains("EL-1432"), "{text}");
+        assert!(late.wake.unwrap() > Duration::from_mins(8));
+        // Another CA would do no better for the others, which are this one's work.
+        assert_eq!(crate::explain::ca_fault(text), None);
+        edit(&mut seen, &json!({ "reason": reason }));
+        assert_eq!(plan(&seen, now).actions, [], "said already");
+        seen.turn = Turn::Behind(None);
+        assert_eq!(
+            status(&plan(&seen, now).actions[0]),
+            &json!({ "reason": null })
+        );
+        edit(&mut seen, &json!({ "reason": null }));
+    }
 }
 
 fn object<T: DeserializeOwned>(value: Value) -> T {
