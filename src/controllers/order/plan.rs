@@ -18,7 +18,7 @@ use crate::controllers::action::{Action, Event, Object, Plan, Target, patch_stat
 use crate::controllers::facts::Identity;
 use crate::controllers::key::Kind;
 use crate::controllers::status::{granted, seconds};
-use crate::explain::{Code, Verdict};
+use crate::explain::{Code, Verdict, quoted};
 
 const ORDERS: &str = "cert-manager-orders";
 
@@ -287,7 +287,12 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
         Outcome::Unavailable { reason, wait } => {
             let delay = wait.delay(&o.memo);
             let until = now.checked_add(delay).unwrap_or(Timestamp::MAX);
-            let reason = format!("{reason}{}", wait.note(until));
+            let note = wait.note(until);
+            // The code stays at the end.
+            let reason = match quoted(&reason) {
+                Some((code, text)) => Verdict::new(code, format!("{text}{note}")).to_string(),
+                None => format!("{reason}{note}"),
+            };
             let news = old.reason.as_deref() != Some(&reason);
             Plan {
                 actions: if news {

@@ -21,6 +21,7 @@ use crate::controllers::action::{Action, Event, Object, Plan, Target};
 use crate::controllers::facts::Identity;
 use crate::controllers::fixtures::{START, issuer, map};
 use crate::controllers::key::{Key, Kind};
+use crate::explain::{Code, Verdict};
 
 mod limits;
 mod preflight;
@@ -702,6 +703,22 @@ fn a_ca_that_cannot_be_reached_is_asked_again() {
     };
     let plan = absorb(&seen, answer, START);
     assert_eq!(status(&plan.actions[0]), &json!({ "reason": null }));
+}
+
+#[test]
+fn that_the_ca_names_a_time_does_not_hide_that_it_is_at_fault() {
+    let seen = pending(&["a.example.com"], &http01());
+    let told = Verdict::new(Code::CA_UNABLE, "the CA answers with status 503").to_string();
+    let outcome = Outcome::Unavailable {
+        reason: told,
+        wait: Wait::Asked(Duration::from_hours(24)),
+    };
+    let plan = absorb(&seen, outcome, START);
+    let reason = status(&plan.actions[0])["reason"].as_str().unwrap();
+    let expected = "the CA answers with status 503. Next attempt at 2026-01-02T00:00:00Z, as the CA asks (EL-1420).";
+    assert_eq!(reason, expected);
+    let fault = crate::explain::ca_fault(reason).unwrap();
+    assert_eq!((fault.code, fault.until), (Code::CA_UNABLE, None));
 }
 
 #[test]
