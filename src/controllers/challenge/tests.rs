@@ -200,10 +200,65 @@ fn it_waits_for_its_turn() {
     let told = plan(&younger, &settings(), after(4));
     let reason = status(&told.actions[0])["reason"].to_string();
     assert!(reason.contains("an older Challenge"), "{reason}");
+    let mut later = pod_mode();
+    later.admitted = false;
+    edit(&mut later, |c| {
+        c.metadata.creation_timestamp = Some(Time(START))
+    });
     assert_eq!(
-        turn(|s| s.admitted = false),
+        plan(&later, &settings(), START),
         does(None, Some(Duration::from_secs(10))),
         "it is woken when its turn comes"
+    );
+}
+
+#[test]
+fn a_wait_for_a_place_that_takes_long_is_said_until_it_ends() {
+    let mut seen = pod_mode();
+    edit(&mut seen, |c| {
+        c.metadata.creation_timestamp = Some(Time(START));
+    });
+    seen.admitted = false;
+    assert_eq!(plan(&seen, &settings(), after(29)).actions, []);
+    let long = plan(&seen, &settings(), after(30));
+    let reason = status(&long.actions[0])["reason"].clone();
+    let text = reason.as_str().unwrap();
+    assert!(text.contains("--max-concurrent-challenges"), "{text}");
+    let told = json!({ "state": "pending", "reason": reason });
+    edit(&mut seen, |c| {
+        c.status = serde_json::from_value(told).unwrap();
+    });
+    assert_eq!(plan(&seen, &settings(), after(60)).actions, [], "once");
+    seen.admitted = true;
+    let unsaid = plan(&seen, &settings(), after(60));
+    assert_eq!(status(&unsaid.actions[0]), &json!({ "reason": null }));
+}
+
+#[test]
+fn a_ca_that_is_at_work_for_long_is_named() {
+    let mut seen = checked(Check::Passed);
+    seen.memo.accepted = true;
+    let still = || Outcome::State {
+        state: "processing".into(),
+        reason: None,
+        retry: None,
+    };
+    seen.memo.working = Some(START);
+    assert_eq!(absorb(&seen, &settings(), still(), after(29)).actions, []);
+    let told = absorb(&seen, &settings(), still(), after(30));
+    let reason = status(&told.actions[0])["reason"].clone();
+    assert_eq!(
+        reason,
+        "The CA has been at work on this challenge since 2026-01-01T00:00:00Z: it still is \"processing\" there"
+    );
+    edit(&mut seen, |c| {
+        let status = json!({ "state": "pending", "reason": reason });
+        c.status = serde_json::from_value(status).unwrap();
+    });
+    assert_eq!(
+        absorb(&seen, &settings(), still(), after(99)).actions,
+        [],
+        "once"
     );
 }
 
@@ -488,11 +543,7 @@ fn once_asked_the_ca_is_polled_ever_less_often() {
     );
     for (at, pause) in [(0, 1), (1, 1), (2, 1), (10, 5), (60, 30), (3000, 30)] {
         let pause = Duration::from_secs(pause);
-        assert_eq!(
-            wake(&seen, None, after(at)),
-            does(None, Some(pause)),
-            "{at}"
-        );
+        assert_eq!(wake(&seen, None, after(at)).wake, Some(pause), "{at}");
     }
     assert_eq!(
         wake(&seen, Some(Duration::from_secs(7)), START),
@@ -503,7 +554,7 @@ fn once_asked_the_ca_is_polled_ever_less_often() {
     for (at, granted) in [(0, 60), (60, 60), (300, 300)] {
         let granted = Some(Duration::from_secs(granted));
         let asked = wake(&seen, day, after(at));
-        assert_eq!(asked, does(None, granted), "not the day it asks for");
+        assert_eq!(asked.wake, granted, "not the day it asks for");
     }
 }
 
@@ -512,7 +563,7 @@ fn a_ca_that_comes_to_no_end_is_given_up() {
     let mut seen = checked(Check::Passed);
     seen.memo = seen.memo.after(&working(None), START);
     let early = absorb(&seen, &settings(), working(None), after(3599));
-    assert_eq!(kinds(&early.actions), [""; 0]);
+    assert_eq!(status(&early.actions[0])["state"], "pending");
     let given_up = absorb(&seen, &settings(), working(None), after(3600));
     let said = status(given_up.actions.last().unwrap());
     assert_eq!(

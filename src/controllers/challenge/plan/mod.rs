@@ -11,7 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
-use self::told::{ANOTHER, NOT_PRESENTED, not_presented, presented, say, started, unsay};
+use self::told::{
+    ANOTHER, NO_PLACE, NOT_PRESENTED, at_work, not_presented, presented, say, started, unsay,
+    unsay_wait,
+};
 pub use self::told::{presents, refused, without_secrets};
 use super::{Check, Effect, Observation, Outcome, Settings, is_final, state};
 use crate::api::challenge::{DNS_01, HTTP_01};
@@ -30,6 +33,8 @@ const CHALLENGES: &str = "cert-manager-challenges";
 const FIRST_CHECK_AGAIN: Duration = Duration::from_millis(250);
 /// A self-check that fails for longer than this is worth a line in the status.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// The same of a wait for a place, and for a CA that is at work: others, and most CAs, are done by then.
+const LONG: Duration = Duration::from_secs(30);
 /// How soon it is looked again for an older Challenge of the name.
 const EARLIER: Duration = Duration::from_secs(1);
 /// Time between looks at a name that could not be reached.
@@ -69,8 +74,8 @@ fn decide(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> 
         // The issuer wakes its Challenges when its account is loaded.
         return Plan::idle();
     }
+    let waited = between(Identity::of(meta).created, now);
     if o.earlier {
-        let waited = between(Identity::of(meta).created, now);
         return Plan {
             actions: if waited >= PATIENCE {
                 say(o, ANOTHER)
@@ -82,7 +87,21 @@ fn decide(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> 
     }
     if !o.admitted {
         // It is woken when its turn comes.
-        return Plan::wait(TURN);
+        return Plan {
+            actions: if waited >= LONG {
+                say(o, NO_PLACE)
+            } else {
+                vec![]
+            },
+            ..Plan::wait(TURN)
+        };
+    }
+    if let Some(forget) = unsay_wait(o) {
+        return Plan {
+            actions: vec![forget],
+            wake: Some(Duration::ZERO),
+            ..Plan::idle()
+        };
     }
     if o.memo.valid && order_is_told(o) {
         return clean_up(o, settings, now).unwrap_or_else(Plan::idle);
@@ -362,7 +381,9 @@ pub fn absorb(
         Outcome::State { state, reason, .. } if memo.is_stuck(now) => {
             ended(o, settings, "errored", Some(stuck(&state, reason)))
         }
-        Outcome::State { reason, .. } => {
+        Outcome::State { state, reason, .. } => {
+            let since = memo.working.filter(|since| between(*since, now) >= LONG);
+            let reason = reason.or_else(|| since.map(|since| at_work(&state, since)));
             let lost = o.memo.accepted.then(|| http01::lost(o, settings));
             let mut actions = lost.unwrap_or_default();
             actions.extend(reason.into_iter().flat_map(|reason| say(o, &reason)));

@@ -1,5 +1,6 @@
 //! What is said of a Challenge: in its status, and in events.
 
+use jiff::Timestamp;
 use json_patch::PatchOperation;
 use serde_json::{Value, json};
 
@@ -17,6 +18,16 @@ pub(super) const NOT_PRESENTED: &str = "Error presenting challenge: ";
 /// Why one that has older ones before it waits.
 pub(super) const ANOTHER: &str =
     "Waiting for an older Challenge for the same name: its solver answers for one at a time";
+
+/// Why one that has no place waits.
+pub(super) const NO_PLACE: &str = "Waiting for its turn: as many challenges as --max-concurrent-challenges allows are being validated";
+
+/// What is said of a CA that has been at work for long, without a word of its own.
+pub(super) fn at_work(state: &str, since: Timestamp) -> String {
+    format!(
+        "The CA has been at work on this challenge since {since:.0}: it still is \"{state}\" there"
+    )
+}
 
 /// Write `reason`, if it is not there already.
 pub(super) fn say(o: &Observation, reason: &str) -> Vec<Action> {
@@ -104,6 +115,13 @@ pub(super) fn unsay(o: &Observation) -> Option<Action> {
     let reason = o.challenge.status.as_ref()?.reason.as_deref()?;
     let id = Identity::of(&o.challenge.metadata);
     let forget = || patch_status(Kind::Challenge, &id, json!({ "reason": null }));
-    let is_over = reason.starts_with(NOT_PRESENTED) || reason == ANOTHER;
-    is_over.then(forget)
+    reason.starts_with(NOT_PRESENTED).then(forget)
+}
+
+/// It waits for no other Challenge any more.
+pub(super) fn unsay_wait(o: &Observation) -> Option<Action> {
+    let reason = o.challenge.status.as_ref()?.reason.as_deref()?;
+    let id = Identity::of(&o.challenge.metadata);
+    let forget = || patch_status(Kind::Challenge, &id, json!({ "reason": null }));
+    [ANOTHER, NO_PLACE].contains(&reason).then(forget)
 }
