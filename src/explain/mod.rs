@@ -75,8 +75,17 @@ impl fmt::Display for Verdict {
 pub fn verdict(chain: &Chain<'_>) -> Option<Verdict> {
     // Without an issuer nothing below it goes on, whatever was wrong there.
     let missing = || issuer(chain).filter(|_| chain.issuer == Issuer::Missing);
+    // An Order that has not ended waits for its issuer, whatever it waited for before.
+    let unready = || {
+        let goes_on = chain.order.is_some_and(|order| {
+            let state = order.status.as_ref().and_then(|s| s.state.as_deref());
+            !matches!(state, Some("invalid" | "expired" | "errored"))
+        });
+        issuer(chain).filter(|_| goes_on && matches!(chain.issuer, Issuer::NotReady(_)))
+    };
     let found = missing()
         .or_else(|| challenge(chain))
+        .or_else(unready)
         .or_else(|| order(chain))
         .or_else(|| request(chain))
         .or_else(|| issuer(chain))?;

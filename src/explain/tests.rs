@@ -22,9 +22,9 @@ fn request(conditions: &Value) -> CertificateRequest {
     )
 }
 
-fn order(reason: &str) -> Order {
+fn order(state: &str, reason: &str) -> Order {
     object(json!({ "metadata": { "name": "site-1-1" },
-        "spec": { "issuerRef": { "name": "ca" }, "request": "" }, "status": { "reason": reason } }))
+        "spec": { "issuerRef": { "name": "ca" }, "request": "" }, "status": { "state": state, "reason": reason } }))
 }
 
 fn pending(state: &str, reason: &str) -> Challenge {
@@ -65,7 +65,11 @@ fn the_deepest_cause_is_told() {
     let failed = request(
         &json!([{ "type": "Ready", "status": "False", "reason": "Failed", "message": "no" }]),
     );
-    let order = order("no solver");
+    let waiting = order(
+        "pending",
+        "waits for a limit of the CA, next slot 2026-11-28 14:32 UTC (EL-1430).",
+    );
+    let order = order("errored", "no solver");
     let challenge = pending("pending", "the name does not resolve");
     let all = Chain {
         issuer: Issuer::NotReady("no account".into()),
@@ -81,6 +85,16 @@ fn the_deepest_cause_is_told() {
         ..all
     };
     assert_eq!(code(&all), Some(Code::ORDER_FAILED));
+    let open = Chain {
+        order: Some(&waiting),
+        ..all.clone()
+    };
+    assert_eq!(code(&open), Some(Code::ISSUER_NOT_READY), "it is first");
+    let ready = Chain {
+        issuer: Issuer::Ready,
+        ..open
+    };
+    assert_eq!(code(&ready), Some(Code::LIMIT_AHEAD));
     let all = Chain { order: None, ..all };
     assert_eq!(code(&all), Some(Code::REQUEST_FAILED));
     let all = Chain {

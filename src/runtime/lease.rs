@@ -134,7 +134,8 @@ pub async fn hold(
     stop: CancellationToken,
 ) {
     let api: Api<Lease> = Api::namespaced(client, &settings.namespace);
-    let mut seen = None;
+    let mut seen = None::<Seen>;
+    let mut told = None;
     let mut last = None;
     while !stop.is_cancelled() {
         let began = monotonic();
@@ -151,7 +152,19 @@ pub async fn hold(
                 held.send_replace(None);
                 return;
             }
-            Ok(false) => {}
+            Ok(false) => {
+                let holder = seen.as_ref().map(|seen| seen.holder.clone());
+                if told != holder {
+                    let lease = format!("{}/{NAME}", settings.namespace);
+                    let holder = holder.as_deref().unwrap_or_default();
+                    tracing::info!(
+                        lease,
+                        holder,
+                        "another replica holds the Lease: this one stands by"
+                    );
+                }
+                told = holder;
+            }
             Err(error) => tracing::warn!(%error, "the Lease cannot be read or written"),
         }
         let until = last.map(|last| last + settings.renew_deadline);

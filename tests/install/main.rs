@@ -97,7 +97,7 @@ fn by_helm() -> Result<()> {
     let install = readme::block("helm install")?;
     let notes = readme::run(lab, &install)?;
     // The three commands of the notes show that it works, and say so by their exit status.
-    readme::run(lab, &readme::indented(&notes, 2))?;
+    readme::run(lab, &readme::of_notes(&notes)?)?;
     assert_eq!(operator_images(&cluster)?, [REGISTRY]);
     let namespace = cluster.existing(install::NAMESPACE);
     let issued = issuance(&namespace)?;

@@ -33,11 +33,14 @@ pub fn block(words: &str) -> Result<String> {
     blocks.pop().context("a block")
 }
 
-/// The lines that are indented by at least this many spaces.
-pub fn indented(text: &str, spaces: usize) -> String {
-    let indent = " ".repeat(spaces);
-    let lines = text.lines().filter_map(|line| line.strip_prefix(&indent));
-    lines.flat_map(|line| [line, "\n"]).collect()
+/// The commands of the chart's notes, as helm prints them: what lies between the sentences, each of which ends with a colon.
+pub fn of_notes(notes: &str) -> Result<String> {
+    let (_, rest) = notes
+        .split_once("Three commands show")
+        .context("the notes")?;
+    let lines = rest.lines().skip(1);
+    let commands = lines.filter(|line| line.starts_with(' ') || !line.ends_with(':'));
+    Ok(commands.flat_map(|line| [line, "\n"]).collect())
 }
 
 /// Run shell commands in the lab, at the top of the repository; the first that fails ends them.

@@ -172,6 +172,12 @@ fn a_standby_acts_once_the_leader_is_gone_and_not_before() -> Result<()> {
     lab.wait(DEADLINE, "the first replica leads", || leads(lab, 1))?;
     let second = replica(lab, 2)?;
     stands_by(lab, 2)?;
+    let log = second.log()?;
+    let stands_by = log.lines().find(|line| line.contains("this one stands by"));
+    let line = stands_by.with_context(|| log.clone())?;
+    for words in ["holder=\"replica-1_", "/cert-manager-controller"] {
+        assert!(line.contains(words), "{line}");
+    }
     let namespace = cluster.namespace("replicas")?;
     namespace.apply(SELF_SIGNED)?;
     namespace.apply(&certificate("one", "self", "one.example.com", ""))?;

@@ -8,6 +8,7 @@
     reason = "in a table of changes, each is an expression"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -251,11 +252,36 @@ fn the_key_comes_first_then_the_account() {
         [Action::Ensure(Box::new(Object::Secret(secret)))],
         "stored before the CA hears of it"
     );
-    assert_eq!(made.wake, Some(Duration::ZERO));
+    assert_eq!((made.wake, made.events), (Some(Duration::ZERO), vec![]));
     let loaded = absorb(&seen, Outcome::KeyLoaded(HASH.into()), START);
     assert_eq!(loaded, Plan::wait(Duration::ZERO));
     seen.loaded = Some(HASH.into());
     assert_eq!(plan(&seen, START).effect, Some(Effect::Register));
+}
+
+#[test]
+fn an_account_whose_key_is_gone_is_not_replaced_in_silence() {
+    let account = json!({ "acme": { "uri": "https://ca.example/account/1" } });
+    let mut seen = seen(acme(&json!({})), None);
+    Arc::make_mut(&mut seen.issuer).status = serde_json::from_value(account).unwrap();
+    let mut secret = k8s_openapi::api::core::v1::Secret::default();
+    secret.metadata.name = Some("account".into());
+    secret.metadata.namespace = Some("everleaf".into());
+    let made = absorb(
+        &seen,
+        Outcome::KeyMade(Box::new(SecretObject(secret))),
+        START,
+    );
+    let said = &made.events[0];
+    assert_eq!(said.reason, "AccountKeyMissing");
+    for words in [
+        "\"account\"",
+        "https://ca.example/account/1",
+        "\"everleaf\"",
+        "--cluster-resource-namespace",
+    ] {
+        assert!(said.message.contains(words), "{words}: {}", said.message);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 use super::{between, component, conditions, ready, unready, write};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
-use crate::controllers::action::{Action, Event, Object, Plan, SecretPatch};
+use crate::controllers::action::{Action, Event, Object, Plan, SecretObject, SecretPatch};
 use crate::controllers::issuer::{Effect, Observation, Outcome, Retry, Solvers};
 use crate::controllers::order;
 use crate::controllers::status::{doubled, refusal_delay};
@@ -146,6 +146,7 @@ pub(super) fn absorb(
         // The next plan finds the key loaded, and what is known of the Secrets.
         Outcome::KeyLoaded(_) | Outcome::SolversChecked => Plan::wait(Duration::ZERO),
         Outcome::KeyMade(secret) => Plan {
+            events: replaced(o, &secret).into_iter().collect(),
             actions: vec![Action::Ensure(Box::new(Object::Secret(*secret)))],
             wake: Some(Duration::ZERO),
             ..Plan::idle()
@@ -229,4 +230,17 @@ fn refused(
         wake: Some(wake),
         ..unready(o, reason, &message, now)
     }
+}
+
+/// There was an account already, whose key is not there any more: somebody may know where it is.
+fn replaced(o: &Observation, made: &SecretObject) -> Option<Event> {
+    let account = o.issuer.status.acme.as_ref()?.uri.as_deref()?;
+    let meta = &made.0.metadata;
+    let (name, namespace) = (meta.name.as_deref()?, meta.namespace.as_deref()?);
+    let message = format!(
+        "Secret \"{name}\" with the key of the ACME account {account} is not in namespace \"{namespace}\": a new key is \
+         made, and with it another account. If the Secret is elsewhere, put it there in place of the new one; the Secrets of \
+         ClusterIssuers are looked for where --cluster-resource-namespace says"
+    );
+    Some(Event::warning(component(o), "AccountKeyMissing", message))
 }
