@@ -22,7 +22,7 @@ use crate::explain::{Code, Verdict, quoted};
 /// A wait that is shorter is not written down.
 const WORTH_SAYING: Duration = Duration::from_secs(5);
 /// The same of a wait for others: of many orders at once each waits for those before it.
-const WORTH_SAYING_OF_OTHERS: Duration = Duration::from_secs(60);
+const WORTH_SAYING_OF_OTHERS: Duration = Duration::from_mins(1);
 
 /// So that the time has come when it is asked for.
 const TICK: Duration = Duration::from_millis(10);
