@@ -72,15 +72,9 @@ fn a_certificate_is_issued_and_everything_temporary_goes() -> Result<()> {
     namespace.ready("site", DEADLINE)?;
     namespace.pair_matches("site")?;
     namespace.none_left(&TEMPORARY, DEADLINE)?;
-    let secrets: Vec<_> = namespace
-        .list("secret")?
-        .iter()
-        .map(|s| s["metadata"]["name"].clone())
-        .collect();
-    assert_eq!(
-        secrets,
-        ["pebble-account", "site"],
-        "the next private key is gone"
-    );
+    namespace.until_list("secret", "the next private key is gone", |all| {
+        let names = all.iter().map(|secret| &secret["metadata"]["name"]);
+        names.eq(["pebble-account", "site"])
+    })?;
     Ok(())
 }
