@@ -114,10 +114,9 @@ fn who_waits_is_served_by_expiry() -> Result<()> {
     // The one token is taken while all others come to want it.
     namespace.apply(&site("first"))?;
     namespace.ready("first", DEADLINE)?;
-    let patch = r#"--patch={"spec":{"issuerRef":{"name":"limited"}}}"#;
-    for (name, _) in sites {
-        namespace.kubectl(&["patch", "certificate", name, "--type=merge", patch])?;
-    }
+    let after =
+        before.map(|site| site.replace("issuerRef: {name: own}", "issuerRef: {name: limited}"));
+    namespace.apply(&after.join("\n---\n"))?;
     for (name, _) in sites {
         namespace.until(2 * DEADLINE, "certificate", name, "of the CA", |object| {
             object["status"]["revision"] == 2
@@ -171,7 +170,7 @@ fn no_more_orders_at_once_than_may_be() -> Result<()> {
         namespace.ready(name, DEADLINE)?;
     }
     let mut under_way = std::collections::BTreeSet::new();
-    for (_, order) in orders.events()? {
+    for (_, order) in orders.as_far_as_all(&namespace.list("order")?)? {
         let name = order["metadata"]["name"].to_string();
         match (&order["status"]["state"], &order["status"]["url"]) {
             (state, _) if state == "valid" => under_way.remove(&name),

@@ -4,7 +4,8 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "tests fail by panicking"
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking and measure by the wall clock"
 )]
 
 #[path = "../support/mod.rs"]
@@ -72,15 +73,9 @@ fn a_certificate_is_issued_and_everything_temporary_goes() -> Result<()> {
     namespace.ready("site", DEADLINE)?;
     namespace.pair_matches("site")?;
     namespace.none_left(&TEMPORARY, DEADLINE)?;
-    let secrets: Vec<_> = namespace
-        .list("secret")?
-        .iter()
-        .map(|s| s["metadata"]["name"].clone())
-        .collect();
-    assert_eq!(
-        secrets,
-        ["pebble-account", "site"],
-        "the next private key is gone"
-    );
+    namespace.until_list("secret", "the next private key is gone", |all| {
+        let names = all.iter().map(|secret| &secret["metadata"]["name"]);
+        names.eq(["pebble-account", "site"])
+    })?;
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Renewal: due in time, one write, and a valid pair in the Secret all along.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::support::{Namespace, certificate, entry, ready_condition};
+use crate::support::{Namespace, Watch, certificate, entry, is_ready, ready_condition};
 use crate::{TRAEFIK, cluster};
 
 /// A certificate of the profile `minute` lives for 60 s.
@@ -24,11 +25,10 @@ fn schedule(certificate: &Value) -> Result<(i64, i64)> {
     Ok((since("renewalTime")?, since("notAfter")?))
 }
 
-fn issued(namespace: &Namespace<'_>, host: &str, rest: &str) -> Result<Value> {
+fn ask(namespace: &Namespace<'_>, host: &str, rest: &str) -> Result<()> {
     let issuer = namespace.cluster.acme_issuer("pebble", "minute", TRAEFIK)?;
     namespace.apply(&issuer)?;
-    namespace.apply(&certificate("site", "pebble", host, rest))?;
-    namespace.ready("site", RENEWED)
+    namespace.apply(&certificate("site", "pebble", host, rest))
 }
 
 #[test]
@@ -37,12 +37,53 @@ fn two_thirds_into_its_life() -> Result<()> {
         return Ok(());
     };
     let namespace = cluster.namespace("renew-third")?;
-    let (renewal, end) = schedule(&issued(&namespace, "renew-third.example.com", "")?)?;
+    ask(&namespace, "renew-third.example.com", "")?;
+    let (renewal, end) = schedule(&namespace.ready("site", RENEWED)?)?;
     // Pebble counts the last second too.
     assert!((59..=60).contains(&end), "{end}");
     assert_eq!(renewal, end * 2 / 3);
     namespace.kubectl(&["delete", "certificate", "site"])?;
     Ok(())
+}
+
+/// The Certificate when it is Ready with this revision: the watch has seen it, however short that was.
+fn of_revision(watch: &Watch, revision: u64) -> Result<Value> {
+    let is_it = |object: &Value| object["status"]["revision"] == revision && is_ready(object);
+    let what = format!("revision {revision}");
+    let events = watch.until_one(RENEWED, &what, is_it)?;
+    let mut objects = events.into_iter().map(|(_, object)| object);
+    objects.find(is_it).context(what)
+}
+
+/// The requests that were there after something of this type happened to the one of this name, by name.
+fn requests_after(watch: &Watch, kind: &str, name: &str) -> Result<BTreeMap<String, Value>> {
+    let is_it = |(happened, object): &(String, Value)| {
+        happened == kind && object["metadata"]["name"] == name
+    };
+    let what = format!("{kind} {name}");
+    let events = watch.until(RENEWED, &what, |events| events.iter().any(is_it))?;
+    let mut there = BTreeMap::new();
+    for event in events {
+        let is_last = is_it(&event);
+        let (kind, object) = event;
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if kind == "DELETED" {
+            there.remove(name);
+        } else {
+            there.insert(name.to_owned(), object);
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok(there)
+}
+
+/// The versions of a Secret so far.
+fn versions(namespace: &Namespace<'_>, watch: &Watch, name: &str) -> Result<Vec<Value>> {
+    let seen = watch.as_far_as(&namespace.get("secret", name)?)?;
+    assert!(seen.iter().all(|(kind, _)| kind != "DELETED"));
+    Ok(seen.into_iter().map(|(_, secret)| secret).collect())
 }
 
 #[test]
@@ -53,49 +94,38 @@ fn before_the_end_as_asked_for_and_always_with_a_valid_pair() -> Result<()> {
     let namespace = cluster.namespace("renew-before")?;
     let secrets = namespace.watch("secret", "site")?;
     let certificates = namespace.watch("certificate", "site")?;
-    let first = issued(&namespace, "renew-before.example.com", "renewBefore: 50s")?;
+    let requests = namespace.watch("certificaterequest", "")?;
+    ask(&namespace, "renew-before.example.com", "renewBefore: 40s")?;
+    let first = of_revision(&certificates, 1)?;
     let (renewal, end) = schedule(&first)?;
-    assert_eq!(renewal, end - 50);
-    let second = namespace.until(RENEWED, "certificate", "site", "renewed", |object| {
-        object["status"]["revision"] == 2
-    })?;
+    assert_eq!(renewal, end - 40);
+    let second = of_revision(&certificates, 2)?;
     assert!(time(&second["status"]["notAfter"])? > time(&first["status"]["notAfter"])?);
 
-    let versions: Vec<Value> = secrets
-        .events()?
-        .into_iter()
-        .map(|(kind, secret)| {
-            assert_ne!(kind, "DELETED");
-            secret
-        })
-        .collect();
-    let leaves: Vec<_> = versions
-        .iter()
-        .map(|secret| entry(secret, "tls.crt"))
-        .collect::<Result<_>>()?;
-    assert_eq!(leaves.len(), 2, "one write each");
-    assert_ne!(leaves[0], leaves[1]);
+    // It goes on being renewed: what is true of two is true of more.
+    let versions = versions(&namespace, &secrets, "site")?;
+    assert!(versions.len() >= 2, "{versions:?}");
+    for pair in versions.windows(2) {
+        let [old, new] = [0, 1].map(|number| entry(&pair[number], "tls.crt"));
+        assert_ne!(old?, new?, "one write each");
+        // The default policy: a new private key each time.
+        let [old, new] = [0, 1].map(|number| entry(&pair[number], "tls.key"));
+        assert_ne!(old?, new?);
+    }
     for secret in &versions {
         cluster.is_pair(secret)?;
     }
-    // The default policy: a new private key each time.
-    assert_ne!(
-        entry(&versions[0], "tls.key")?,
-        entry(&versions[1], "tls.key")?
-    );
 
     let mut ready = false;
-    for (_, object) in certificates.events()? {
+    for (_, object) in certificates.as_far_as(&second)? {
         let now = ready_condition(&object)["status"] == "True";
         assert!(now || !ready, "not Ready while it is renewed: {object}");
         ready |= now;
     }
-    let requests = namespace.until_list("certificaterequest", "one request", |requests| {
-        requests.len() == 1
-    })?;
-    assert_eq!(requests[0]["metadata"]["name"], "site-2");
+    let left = requests_after(&requests, "DELETED", "site-1")?;
+    assert!(left.keys().eq(["site-2"]), "one request: {left:?}");
     assert_eq!(
-        requests[0]["metadata"]["annotations"]["cert-manager.io/certificate-revision"],
+        left["site-2"]["metadata"]["annotations"]["cert-manager.io/certificate-revision"],
         "2"
     );
     namespace.kubectl(&["delete", "certificate", "site"])?;
@@ -108,6 +138,9 @@ fn by_percentage_with_the_same_key_and_a_longer_history() -> Result<()> {
         return Ok(());
     };
     let namespace = cluster.namespace("renew-percentage")?;
+    let secrets = namespace.watch("secret", "site")?;
+    let certificates = namespace.watch("certificate", "site")?;
+    let requests = namespace.watch("certificaterequest", "")?;
     let rest = "renewBeforePercentage: 80, revisionHistoryLimit: 2, \
                 privateKey: {algorithm: ECDSA, rotationPolicy: Never}";
     let issuer = cluster.acme_issuer("pebble", "minute", TRAEFIK)?;
@@ -119,18 +152,19 @@ fn by_percentage_with_the_same_key_and_a_longer_history() -> Result<()> {
             1,
         ),
     )?;
-    let first = namespace.ready("site", RENEWED)?;
-    let key = namespace.secret_entry("site", "tls.key")?;
-    let (renewal, end) = schedule(&first)?;
+    let (renewal, end) = schedule(&of_revision(&certificates, 1)?)?;
     assert_eq!(renewal, end * 2 / 10);
-    namespace.until(RENEWED, "certificate", "site", "renewed", |object| {
-        object["status"]["revision"] == 2
-    })?;
-    namespace.pair_matches("site")?;
-    assert_eq!(namespace.secret_entry("site", "tls.key")?, key);
-    let requests = namespace.list("certificaterequest")?;
-    let names: Vec<_> = requests.iter().map(|r| &r["metadata"]["name"]).collect();
-    assert_eq!(names, ["site-1", "site-2"]);
+    of_revision(&certificates, 2)?;
+    // Between the second and the third there was time to forget the first.
+    let kept = requests_after(&requests, "ADDED", "site-3")?;
+    assert!(kept.keys().eq(["site-1", "site-2", "site-3"]), "{kept:?}");
+    let versions = versions(&namespace, &secrets, "site")?;
+    assert!(versions.len() >= 2, "{versions:?}");
+    let key = entry(&versions[0], "tls.key")?;
+    for secret in &versions {
+        cluster.is_pair(secret)?;
+        assert_eq!(entry(secret, "tls.key")?, key);
+    }
     namespace.kubectl(&["delete", "certificate", "site"])?;
     Ok(())
 }

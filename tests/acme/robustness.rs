@@ -99,7 +99,7 @@ fn a_kill_at_any_time_ends_well() -> Result<()> {
 /// Of an admission webhook, of an API server without leader, of a conflict: nothing but the process knows of the order then.
 #[test]
 fn an_order_whose_url_cannot_be_stored_is_not_made_again() -> Result<()> {
-    let Some(cluster) = cluster() else {
+    let Some(cluster) = aside() else {
         return Ok(());
     };
     let namespace = cluster.alone("unstored")?;

@@ -1,5 +1,7 @@
 //! Private keys and tokens are told to nobody who did not have them before.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -30,13 +32,26 @@ fn neither_keys_nor_tokens_are_told() -> Result<()> {
     namespace.says("bad", &["could not resolve", "Next attempt at"], SAID)?;
 
     let mut secrets = Vec::new();
-    for (_, challenge) in challenges.events()? {
+    let shown = |events: &[(String, Value)], part: &[&str]| {
+        let pointer = format!("/{}", part.join("/"));
+        let parts = events
+            .iter()
+            .filter_map(|(_, object)| object.pointer(&pointer));
+        parts.map(Value::to_string).collect::<BTreeSet<_>>().len()
+    };
+    let of_both = challenges.until(SAID, "two Challenges", |events| {
+        shown(events, &["spec", "token"]) >= 2
+    })?;
+    for (_, challenge) in of_both {
         for field in ["token", "key"] {
             let value = challenge["spec"][field].as_str().context("a Challenge")?;
             secrets.push(value.to_owned());
         }
     }
-    for (_, secret) in keys.events()? {
+    let of_all = keys.until(SAID, "three keys", |events| {
+        shown(events, &["data", "tls.key"]) >= 3
+    })?;
+    for (_, secret) in of_all {
         let pem = crate::support::entry(&secret, "tls.key")?;
         // A line from the middle of the key.
         let line = String::from_utf8(pem)?
@@ -49,6 +64,13 @@ fn neither_keys_nor_tokens_are_told() -> Result<()> {
     secrets.dedup();
     assert!(secrets.len() >= 7, "two Challenges, three keys");
 
+    // The last that there is to tell.
+    let is_last = |event: &Value| {
+        let about = &event["involvedObject"];
+        event["reason"] == "Failed" && about["kind"] == "Certificate" && about["name"] == "bad"
+    };
+    namespace.events_after(1)?;
+    namespace.until_list("event", "the failure", |all| all.iter().any(is_last))?;
     let told = [
         ("log", cluster.operator_log()?),
         ("events", all(&namespace, "event", Value::clone)?),

@@ -64,10 +64,13 @@ fn waiting() -> Vec<(String, String, Rank)> {
 fn of_two_hundred_names_none_is_refused_and_they_come_by_expiry_over_a_restart() -> Result<()> {
     let Some(stage) = stage() else { return Ok(()) };
     let namespace = stage.cluster.alone("ledger")?;
-    let limits = format!("domain={COUNT}/{PERIOD}, orders=300/3h, set=5/7d, under-way={UNDER_WAY}");
+    let limits = |orders: &str| {
+        format!("domain={COUNT}/{PERIOD}, orders={orders}, set=5/7d, under-way={UNDER_WAY}")
+    };
+    let usual = limits("300/3h");
     let issuer = stage.issuer(&stage.boulder.directory(), "")?.replacen(
         "{name: boulder}",
-        &format!("{{name: boulder, annotations: {{everleaf.io/acme-limits: '{limits}'}}}}"),
+        &format!("{{name: boulder, annotations: {{everleaf.io/acme-limits: '{usual}'}}}}"),
         1,
     );
     namespace.apply(&issuer)?;
@@ -85,18 +88,29 @@ fn of_two_hundred_names_none_is_refused_and_they_come_by_expiry_over_a_restart()
     apply(&namespace, yaml)?;
     ready(&namespace, old + first.len())?;
 
-    stage.cluster.stop_operator()?;
+    // An account that has ordered all that it may: all wait and take nothing, however long it takes until they are
+    // there.
+    allow(&namespace, &limits("1/3h"))?;
     let line = waiting();
     let yaml = line
         .iter()
         .map(|(name, host, rank)| of_boulder(name, host, *rank));
     apply(&namespace, yaml)?;
-    stage.cluster.operator(&FLAGS)?;
     let all = first.len() + line.len();
     assert_eq!(all, 200);
-    namespace.until_list("order", "all orders", |orders| orders.len() == all)?;
+    namespace.until_list_within(ALL, "order", "all orders", |orders| orders.len() == all)?;
+    assert_eq!(proven(&stage, account)?.len(), first.len(), "they wait");
     stage.cluster.kill_operator()?;
-    let had = proven(&stage)?;
+    allow(&namespace, &usual)?;
+    stage.cluster.operator(&FLAGS)?;
+    // Another end comes in the middle.
+    let begun = first.len() + UNDER_WAY;
+    let lab = &stage.cluster.lab;
+    lab.wait(ALL, "some more known to the CA", || {
+        Ok((proven(&stage, account)?.len() >= begun).then_some(()))
+    })?;
+    stage.cluster.kill_operator()?;
+    let had = proven(&stage, account)?;
     stage.cluster.operator(&FLAGS)?;
     ready(&namespace, all)?;
 
@@ -189,9 +203,17 @@ fn ready(namespace: &Namespace<'_>, count: usize) -> Result<()> {
     })
 }
 
-/// The names of which the CA has heard.
-fn proven(stage: &Stage) -> Result<BTreeSet<String>> {
-    let all = stage.boulder.authorizations(&stage.cluster.lab)?;
+/// The issuer learns what its CA allows.
+fn allow(namespace: &Namespace<'_>, limits: &str) -> Result<()> {
+    let limits = format!("everleaf.io/acme-limits={limits}");
+    let annotate = ["annotate", "issuer", "boulder", "--overwrite", &limits];
+    namespace.kubectl(&annotate).map(drop)
+}
+
+/// The names of which the CA has heard from this account.
+fn proven(stage: &Stage, account: u64) -> Result<BTreeSet<String>> {
+    let mut all = stage.boulder.authorizations(&stage.cluster.lab)?;
+    all.retain(|authorization| authorization.account == account);
     Ok(all
         .into_iter()
         .map(|authorization| authorization.identifier)

@@ -89,7 +89,7 @@ fn a_limit_is_told_and_kept_and_ends() -> Result<()> {
     namespace.apply(&certificate("two", "boulder", "two.limited.shop", ""))?;
     let said = namespace.says("two", &["rateLimited", "limited.shop"], SAID)?;
     assert!(said.contains("retry after"), "{said}");
-    namespace.ready("two", Duration::from_secs(90))?;
+    namespace.ready("two", Duration::from_mins(3))?;
     stage.verify(&namespace, "two")?;
     assert_eq!(stage.refusals(account(&namespace)?)?, 1, "asked in vain");
     Ok(())

@@ -10,6 +10,8 @@ use crate::{aside, ca, self_signed};
 const LOT: usize = 10;
 /// Of all of them together: statuses that are written in more steps on a busy machine. One more for each would be seen.
 const SLACK: usize = LOT / 2;
+/// A Challenge whose self-check has not passed after four seconds says so, then the Certificate, then both something else.
+const TOLD: usize = 3;
 
 /// Requests of the operator in this namespace, by verb and resource.
 fn asked(namespace: &Namespace<'_>) -> Result<BTreeMap<String, usize>> {
@@ -44,8 +46,11 @@ fn issue(namespace: &Namespace<'_>, limit: usize) -> Result<BTreeMap<String, usi
         *after.entry(what).or_default() -= count;
     }
     let sum: usize = after.values().sum();
+    let told = after.get("patch challenges/status").copied();
+    let slack = SLACK + TOLD * told.unwrap_or_default();
+    println!("{sum} requests for {LOT} certificates: {after:?}");
     assert!(
-        sum <= limit * LOT + SLACK,
+        sum <= limit * LOT + slack,
         "{sum} requests for {LOT} certificates: {after:?}"
     );
     Ok(after)

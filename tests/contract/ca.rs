@@ -48,8 +48,18 @@ fn authority(name: &str, issuer: &str) -> String {
 
 /// Wait for the reason and the words of an Issuer's Ready condition.
 pub fn says(namespace: &Namespace<'_>, issuer: &str, reason: &str, words: &str) -> Result<Value> {
+    says_within(DEADLINE, namespace, issuer, (reason, words))
+}
+
+/// The same, with a deadline of the caller's.
+pub fn says_within(
+    deadline: Duration,
+    namespace: &Namespace<'_>,
+    issuer: &str,
+    (reason, words): (&str, &str),
+) -> Result<Value> {
     let what = format!("{reason}: {words}");
-    namespace.until(DEADLINE, "issuer", issuer, &what, |object| {
+    namespace.until(deadline, "issuer", issuer, &what, |object| {
         let ready = ready_condition(object);
         let message = ready["message"].as_str().unwrap_or_default();
         ready["reason"] == reason && message.contains(words)
@@ -163,10 +173,9 @@ fn a_root_and_an_intermediate_of_our_own_sign_what_openssl_accepts() -> Result<(
         ready["message"],
         "Certificate fetched from issuer successfully"
     );
-    let events = namespace.list("event")?;
     for reason in ["ErrGetKeyPair", "ErrInitIssuer", "KeyPairVerified"] {
         let of_issuer = |e: &Value| e["reason"] == reason && e["involvedObject"]["name"] == "ca";
-        assert!(events.iter().any(of_issuer), "{reason}: {events:?}");
+        namespace.until_list("event", reason, |all| all.iter().any(of_issuer))?;
     }
     Ok(())
 }
@@ -319,9 +328,12 @@ fn no_certificate_outlives_its_ca_and_a_ca_that_ends_is_told() -> Result<()> {
     // One that ends while we look.
     namespace.apply(&issuer("brief", "brief", ""))?;
     says(&namespace, "brief", "ErrGetKeyPair", "not found")?;
-    let made = pair(true, 0, 20)?;
+    let states = namespace.watch("issuer", "brief")?;
+    let made = pair(true, 0, 30)?;
     namespace.apply(&store(&namespace.name, "brief", &made).to_string())?;
-    says(&namespace, "brief", "KeyPairVerified", "")?;
+    states.until_one(DEADLINE, "one that can sign", |issuer| {
+        ready_condition(issuer)["reason"] == "KeyPairVerified"
+    })?;
     says(
         &namespace,
         "brief",

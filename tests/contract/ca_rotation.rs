@@ -211,10 +211,7 @@ fn five_hundred_certificates_follow_another_ca_and_none_fails_to_verify() -> Res
     assert_eq!(done["status"]["ca"]["roots"], new.1);
     assert!(done["status"]["ca"]["rotation"].is_null());
 
-    for secret in namespace.list("secret")? {
-        secrets.as_far_as(&secret)?;
-    }
-    let events = secrets.events()?;
+    let events = secrets.as_far_as_all(&namespace.list("secret")?)?;
     let seen = check(&events)?;
     assert_eq!(seen.versions.len(), LEAVES);
     // As first issued; both roots; the new certificate; one root. And what the kill has cut in two.

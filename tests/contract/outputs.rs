@@ -137,9 +137,12 @@ fn the_password_comes_later_changes_and_what_is_not_asked_for_goes() -> Result<(
     })?;
     nothing_was_issued_again(&namespace)?;
 
+    // So that all events are there.
+    namespace.renew("site")?;
+    let events = namespace.events_after(2)?;
     let told = [
         cluster.operator_log()?,
-        json!(namespace.list("event")?).to_string(),
+        json!(events).to_string(),
         namespace.get("certificate", "site")?.to_string(),
     ];
     for text in told {

@@ -85,12 +85,12 @@ fn openssl_refuses_what_is_revoked_and_takes_what_replaces_it() -> Result<()> {
     };
     let namespace = cluster.namespace("crl")?;
     prepared(&namespace, "{}")?;
+    let first = number(&fetched_with(&namespace, 0)?)?;
     let said = verdict(&namespace, "leaf")?;
     assert!(
         said.contains("verify OK") && said.contains("tls.crt: OK"),
         "{said}"
     );
-    let first = number(&fetched(&namespace)?)?;
     let url = namespace.x509("leaf", &["-ext", "crlDistributionPoints"])?;
     assert!(
         url.contains(&format!("URI:{LISTS}/crl/crl/house.crl")),

@@ -37,13 +37,9 @@ fn an_annotated_ingress_from_birth_to_death() -> Result<()> {
     assert_eq!(made["spec"]["duration"], "72h0m0s");
     assert_eq!(made["spec"]["issuerRef"]["kind"], "Issuer");
     namespace.pair_matches("web-tls")?;
-    let events = namespace.list("event")?;
-    assert!(
-        events
-            .iter()
-            .any(|e| e["reason"] == "CreateCertificate" && e["involvedObject"]["name"] == "web"),
-        "{events:?}"
-    );
+    let made =
+        |e: &Value| e["reason"] == "CreateCertificate" && e["involvedObject"]["name"] == "web";
+    namespace.until_list("event", "a CreateCertificate", |all| all.iter().any(made))?;
 
     // A host more, and the certificate follows.
     ingress(

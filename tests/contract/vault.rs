@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use lab::{Lab, Vault};
 use serde_json::{Value, json};
 
-use crate::ca::{presented, says, verify};
+use crate::ca::{presented, says, says_within, verify};
 use crate::support::{Cluster, DEADLINE, Namespace, certificate, is_ready, ready_condition};
 use crate::{cluster, self_signed};
 
@@ -423,10 +423,15 @@ fn a_token_that_ends_is_told_and_another_is_noticed() -> Result<()> {
     )?;
     namespace.apply(&secret("token", &json!({ "other": "x" })))?;
     says(&namespace, "vault", "VaultError", "no data for \"t\"")?;
-    let brief = token(&cluster.lab, vault, "15s")?;
+    let states = namespace.watch("issuer", "vault")?;
+    let brief = token(&cluster.lab, vault, "30s")?;
     namespace.apply(&secret("token", &json!({ "t": brief })))?;
-    says(&namespace, "vault", WELL.0, WELL.1)?;
-    says(&namespace, "vault", "VaultError", "invalid token")?;
+    states.until_one(DEADLINE, "one that is well", |issuer| {
+        let ready = ready_condition(issuer);
+        ready["reason"] == WELL.0 && ready["message"] == WELL.1
+    })?;
+    let ended = ("VaultError", "invalid token");
+    says_within(2 * DEADLINE, &namespace, "vault", ended)?;
     says(&namespace, "vault", "VaultError", "EL-1505")?;
     issue(&namespace, "site", "vault")?;
     namespace.says(
@@ -495,12 +500,12 @@ fn what_vault_refuses_is_the_end_of_a_request() -> Result<()> {
         );
         assert!(!failed["status"]["failureTime"].is_null());
         namespace.says(name, &words, DEADLINE)?;
-        let events = namespace.list("event")?;
-        let of_vault = |event: &Value| {
+        let of_request = |event: &Value| {
             event["reason"] == "SigningError"
                 && event["source"]["component"] == "cert-manager-certificaterequests-issuer-vault"
+                && event["involvedObject"]["name"] == format!("{name}-1")
         };
-        assert!(events.iter().any(of_vault), "{events:?}");
+        namespace.until_list("event", "a SigningError", |all| all.iter().any(of_request))?;
     }
     // The issuer was the cause: its correction ends the wait.
     namespace.apply(&issuer(cluster, "policy", PORT, &approle())?)?;
@@ -536,23 +541,16 @@ fn an_issuer_says_what_its_vault_lacks_and_recovers_by_itself() -> Result<()> {
 
     let mut vault = Vault::start(lab, port)?;
     let state = "Vault is not initialized or is sealed: Vault is ";
-    says(
-        &namespace,
-        "vault",
-        "VaultError",
-        &format!("{state}not initialized"),
-    )?;
+    // It is looked at again within a minute at the latest.
+    let says_later =
+        |words: &str| says_within(2 * DEADLINE, &namespace, "vault", ("VaultError", words));
+    says_later(&format!("{state}not initialized"))?;
     namespace.says("first", &["(EL-1503)"], DEADLINE)?;
     vault.init(lab)?;
-    says(&namespace, "vault", "VaultError", &format!("{state}sealed"))?;
+    says_later(&format!("{state}sealed"))?;
     namespace.says("first", &["(EL-1502)"], DEADLINE)?;
     vault.unseal(lab)?;
-    says(
-        &namespace,
-        "vault",
-        "VaultError",
-        "Failed to initialize Vault client: POST https://",
-    )?;
+    says_later("Failed to initialize Vault client: POST https://")?;
     namespace.says("first", &["(EL-1504)"], DEADLINE)?;
     engine(lab, &vault)?;
     namespace.ready("first", 2 * DEADLINE)?;
@@ -602,8 +600,8 @@ fn what_vault_revokes_is_replaced_and_says_why() -> Result<()> {
     let pairs = serial.as_bytes().chunks(2).map(String::from_utf8_lossy);
     let serial = pairs.collect::<Vec<_>>().join(":").to_lowercase();
     let list = format!("{}/v1/pki/crl", vault.url);
-    // Before it has anything to say: it is fetched again.
-    lab.wait(DEADLINE, "the list is fetched", || {
+    // Before it has anything to say: it is fetched again. A fetch that fails is made again after a minute.
+    lab.wait(2 * DEADLINE, "the list is fetched", || {
         let log = cluster.operator_log()?;
         let fetched = |line: &str| line.contains("revocation list fetched") && line.contains(&list);
         Ok(log.lines().any(fetched).then_some(()))

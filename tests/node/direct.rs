@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::support::install::{helm, rolled_out};
-use crate::support::{Cluster, DEADLINE, Namespace};
+use crate::support::{Cluster, DEADLINE, Namespace, requests};
 use crate::{SAID, appeared, ask, cluster, issued, prepare};
 
 #[test]
@@ -60,8 +60,17 @@ fn without_pod(namespace: &Namespace<'_>) -> Result<()> {
     let slices = namespace.watch("endpointslice", "")?;
     ask(namespace)?;
     issued(namespace)?;
-    assert_eq!(appeared(&pods)?, Vec::<Value>::new(), "no Pod");
     slices.until_one(DEADLINE, "an EndpointSlice", |_| true)?;
+    // What the operator has asked for is known when it has come to rest, whatever the watch has shown.
+    namespace.quiet()?;
+    let made = |kind: &str| -> Result<usize> {
+        let all = requests(&namespace.cluster.lab)?.into_iter();
+        let made = all
+            .filter(|r| r.namespace == namespace.name && r.verb == "create" && r.resource == kind);
+        Ok(made.count())
+    };
+    assert_eq!(appeared(&pods)?, Vec::<Value>::new(), "no Pod");
+    assert_eq!(made("pods")?, 0, "no Pod");
     Ok(())
 }
 

@@ -70,8 +70,11 @@ fn appeared(watch: &Watch) -> Result<Vec<Value>> {
     Ok(added.map(|(_, object)| object).collect())
 }
 
-/// The only object that appeared.
+/// The only object that appeared, once it has gone.
 fn only(watch: &Watch) -> Result<Value> {
+    watch.until(DEADLINE, "an object that has come and gone", |events| {
+        events.iter().any(|(kind, _)| kind == "DELETED")
+    })?;
     let mut all = appeared(watch)?;
     ensure!(all.len() == 1, "one was expected: {all:?}");
     all.pop().context("one")

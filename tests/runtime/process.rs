@@ -113,7 +113,8 @@ fn ports_logs_idleness_and_an_orderly_end() -> Result<()> {
     Ok(())
 }
 
-/// A test with several replicas at a time: a machine that is too busy to renew a Lease would have another one lead.
+/// A test with several replicas at a time, or one that keeps the machine busy: where a Lease cannot be renewed, another one
+/// would lead.
 static TURN: Mutex<()> = Mutex::new(());
 
 pub fn turn() -> MutexGuard<'static, ()> {
@@ -130,8 +131,8 @@ pub fn replica(lab: &Lab, number: u16) -> Result<Process> {
             "--leader-election-retry-period=500ms",
         ])
         .args([
-            "--leader-election-lease-duration=10s",
-            "--leader-election-renew-deadline=7s",
+            "--leader-election-lease-duration=15s",
+            "--leader-election-renew-deadline=12s",
         ])
         .arg(format!("--http01-port={}", 8100 + number))
         .arg(format!(

@@ -173,6 +173,17 @@ impl Namespace<'_> {
         )
     }
 
+    /// The events, once so many issuances are among them. They are posted in the order of what happened, so that whatever
+    /// was to be told before is there too.
+    pub fn events_after(&self, issuances: usize) -> Result<Vec<Value>> {
+        self.until_list("event", &format!("{issuances} issuances told"), |all| {
+            let told = all
+                .iter()
+                .filter(|e| e["message"] == "The certificate has been successfully issued");
+            told.count() >= issuances
+        })
+    }
+
     /// Wait until a Certificate is Ready for its current generation and nothing is under way.
     pub fn ready(&self, name: &str, deadline: Duration) -> Result<Value> {
         self.until(deadline, "certificate", name, "Ready", is_ready)

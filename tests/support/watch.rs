@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lab::{Lab, Process};
 use serde_json::Value;
 
@@ -79,6 +79,16 @@ impl Watch {
         self.until_one(DEADLINE, &format!("version {wanted:?}"), |object| {
             version(object) == wanted
         })
+    }
+
+    /// The same, of the one of these objects that was written last.
+    pub fn as_far_as_all(&self, objects: &[Value]) -> Result<Vec<(String, Value)>> {
+        let version = |object: &&Value| {
+            let version = object["metadata"]["resourceVersion"].as_str();
+            version.and_then(|version| version.parse::<u64>().ok())
+        };
+        let last = objects.iter().max_by_key(version);
+        self.as_far_as(last.context("no objects")?)
     }
 
     /// What has happened so far: type and object.

@@ -186,27 +186,28 @@ fn what_is_compared_makes_exactly_one_new_certificate() -> Result<()> {
     let namespace = taken.namespace();
     taken.operate()?;
     let watch = namespace.watch("certificate", "")?;
-    // Why a Certificate was issued last.
-    let why = |name: &str| -> Result<Value> {
-        let seen = watch.events()?.into_iter().map(|(_, object)| object);
+    // Why a Certificate, as it is now, was issued last.
+    let why = |issued: &Value| -> Result<Value> {
+        let seen = watch
+            .as_far_as(issued)?
+            .into_iter()
+            .map(|(_, object)| object);
         let conditions = seen
-            .filter(|object| object["metadata"]["name"] == name)
+            .filter(|object| object["metadata"]["name"] == issued["metadata"]["name"])
             .map(|object| condition(&object, "Issuing").clone());
         let mut issuing = conditions.filter(|issuing| issuing["status"] == "True");
         Ok(issuing.next_back().unwrap_or_default())
     };
 
     for change in Change::table(REQUEST_CHANGED)? {
-        issues_one(&namespace, &change)?;
-        let said = why(change.certificate)?;
+        let said = why(&issues_one(&namespace, &change)?)?;
         assert_eq!(said["reason"], "RequestChanged", "{}", change.what);
         let message = said["message"].as_str().unwrap_or_default();
         let list = format!("not up to date: [spec.{}]", change.what);
         assert!(message.ends_with(&list), "{message}");
     }
     for change in Change::table(SECRET_UNFIT)? {
-        issues_one(&namespace, &change)?;
-        let said = why(change.certificate)?;
+        let said = why(&issues_one(&namespace, &change)?)?;
         assert_eq!(said["reason"], change.what, "{}", change.spec);
     }
 
@@ -231,14 +232,14 @@ fn what_is_compared_makes_exactly_one_new_certificate() -> Result<()> {
     Ok(())
 }
 
-/// A change makes one new certificate, its own, and touches nothing of the others.
-fn issues_one(namespace: &Namespace<'_>, change: &Change) -> Result<()> {
+/// A change makes one new certificate, its own, and touches nothing of the others. The Certificate then.
+fn issues_one(namespace: &Namespace<'_>, change: &Change) -> Result<Value> {
     let name = change.certificate;
     let before = Seen::now(namespace, version)?;
     let next = before.revisions[name].as_u64().unwrap() + 1;
     change.make(namespace)?;
     let what = format!("issued anew after {}", change.spec);
-    namespace.until(DEADLINE, "certificate", name, &what, |object| {
+    let issued = namespace.until(DEADLINE, "certificate", name, &what, |object| {
         object["status"]["revision"] == next && is_ready(object)
     })?;
     // The key of `pending` stays.
@@ -249,5 +250,5 @@ fn issues_one(namespace: &Namespace<'_>, change: &Change) -> Result<()> {
     })?;
     let after = Seen::now(namespace, version)?;
     assert_eq!(after.without(name), before.without(name), "{}", change.spec);
-    Ok(())
+    Ok(issued)
 }

@@ -61,6 +61,22 @@ impl Ledger {
         }
     }
 
+    /// Its issuer says something else of what the CA allows. So it is for all who wait there, at once: who still waits by
+    /// what was said before would keep those behind it.
+    pub(super) fn hear(&mut self, ca: &Ca, id: &Id) {
+        let entry = self.entries.get(id);
+        if entry.is_none_or(|entry| entry.ca.policy == ca.policy) {
+            return;
+        }
+        for entry in self.entries.values_mut() {
+            let is_there = entry.ca.issuer == ca.issuer && entry.ca.directory == ca.directory;
+            if is_there && matches!(entry.stage, Stage::Waiting(_)) {
+                entry.ca.policy = ca.policy.clone();
+                entry.block = None;
+            }
+        }
+    }
+
     /// The CA has taken an Order as one that replaces nothing: it counts after all.
     pub fn counts(&mut self, id: &Id, exemption: Exemption) {
         let Some(entry) = self.entries.get_mut(id) else {

@@ -21,7 +21,7 @@ static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 
 /// How long a server that denies a record, or a name that does not answer, keeps the CA from being asked.
 const LIMITS: [&str; 2] = [
-    "--dns01-self-check-limit=8s",
+    "--dns01-self-check-limit=15s",
     "--http01-self-check-limit=15s",
 ];
 
@@ -290,7 +290,7 @@ fn a_kill_in_the_middle_is_no_matter() -> Result<()> {
     let name = "_acme-challenge.killed.dns01.example.com";
     namespace.tsig(lab::TSIG_SECRET)?;
     let issuer = cluster.dns01_issuer("pebble", &rfc2136(""))?;
-    let waiting = issuer.replace("{dns01:", "{waitInsteadOfSelfCheck: 8s, dns01:");
+    let waiting = issuer.replace("{dns01:", "{waitInsteadOfSelfCheck: 15s, dns01:");
     namespace.apply(&waiting)?;
     namespace.apply(&certificate(
         "site",
@@ -302,6 +302,16 @@ fn a_kill_in_the_middle_is_no_matter() -> Result<()> {
         Ok(Some(cluster.texts(name)?).filter(|texts| texts.len() == 1))
     })?;
     cluster.kill_operator()?;
+    let killed = jiff::Timestamp::now();
+    let challenges = namespace.list("challenge")?;
+    assert_eq!(challenges.len(), 1, "the middle");
+    if let Some(since) = challenges[0]["status"]["presentedAt"].as_str() {
+        let waited = killed.duration_since(since.parse()?);
+        assert!(
+            waited < jiff::SignedDuration::from_secs(15),
+            "{waited:?}: the CA was asked"
+        );
+    }
     operate(cluster, &LIMITS)?;
     namespace.ready("site", DEADLINE)?;
     namespace.none_left(&["challenge"], DEADLINE)?;

@@ -421,6 +421,36 @@ fn an_unknown_ca_is_asked_until_it_refuses() {
     assert_eq!(cluster.ask(&ca, "e", &fresh(&["example.net"])), Turn::Go);
 }
 
+/// Whoever of them hears of it first.
+#[test]
+fn a_limit_that_is_raised_is_so_for_all_who_wait() {
+    let with = |limits| {
+        let policy = Policy::of("https://ca.example", 1000).with(limits);
+        ca(policy.unwrap())
+    };
+    let (before, after) = (with("orders=1/3h"), with("orders=300/3h"));
+    let mut cluster = Cluster::default();
+    let ask = |n: i64| Ask {
+        expires: Some(at(n * 3600)),
+        ..fresh(&[&format!("{n}.example.com")])
+    };
+    assert_eq!(cluster.issue(&after, "0", &ask(0)), Turn::Go);
+    for n in 1..=4 {
+        wait(cluster.ask(&before, &n.to_string(), &ask(n)));
+    }
+    let mut going = vec![];
+    for n in [3, 1, 4, 2] {
+        let name = n.to_string();
+        if cluster.ask(&after, &name, &ask(n)) == Turn::Go {
+            going.push(name);
+        }
+        going.extend(cluster.admitted());
+    }
+    going.sort();
+    going.dedup();
+    assert_eq!(going, ["1", "2", "3", "4"]);
+}
+
 #[test]
 fn what_no_object_shows_any_more_is_kept() {
     let (ca, mut cluster) = (lets_encrypt(), Cluster::default());
