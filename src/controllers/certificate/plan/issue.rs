@@ -63,15 +63,16 @@ impl Step<'_> {
                 self.fail(reason, ready.and_then(|c| c.message.as_deref()));
             }
             "Issued" => self.answer(&request, wanted),
-            _ if !request.approved || self.o.issuer == IssuerState::External => {
-                let since = self.now.duration_since(request.id.created);
-                if since < PATIENCE {
-                    self.plan
-                        .sooner(Duration::try_from(PATIENCE - since).unwrap_or_default());
+            _ => {
+                let waits = !request.approved || self.o.issuer == IssuerState::External;
+                let asked = waits.then_some(request.id.created).or(self.o.unapproved);
+                let since = asked.map(|asked| self.now.duration_since(asked));
+                if let Some(since) = since.filter(|since| *since < PATIENCE) {
+                    let left = Duration::try_from(PATIENCE - since);
+                    self.plan.sooner(left.unwrap_or_default());
                 }
                 self.offer_temporary(&request, wanted);
             }
-            _ => self.offer_temporary(&request, wanted),
         }
     }
 
