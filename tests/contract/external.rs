@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::signing::sign;
+use crate::signing::{shell, sign};
 use crate::support::{DEADLINE, Namespace, certificate, ready_condition, requests};
 use crate::{FLAGS, aside, cluster, condition, now, patch_status, self_signed, set_condition};
 
@@ -299,4 +299,84 @@ fn an_invalid_request_and_a_wrong_certificate_are_failures() -> Result<()> {
     assert!(message.contains("another public key"), "{message}");
     assert!(!namespace.has("secret", "site")?, "nothing is written");
     Ok(())
+}
+
+/// Its issuer stops between the two halves of what it has to write; cert-manager's own test has it too
+/// (`stalled_request_recovery_test.go`).
+fn stall(namespace: &Namespace<'_>) -> Result<()> {
+    let kind = "certificaterequest";
+    namespace.until(DEADLINE, kind, "site-1", "approved", |object| {
+        condition(object, "Approved")["status"] == "True"
+    })?;
+    patch_status(
+        namespace,
+        "certificaterequest/site-1",
+        &json!({"failureTime": now()}),
+    )
+}
+
+#[test]
+fn a_request_that_has_failed_without_a_word_is_a_failure() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("external-stalled")?;
+    namespace.apply(&external("one.external-stalled.example.com"))?;
+    stall(&namespace)?;
+    let failed = namespace.until(DEADLINE, "certificate", "site", "failed", |object| {
+        condition(object, "Issuing")["reason"] == "Stalled"
+    })?;
+    assert_eq!(condition(&failed, "Issuing")["status"], "False");
+    assert_eq!(failed["status"]["failedIssuanceAttempts"], 1);
+    let words = ["no Ready condition", "EL-1202", "Next attempt at"];
+    namespace.says("site", &words, DEADLINE)?;
+    namespace.renew("site")?;
+    namespace.until(DEADLINE, "certificaterequest", "site-1", "new", |object| {
+        object["status"]["failureTime"].is_null()
+    })?;
+    answer(&namespace, "site-1")?;
+    let done = namespace.ready("site", DEADLINE)?;
+    assert!(done["status"]["failedIssuanceAttempts"].is_null(), "{done}");
+    Ok(())
+}
+
+#[test]
+fn each_attempt_has_a_key_of_its_own_without_a_back_off_too() -> Result<()> {
+    let Some(cluster) = aside() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("external-keys")?;
+    let eager = "--certificate-request-minimum-backoff-duration=0s";
+    cluster.operator(&[FLAGS[0], eager])?;
+    let tried = keys_of_attempts(&namespace);
+    cluster.operator(&FLAGS)?;
+    let keys = tried?;
+    assert!(
+        keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2],
+        "{keys:?}"
+    );
+    Ok(())
+}
+
+fn public_key(namespace: &Namespace<'_>, request: &Value) -> Result<String> {
+    let csr = request["spec"]["request"].as_str().context("a CSR")?;
+    let read = "echo \"$1\" | base64 -d | openssl req -noout -pubkey";
+    shell(namespace, read, &[csr])
+}
+
+/// The public keys of three requests, of which the first two fail.
+fn keys_of_attempts(namespace: &Namespace<'_>) -> Result<[String; 3]> {
+    namespace.apply(&external("one.external-keys.example.com"))?;
+    let mut keys = [String::new(), String::new(), String::new()];
+    let mut last = Value::Null;
+    for key in &mut keys {
+        let request =
+            namespace.until(DEADLINE, "certificaterequest", "site-1", "new", |object| {
+                object["metadata"]["uid"] != last
+            })?;
+        last = request["metadata"]["uid"].clone();
+        *key = public_key(namespace, &request)?;
+        stall(namespace)?;
+    }
+    Ok(keys)
 }

@@ -20,7 +20,7 @@ use crate::controllers::digest::public_digest;
 use crate::controllers::facts::{KeyFact, Made, RequestFact};
 use crate::controllers::rotation::merged;
 use crate::controllers::status::{condition, find, remove_condition, seconds};
-use crate::explain::{Code, Verdict};
+use crate::explain::{Code, STALLED, Verdict};
 use crate::pki::{ParsedCertificate, parse_chain};
 
 /// What the Issuing condition says before the cause.
@@ -55,6 +55,11 @@ impl Step<'_> {
                 refusal.reason.as_deref().unwrap_or("Failed"),
                 refusal.message.as_deref(),
             );
+        }
+        if request.is_stalled() {
+            let name = &request.id.name;
+            let why = format!("CertificateRequest \"{name}\" {STALLED}");
+            return self.fail("Stalled", Some(&why));
         }
         match request.ready_reason() {
             "Failed" | "Denied" => {
@@ -155,8 +160,9 @@ impl Step<'_> {
         };
         let known = key.is_some_and(|k| k.public == compared.public);
         // The key of a failed or denied request may be gone already: its answer still counts.
-        let refused =
-            request.denied.is_some() || (request.is_final() && request.ready_reason() != "Issued");
+        let refused = request.denied.is_some()
+            || request.is_stalled()
+            || (request.is_final() && request.ready_reason() != "Issued");
         if !policy::request_differences(self.o, request).is_empty() || !(known || refused) {
             return true;
         }
