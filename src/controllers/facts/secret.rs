@@ -41,7 +41,7 @@ pub struct SecretFact {
     /// Whether the annotations that describe the certificate do so, and are this operator's.
     pub described: bool,
     /// What this operator wrote beside the contract's own labels and annotations: labels and
-    /// annotations of a template, and perhaps an owner.
+    /// annotations of a template, and perhaps owners.
     pub applied: Applied,
     /// The entries that repeat key and certificate in other forms.
     pub outputs: OutputsFact,

@@ -344,9 +344,9 @@ impl Step<'_> {
         leaf: &ParsedCertificate,
         data: SecretData,
     ) {
-        let kind = self.o.secret.as_ref().map(|s| s.kind.as_str());
+        let found = self.o.secret.as_deref();
         let owned = self.settings.enable_certificate_owner_ref;
-        let mut secret = target(&self.o.certificate, issuer, leaf, data, kind, owned);
+        let mut secret = target(&self.o.certificate, issuer, leaf, data, found, owned);
         if self.o.secret.is_none() {
             // It may have been restored a moment ago, and no informer has shown it yet.
             secret.metadata.resource_version = Some(NO_VERSION.into());

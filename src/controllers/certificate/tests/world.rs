@@ -666,11 +666,15 @@ fn applied_fields(secret: &Secret) -> ManagedFieldsEntry {
         keys.map(|key| (format!("f:{key}"), json!({}))).collect()
     }
     let meta = &secret.metadata;
+    let owners = meta.owner_references.iter().flatten();
+    let owners = owners.map(|o| (format!("k:{{\"uid\":\"{}\"}}", o.uid), json!({})));
+    let owners: Value = owners.collect();
     let fields = json!({
         "f:data": keys(secret.data.as_ref()),
         "f:metadata": {
             "f:annotations": keys(meta.annotations.as_ref()),
             "f:labels": keys(meta.labels.as_ref()),
+            "f:ownerReferences": owners,
         },
     });
     ManagedFieldsEntry {
