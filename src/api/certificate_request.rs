@@ -35,6 +35,11 @@ use super::schema::Base64;
     selectable = ".spec.issuerRef.kind",
     selectable = ".spec.issuerRef.name"
 )]
+// As cert-manager's webhook has it: what was approved is what is signed.
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "self == oldSelf",
+    "message": "a request cannot be changed: make another CertificateRequest",
+}]))]
 pub struct CertificateRequestSpec {
     /// Wanted lifetime as a Go duration; 90 days when absent. Example: `2160h0m0s`.
     #[serde(skip_serializing_if = "Option::is_none")]

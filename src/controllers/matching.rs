@@ -211,6 +211,86 @@ pub enum WantedSubject {
     Literal(DistinguishedName),
 }
 
+/// Digests of the names of a certificate, one for each field of a spec, to say which has changed. In few bits, because
+/// there are many Secrets: whether one has, is for [`leaf_names`] to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamesByField {
+    common_name: u32,
+    dns_names: u32,
+    both: u32,
+    rest: [u32; REST_OF_NAMES.len()],
+}
+
+const REST_OF_NAMES: [&str; 3] = ["spec.ipAddresses", "spec.uris", "spec.emailAddresses"];
+
+impl NamesByField {
+    /// Of a certificate.
+    pub fn of(leaf: &ParsedCertificate) -> Self {
+        let sans = leaf.sans();
+        let common_name = leaf.subject().common_name().unwrap_or_default();
+        Self {
+            common_name: low(digest(&common_name)),
+            dns_names: low(set(&sans.dns_names)),
+            both: both(&common_name, &sans.dns_names),
+            rest: [
+                low(addresses(sans.ip_addresses.iter().map(canonical_ip))),
+                low(set(&sans.uris)),
+                low(set(&sans.email_addresses)),
+            ],
+        }
+    }
+
+    /// The fields of a spec that differ, in the order in which cert-manager names them.
+    pub fn differences(&self, spec: &CertificateSpec) -> Vec<&'static str> {
+        let dns_names = list(spec.dns_names.as_ref());
+        let mut fields = self.moved_names(&common_name_of(spec), dns_names);
+        let ip_addresses = list(spec.ip_addresses.as_ref()).iter();
+        let wanted = [
+            addresses(ip_addresses.map(|text| canonical(text))),
+            set(list(spec.uris.as_ref())),
+            set(list(spec.email_addresses.as_ref())),
+        ];
+        let pairs = wanted.into_iter().zip(self.rest).zip(REST_OF_NAMES);
+        fields.extend(
+            pairs
+                .filter(|((a, b), _)| low(*a) != *b)
+                .map(|(_, field)| field),
+        );
+        fields
+    }
+
+    /// A CA may move a name from the common name to the DNS names and back. What is the common name here and a DNS name
+    /// there, among others that have changed, is taken for changed too.
+    fn moved_names(&self, common_name: &str, dns_names: &[String]) -> Vec<&'static str> {
+        if both(common_name, dns_names) == self.both {
+            return vec![];
+        }
+        let is_its = |name: &str| low(digest(&name)) == self.common_name;
+        let has_same = low(set(dns_names)) == self.dns_names;
+        let is_among = dns_names.iter().any(|name| name == common_name);
+        let is_there = common_name.is_empty() || is_its(common_name) || (has_same && is_among);
+        let is_wanted =
+            is_its("") || is_its(common_name) || dns_names.iter().any(|name| is_its(name));
+        let fields = [
+            ("spec.commonName", is_there && is_wanted),
+            ("spec.dnsNames", has_same),
+        ];
+        let changed = fields.into_iter().filter(|(_, fits)| !fits);
+        changed.map(|(field, _)| field).collect()
+    }
+}
+
+fn both(common_name: &str, dns_names: &[String]) -> u32 {
+    let names = dns_names.iter().map(String::as_str).chain([common_name]);
+    let names: BTreeSet<_> = names.filter(|name| !name.is_empty()).collect();
+    low(digest(&names))
+}
+
+/// The lower half of a digest.
+fn low(digest: u64) -> u32 {
+    u32::try_from(digest & u64::from(u32::MAX)).unwrap_or_default()
+}
+
 /// The union that is compared when no request is left (contract §4.2, fuzzy compare).
 pub fn leaf_names(leaf: &ParsedCertificate) -> u64 {
     let sans = leaf.sans();
@@ -236,14 +316,21 @@ fn ip_names(addresses: Option<&Vec<String>>) -> impl Iterator<Item = String> {
     addresses.map(|a| format!("ip {a}"))
 }
 
+/// The common name that a spec asks for, which may be in its literal subject; empty without one.
+fn common_name_of(spec: &CertificateSpec) -> String {
+    let given = spec.common_name.clone().filter(|name| !name.is_empty());
+    let literal = || {
+        let literal = spec.literal_subject.as_deref().unwrap_or_default();
+        DistinguishedName::from_rfc4514(literal).ok()?.common_name()
+    };
+    given.or_else(literal).unwrap_or_default()
+}
+
 /// The same union of a spec. cert-manager leaves out the common name of a literal subject, and so issues
 /// such a certificate anew as soon as its request is gone.
 pub fn spec_names(spec: &CertificateSpec) -> u64 {
     let mut names: BTreeSet<String> = list(spec.dns_names.as_ref()).iter().cloned().collect();
-    names.extend(spec.common_name.iter().filter(|c| !c.is_empty()).cloned());
-    let literal = spec.literal_subject.as_deref().unwrap_or_default();
-    let literal = DistinguishedName::from_rfc4514(literal).ok();
-    names.extend(literal.and_then(|name| name.common_name()));
+    names.extend(Some(common_name_of(spec)).filter(|name| !name.is_empty()));
     names.extend(ip_names(spec.ip_addresses.as_ref()));
     names.extend(list(spec.uris.as_ref()).iter().map(|u| format!("uri {u}")));
     names.extend(

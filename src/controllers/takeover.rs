@@ -82,6 +82,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         rival: (certificate.metadata.name.as_deref() == Some("twin-b")).then(|| "twin-a".into()),
         issuer: IssuerState::Ready { in_process: false },
         issuer_changed: None,
+        unapproved: None,
         cause: None,
         refused: None,
         recovered: None,

@@ -12,8 +12,18 @@ use std::fmt;
 pub use code::{Code, acme_failure_may_pass, acme_validation_failed, quoted};
 pub use fault::{Fault, ca_fault, not_before};
 
-use crate::api::meta::IssuerReference;
+use crate::api::meta::{Condition, IssuerReference};
 use crate::api::{CertificateRequest, Challenge, Order};
+
+/// The condition of a request while the issuer of a list that is asked has a fault of its own.
+pub const ISSUER_FAULT: &str = "IssuerFault";
+
+/// Characters of what others say that are repeated.
+const LONGEST: usize = 300;
+
+/// What is wrong with a request whose issuer has stopped halfway, in words that follow its name.
+pub const STALLED: &str =
+    "has a status.failureTime and no Ready condition: its issuer has failed and does not say why";
 
 /// The issuer, as far as it is a cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +49,13 @@ pub struct Chain<'a> {
     pub issuer: Issuer,
     /// The request under way.
     pub request: Option<&'a CertificateRequest>,
+    /// The open request that was made for that one, of an issuer of the list.
+    pub child: Option<&'a CertificateRequest>,
     /// Its Order.
     pub order: Option<&'a Order>,
     /// The Order's Challenges.
     pub challenges: Vec<&'a Challenge>,
-    /// The request has waited for longer than it should need.
+    /// The request, or the one that was made for it, has waited for longer than it should need.
     pub overdue: bool,
 }
 
@@ -132,53 +144,109 @@ fn issuer(chain: &Chain<'_>) -> Option<Verdict> {
 
 fn request(chain: &Chain<'_>) -> Option<Verdict> {
     let request = chain.request?;
+    let child = || {
+        let child = chain.child?;
+        said(child).or_else(|| unapproved(chain, child))
+    };
+    refused(request)
+        .or_else(|| fault(request))
+        .or_else(child)
+        .or_else(|| said(request))
+        .or_else(|| unapproved(chain, request))
+        .or_else(|| external(chain, request))
+}
+
+fn find<'a>(request: &'a CertificateRequest, kind: &str) -> Option<&'a Condition> {
+    let conditions = request.status.as_ref()?.conditions.as_deref()?;
+    conditions.iter().find(|c| c.type_ == kind)
+}
+
+fn named(request: &CertificateRequest) -> String {
     let name = request.metadata.name.as_deref().unwrap_or_default();
-    let status = request.status.as_ref();
-    let conditions = status
-        .and_then(|s| s.conditions.as_deref())
-        .unwrap_or_default();
-    let find = |kind: &str| conditions.iter().find(|c| c.type_ == kind);
-    let refused = find("Denied")
-        .or_else(|| find("InvalidRequest"))
-        .filter(|c| c.status == "True")
+    format!("CertificateRequest \"{name}\"")
+}
+
+/// That it has come to nothing.
+fn refused(request: &CertificateRequest) -> Option<Verdict> {
+    let refused = find(request, "Denied")
+        .or_else(|| find(request, "InvalidRequest"))
+        .filter(|c| c.is_true())
         .map(|c| (Code::REQUEST_DENIED, c));
     let failed = || {
-        let ready = find("Ready").filter(|c| c.reason.as_deref() == Some("Failed"));
+        let ready = find(request, "Ready").filter(|c| c.reason.as_deref() == Some("Failed"));
         ready.map(|c| (Code::REQUEST_FAILED, c))
     };
-    if let Some((code, condition)) = refused.or_else(failed) {
-        let why = condition.message.as_deref().unwrap_or_default();
-        return Some(Verdict::new(
-            code,
-            format!("CertificateRequest \"{name}\": {why}"),
-        ));
-    }
-    let waits = find("Ready").and_then(|c| c.message.as_deref());
-    if let Some((code, why)) = waits.and_then(quoted) {
-        let text = format!("CertificateRequest \"{name}\": {why}");
-        return Some(Verdict::new(code, text));
-    }
-    if !chain.overdue {
+    let Some((code, condition)) = refused.or_else(failed) else {
+        let status = request.status.as_ref()?;
+        let is_stalled = status.failure_time.is_some() && find(request, "Ready").is_none();
+        let text = format!("{} {STALLED}", named(request));
+        return is_stalled.then(|| Verdict::new(Code::REQUEST_FAILED, text));
+    };
+    let why = condition.message.as_deref().unwrap_or_default();
+    let text = format!("{}: {why}", named(request));
+    Some(Verdict::new(code, text))
+}
+
+/// What is wrong with the issuer of a list that is asked.
+fn fault(request: &CertificateRequest) -> Option<Verdict> {
+    coded(request, find(request, ISSUER_FAULT)?)
+}
+
+/// Why it has come to nothing, or what it waits for, in words that end in a code.
+fn said(request: &CertificateRequest) -> Option<Verdict> {
+    refused(request).or_else(|| coded(request, find(request, "Ready")?))
+}
+
+fn coded(request: &CertificateRequest, condition: &Condition) -> Option<Verdict> {
+    let (code, why) = quoted(condition.message.as_deref()?)?;
+    let text = format!("{}: {why}", named(request));
+    Some(Verdict::new(code, text))
+}
+
+/// Of another's kind that does not exist, nobody can have the right.
+fn unapproved(chain: &Chain<'_>, request: &CertificateRequest) -> Option<Verdict> {
+    if !chain.overdue || find(request, "Approved").is_some() {
         return None;
     }
-    if find("Approved").is_none() {
-        let text = format!(
-            "CertificateRequest \"{name}\" waits for approval: approve or deny it, or let this operator's \
-             approver run and have the right to approve requests to this issuer."
-        );
-        return Some(Verdict::new(Code::REQUEST_NOT_APPROVED, text));
+    let reference = chain.issuer_ref;
+    let kind = match chain.issuer {
+        Issuer::External => {
+            let (kind, group) = (reference.kind_or_default(), reference.group_or_default());
+            format!(", whose kind {kind}.{group} has to exist")
+        }
+        _ => String::new(),
+    };
+    let text = format!(
+        "{} waits for approval: approve or deny it, or let this operator's approver run and have the right to \
+         approve requests to this issuer{kind}.",
+        named(request)
+    );
+    Some(Verdict::new(Code::REQUEST_NOT_APPROVED, text))
+}
+
+/// Somebody else signs, and may say what keeps it from that.
+fn external(chain: &Chain<'_>, request: &CertificateRequest) -> Option<Verdict> {
+    if !chain.overdue || chain.issuer != Issuer::External {
+        return None;
     }
     let reference = chain.issuer_ref;
-    (chain.issuer == Issuer::External).then(|| {
-        let text = format!(
-            "CertificateRequest \"{name}\" waits for the external issuer {}.{} \"{}\": look at that issuer's \
-             controller.",
-            reference.kind_or_default(),
-            reference.group_or_default(),
-            reference.name
-        );
-        Verdict::new(Code::REQUEST_EXTERNAL, text)
-    })
+    let issuer = format!(
+        "{}.{} \"{}\"",
+        reference.kind_or_default(),
+        reference.group_or_default(),
+        reference.name
+    );
+    let said = find(request, "Ready").and_then(|c| c.message.as_deref());
+    let said: String = said.unwrap_or_default().chars().take(LONGEST).collect();
+    let rest = match said.as_str() {
+        "" => ": look at that issuer's controller".to_owned(),
+        said => format!(", whose controller says: {said}"),
+    };
+    let text = format!(
+        "{} waits for the external issuer {issuer}{rest}",
+        named(request)
+    );
+    Some(Verdict::new(Code::REQUEST_EXTERNAL, text))
 }
 
 fn order(chain: &Chain<'_>) -> Option<Verdict> {

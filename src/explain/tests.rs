@@ -40,6 +40,7 @@ fn chain(reference: &IssuerReference) -> Chain<'_> {
         issuer_ref: reference,
         issuer: Issuer::Ready,
         request: None,
+        child: None,
         order: None,
         challenges: vec![],
         overdue: false,
@@ -204,6 +205,13 @@ fn requests_that_wait_are_told_when_they_are_overdue() {
         code(&approved, Issuer::External, true),
         Some(Code::REQUEST_EXTERNAL)
     );
+    let mut stalled = request(&json!([{ "type": "Approved", "status": "True" }]));
+    let failure = &mut stalled.status.as_mut().unwrap().failure_time;
+    *failure = Some(object(json!("2026-01-01T00:00:00Z")));
+    assert_eq!(
+        code(&stalled, Issuer::External, true),
+        Some(Code::REQUEST_FAILED)
+    );
     for kind in ["Denied", "InvalidRequest"] {
         let refused = request(&json!([{ "type": kind, "status": "True", "message": "policy" }]));
         assert_eq!(
@@ -211,6 +219,124 @@ fn requests_that_wait_are_told_when_they_are_overdue() {
             Some(Code::REQUEST_DENIED),
             "{kind}"
         );
+    }
+}
+
+#[test]
+fn what_an_external_issuer_says_is_told() {
+    let reference =
+        object(json!({ "name": "step", "kind": "StepIssuer", "group": "certmanager.step.sm" }));
+    let new = request(&json!([]));
+    let found = verdict(&Chain {
+        request: Some(&new),
+        issuer: Issuer::External,
+        overdue: true,
+        ..chain(&reference)
+    });
+    let kind = "to this issuer, whose kind StepIssuer.certmanager.step.sm has to exist (EL-1203).";
+    assert!(found.unwrap().to_string().ends_with(kind));
+    let text = |message: &str| {
+        let approved = json!({ "type": "Approved", "status": "True" });
+        let ready =
+            json!({ "type": "Ready", "status": "False", "reason": "Pending", "message": message });
+        let request = request(&json!([approved, ready]));
+        let found = verdict(&Chain {
+            request: Some(&request),
+            issuer: Issuer::External,
+            overdue: true,
+            ..chain(&reference)
+        });
+        found.unwrap().to_string()
+    };
+    let begin = "CertificateRequest \"site-1\" waits for the external issuer StepIssuer.certmanager.step.sm \"step\"";
+    assert_eq!(
+        text(""),
+        format!("{begin}: look at that issuer's controller (EL-1204).")
+    );
+    let said = "StepIssuer shop/step is not Ready.";
+    let expected =
+        format!("{begin}, whose controller says: StepIssuer shop/step is not Ready (EL-1204).");
+    assert_eq!(text(said), expected);
+    assert!(text(&"x".repeat(5000)).len() < 500);
+}
+
+#[test]
+fn a_request_that_was_made_for_another_is_the_deeper_cause() {
+    let reference = reference();
+    let named = |name: &str, conditions: &Value| {
+        let mut request = request(conditions);
+        request.metadata.name = Some(name.into());
+        request
+    };
+    let approved = json!({ "type": "Approved", "status": "True" });
+    let ready = |reason: &str, message: &str| json!({ "type": "Ready", "status": "False", "reason": reason, "message": message });
+    let fault = json!({ "type": "IssuerFault", "status": "True", "message": "Issuer \"a\" cannot sign: no (EL-1420)." });
+    let asked = ready("Pending", "Issuer \"a\" is asked");
+    let fallback = ready("Pending", "Issuer \"b\" is asked, because so (EL-1220).");
+    let refused = ready("Failed", "policy");
+    let sealed = ready("Pending", "Vault is sealed (EL-1502).");
+    let denied = json!({ "type": "Denied", "status": "True", "message": "policy" });
+    let waits = Code::REQUEST_NOT_APPROVED;
+    // The conditions of both but for the approval of the first, whether it takes too long, and what is said of which.
+    for (parent, child, overdue, expected) in [
+        (vec![&asked], vec![], false, None),
+        (vec![&asked], vec![], true, Some((waits, "site-1-7"))),
+        (vec![&asked], vec![&approved], true, None),
+        (vec![&fallback], vec![], true, Some((waits, "site-1-7"))),
+        (
+            vec![&fallback],
+            vec![],
+            false,
+            Some((Code::ORDERED_FALLBACK, "site-1")),
+        ),
+        (
+            vec![&asked],
+            vec![&approved, &sealed],
+            false,
+            Some((Code::VAULT_SEALED, "site-1-7")),
+        ),
+        (
+            vec![&asked],
+            vec![&denied],
+            false,
+            Some((Code::REQUEST_DENIED, "site-1-7")),
+        ),
+        (
+            vec![&asked, &fault],
+            vec![],
+            true,
+            Some((Code::CA_UNABLE, "site-1")),
+        ),
+        (
+            vec![&refused, &fault],
+            vec![],
+            true,
+            Some((Code::REQUEST_FAILED, "site-1")),
+        ),
+    ] {
+        let parent: Vec<_> = std::iter::once(&approved).chain(parent).collect();
+        let (parent, child) = (
+            named("site-1", &json!(parent)),
+            named("site-1-7", &json!(child)),
+        );
+        let found = verdict(&Chain {
+            request: Some(&parent),
+            child: Some(&child),
+            overdue,
+            ..chain(&reference)
+        });
+        assert_eq!(
+            found.as_ref().map(|found| found.code),
+            expected.map(|(code, _)| code),
+            "{found:?}"
+        );
+        if let Some((_, name)) = expected {
+            let begins = format!("CertificateRequest \"{name}\"");
+            assert!(
+                found.as_ref().unwrap().text.starts_with(&begins),
+                "{found:?}"
+            );
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use super::options::Options;
 use super::queue::Queue;
 use super::scrape::Scrape;
 use super::signing::Signer;
+use super::user;
 use crate::acme::{CallStage, Hooks};
 use crate::controllers::ordered_issuer::Looks;
 use crate::controllers::progress::Progress;
@@ -203,9 +204,12 @@ async fn lead(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let ready = async {
-        while !informers.progress.waiting_for().is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let caches = async {
+            while !informers.progress.waiting_for().is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        futures::future::join(caches, user::ask(&driver.reader, &driver.effects)).await;
         lease::held(led).await
     };
     tokio::select! {
@@ -228,6 +232,8 @@ async fn lead(
     work.spawn(watch.keep(stop.clone()));
     work.spawn(limits.keep_time(store, stop.clone()));
     work.spawn(driver.clone().run(stop.clone()));
+    let (reader, effects) = (driver.reader.clone(), driver.effects.clone());
+    work.spawn(user::keep_asking(reader, effects, stop.clone()));
     tokio::select! {
         biased;
         () = stop.cancelled() => {}

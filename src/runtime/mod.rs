@@ -17,3 +17,4 @@ pub mod queue;
 pub mod revocation;
 pub mod scrape;
 pub mod signing;
+mod user;

@@ -137,3 +137,25 @@ fn decisions_are_followed(namespace: &Namespace<'_>) -> Result<()> {
     assert!(object["status"]["lastFailureTime"].is_string());
     Ok(())
 }
+
+/// Else what was approved would not be what is signed.
+#[test]
+fn a_request_cannot_be_changed() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("unchanged-request")?;
+    let (_, csr) = key_and_request(&namespace, "unchanged.example.com")?;
+    namespace.apply(&request("asked", &csr, "nobody", None))?;
+    let (_, other) = key_and_request(&namespace, "changed.example.com")?;
+    for (what, changed) in [
+        ("CSR", request("asked", &other, "nobody", None)),
+        ("issuer", request("asked", &csr, "somebody", None)),
+    ] {
+        let refused = namespace.apply(&changed);
+        let words = format!("{:#}", refused.expect_err(what));
+        assert!(words.contains("a request cannot be changed"), "{words}");
+    }
+    namespace.apply(&request("asked", &csr, "nobody", Some("a-key")))?;
+    Ok(())
+}

@@ -22,9 +22,10 @@ pub struct Request {
 impl Request {
     /// It is meant to change something.
     pub fn is_write(&self) -> bool {
-        // A review of rights is made to be answered, and kept nowhere.
-        let asks = self.resource == "selfsubjectaccessreviews";
-        !asks && !matches!(self.verb.as_str(), "get" | "list" | "watch")
+        // A review is made to be answered, and kept nowhere.
+        let asks = ["selfsubjectaccessreviews", "selfsubjectreviews"];
+        !asks.contains(&self.resource.as_str())
+            && !matches!(self.verb.as_str(), "get" | "list" | "watch")
     }
 }
 

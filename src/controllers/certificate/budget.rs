@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Observation;
 use super::policy::{CA_ROTATED, Violation};
-use crate::controllers::facts::Made;
+use crate::controllers::facts::{Made, RequestFact};
 use crate::explain::{Code, Verdict};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -98,7 +98,8 @@ pub fn note(why: &str, spent: &Spent, writer: Option<&str>) -> String {
 
 /// Whether too many requests are open already.
 pub fn too_many_open(o: &Observation) -> bool {
-    o.requests.iter().filter(|r| !r.is_final()).count() >= OPEN
+    let is_open = |r: &RequestFact| !r.is_final() && !r.is_stalled();
+    o.requests.iter().filter(|r| is_open(r)).count() >= OPEN
 }
 
 /// The request that has to become old for one more: the `most`-th of the newest.

@@ -96,6 +96,8 @@ pub struct Observation {
     pub issuer_changed: Option<Timestamp>,
     /// The deepest cause of not being ready, in words.
     pub cause: Option<String>,
+    /// When the open request was made that was made for the one under way, while nobody has approved it.
+    pub unapproved: Option<Timestamp>,
     /// The write that the API server refuses, and what it says, in words that follow "The API server refuses to".
     pub refused: Option<String>,
     /// When what made the last attempt fail was seen to be gone.

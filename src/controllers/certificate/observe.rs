@@ -62,6 +62,7 @@ pub async fn observe(
         },
         issuer_changed: issuer.as_ref().and_then(|i| i.changed_at),
         cause: None,
+        unapproved: None,
         refused: None,
         recovered: None,
         passwords: BTreeMap::new(),
@@ -276,11 +277,16 @@ fn explain_it(
         .and_then(|o| o.metadata.uid.clone())
         .unwrap_or_default();
     let challenges = reader.store.challenges_of(&namespace, &uid);
+    let open = children.iter().filter(|r| !r.is_final() && !r.id.deleting);
+    let child = open.max_by_key(|r| r.id.created);
+    o.unapproved = child.filter(|r| !r.approved).map(|r| r.id.created);
+    let asked = child.or(request).map(|r| r.id.created);
     let recovered = challenges
         .iter()
         .filter_map(|c| reader.recoveries.since(c.metadata.uid.as_deref()?))
         .max();
     let body = request.and_then(|r| r.object());
+    let child = child.and_then(|r| r.object());
     let cause = explain::verdict(&explain::Chain {
         namespace: &namespace,
         issuer_ref: &o.certificate.spec.issuer_ref,
@@ -291,9 +297,10 @@ fn explain_it(
             IssuerState::NotReady => explain::Issuer::NotReady(ready.unwrap_or_default()),
         },
         request: body.as_deref(),
+        child: child.as_deref(),
         order: order.map(AsRef::as_ref),
         challenges: challenges.iter().map(AsRef::as_ref).collect(),
-        overdue: request.is_some_and(|r| now.duration_since(r.id.created) >= PATIENCE),
+        overdue: asked.is_some_and(|asked| now.duration_since(asked) >= PATIENCE),
     });
     o.cause = cause.map(|verdict| verdict.to_string());
     o.recovered = recovered;

@@ -208,7 +208,10 @@ fn other_request(o: &Observation, secret: &SecretFact, leaf: &LeafFact) -> Optio
         if leaf.names == spec_names(spec) {
             return None;
         }
-        let message = "Issuing certificate as Existing issued Secret is not up to date for spec: [spec.dnsNames]";
+        let message = format!(
+            "Issuing certificate as Existing issued Secret is not up to date for spec: [{}]",
+            leaf.by_field.differences(spec).join(" ")
+        );
         return hit("SecretMismatch", message);
     };
     let compared = match &current.compared {

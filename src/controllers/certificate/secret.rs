@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::Outcome;
 use super::outputs::{Entries, Recipe};
@@ -111,14 +111,13 @@ pub fn repaired(recipe: &Recipe, found: &Entries, needed: bool, now: Timestamp) 
     }
 }
 
-/// The target Secret as it is applied. `kind` is the type of an existing Secret, which cannot be
-/// changed.
+/// The target Secret as it is applied, over the one that was `found`.
 pub fn target(
     certificate: &Certificate,
     issuer: Option<&IssuerReference>,
     leaf: &ParsedCertificate,
     data: SecretData,
-    kind: Option<&str>,
+    found: Option<&SecretFact>,
     owned: bool,
 ) -> Secret {
     let template = certificate.spec.secret_template.clone().unwrap_or_default();
@@ -129,19 +128,36 @@ pub fn target(
     annotations.extend(issuer.into_iter().flat_map(issuer_annotations));
     let mut all = template.labels.unwrap_or_default();
     all.insert(labels::FAO_LABEL.into(), "true".into());
+    let owners = owners(certificate, found, owned);
+    // It cannot be changed.
+    let kind = found.map_or("kubernetes.io/tls", |found| &found.kind);
     Secret {
         metadata: ObjectMeta {
             name: Some(certificate.spec.secret_name.clone()),
             namespace: certificate.metadata.namespace.clone(),
             labels: Some(all),
             annotations: Some(annotations),
-            owner_references: owned.then(|| vec![owner(certificate)]),
+            owner_references: (!owners.is_empty()).then_some(owners),
             ..ObjectMeta::default()
         },
-        type_: Some(kind.unwrap_or("kubernetes.io/tls").to_owned()),
+        type_: Some(kind.to_owned()),
         data: Some(data.entries()),
         ..Secret::default()
     }
+}
+
+/// The Certificate, if it is to be an owner, and whoever else was applied as one with the name of this operator: what is
+/// not applied again goes. There is room for one controller.
+fn owners(
+    certificate: &Certificate,
+    found: Option<&SecretFact>,
+    owned: bool,
+) -> Vec<OwnerReference> {
+    let own = owner(certificate);
+    let held = found.into_iter().flat_map(|found| &found.applied.owners);
+    let others = held.filter(|o| o.uid != own.uid && !(owned && o.controller == Some(true)));
+    let others: Vec<_> = others.cloned().collect();
+    owned.then_some(own).into_iter().chain(others).collect()
 }
 
 fn issuer_annotations(issuer: &IssuerReference) -> [(String, String); 3] {
@@ -190,8 +206,13 @@ pub fn metadata_is_intact(certificate: &Certificate, secret: &SecretFact, owned:
         None => annotations.clone().any(|(k, _)| k == applied),
     };
     let applied = &secret.applied.template;
-    let owner = secret.owner.as_ref().map(|(uid, _)| &**uid);
-    let is_owner = owner == certificate.metadata.uid.as_deref();
+    let own = owner(certificate);
+    let held = secret.applied.owners.iter().find(|o| o.uid == own.uid);
+    let is_owned_as_asked = if owned {
+        held == Some(&own)
+    } else {
+        held.is_none()
+    };
     secret.has_label(labels::FAO_LABEL, "true")
         && secret.described
         && secret.certificate_name.is_some()
@@ -202,9 +223,5 @@ pub fn metadata_is_intact(certificate: &Certificate, secret: &SecretFact, owned:
             .clone()
             .all(|(k, v)| secret.has_label(k, v) && applied.contains(&format!("label {k}")))
         && applied.iter().all(wanted)
-        && if owned {
-            is_owner
-        } else {
-            !secret.applied.owner
-        }
+        && is_owned_as_asked
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::Value;
 
 use super::details;
@@ -10,12 +10,12 @@ use crate::api::labels;
 use crate::pki::parse_chain;
 
 /// What the managed fields say that this operator applied to a Secret.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Applied {
     /// Labels (behind the word `label`) and annotations that come from a template.
     pub template: BTreeSet<String>,
-    /// An owner reference.
-    pub owner: bool,
+    /// Owner references.
+    pub owners: Box<[OwnerReference]>,
 }
 
 impl Applied {
@@ -39,9 +39,21 @@ impl Applied {
             .filter(|k| is_template_annotation(k));
         Self {
             template: labels.chain(annotations).collect(),
-            owner: part(fields, "f:ownerReferences").is_some(),
+            owners: held(fields, meta),
         }
     }
+}
+
+/// The owner references that this operator holds. Each is one field, whose key is its uid.
+fn held(fields: &Value, meta: &ObjectMeta) -> Box<[OwnerReference]> {
+    let keys = part(fields, "f:ownerReferences").and_then(Value::as_object);
+    let keys = keys.into_iter().flatten();
+    let uids: Vec<Value> = keys
+        .filter_map(|(key, _)| serde_json::from_str(key.strip_prefix("k:")?).ok())
+        .collect();
+    let owners = meta.owner_references.iter().flatten();
+    let held = owners.filter(|owner| uids.iter().any(|key| key["uid"] == owner.uid.as_str()));
+    held.cloned().collect()
 }
 
 fn part<'a>(fields: &'a Value, name: &str) -> Option<&'a Value> {

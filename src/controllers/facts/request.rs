@@ -137,6 +137,11 @@ impl RequestFact {
         self.body.as_ref().and_then(Packed::open)
     }
 
+    /// Its issuer has given it up and does not say why: there is a time of failure, and no Ready condition.
+    pub fn is_stalled(&self) -> bool {
+        self.ready.is_none() && self.failure_time.is_some()
+    }
+
     /// No issuer will touch it again.
     pub fn is_final(&self) -> bool {
         self.invalid.is_some() || matches!(self.ready_reason(), "Issued" | "Failed" | "Denied")

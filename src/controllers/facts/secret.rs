@@ -10,7 +10,7 @@ use crate::acme::{certificate_id, web_link};
 use crate::api::labels;
 use crate::api::meta::IssuerReference;
 use crate::controllers::digest::{digest, public_digest, short};
-use crate::controllers::matching::leaf_names;
+use crate::controllers::matching::{NamesByField, leaf_names};
 use crate::pki::{KeyAlgorithm, PrivateKey, TEMPORARY_ISSUER, parse_chain};
 
 /// A Secret that carries the label `controller.cert-manager.io/fao`.
@@ -41,7 +41,7 @@ pub struct SecretFact {
     /// Whether the annotations that describe the certificate do so, and are this operator's.
     pub described: bool,
     /// What this operator wrote beside the contract's own labels and annotations: labels and
-    /// annotations of a template, and perhaps an owner.
+    /// annotations of a template, and perhaps owners.
     pub applied: Applied,
     /// The entries that repeat key and certificate in other forms.
     pub outputs: OutputsFact,
@@ -82,6 +82,8 @@ pub struct LeafFact {
     /// Union of common name and DNS names, addresses, URIs and e-mail addresses: what is compared when
     /// no request is left (contract §4.2, fuzzy).
     pub names: u64,
+    /// Which of them, field by field.
+    pub by_field: NamesByField,
     /// What identifies it towards its CA (RFC 9773 §4.1).
     pub id: Option<Box<str>>,
     /// Where it says that the revocation list of its CA is.
@@ -100,6 +102,7 @@ impl LeafFact {
             public: public_digest(leaf.public_key_der()),
             fingerprint: short(&leaf.fingerprint()),
             names: leaf_names(leaf),
+            by_field: NamesByField::of(leaf),
             id: certificate_id(leaf).map(Into::into),
             // Not by LDAP.
             list: leaf

@@ -119,7 +119,11 @@ impl Inner {
         self.requests.insert(name.clone(), Arc::new(fact));
         let mut keys = vec![key(Kind::CertificateRequest, &name)];
         keys.extend(owner.map(|o| key(Kind::Certificate, &o)));
-        keys.extend(self.parent_of_request(&name));
+        if let Some(parent) = self.parent_of_request(&name) {
+            keys.push(parent);
+            // What keeps it waiting is the Certificate's cause.
+            keys.extend(self.root_of_request(&name));
+        }
         keys.extend(lists);
         keys
     }
@@ -145,6 +149,7 @@ impl Inner {
 
     pub(super) fn forget_request(&mut self, name: &Name) -> Vec<Key> {
         let parent = self.parent_of_request(name);
+        let root = parent.as_ref().and_then(|_| self.root_of_request(name));
         self.unlink_request(name);
         let Some(fact) = self.requests.remove(name) else {
             return vec![];
@@ -155,7 +160,7 @@ impl Inner {
         }
         let mut keys = vec![key(Kind::CertificateRequest, name)];
         keys.extend(owner.map(|(_, c)| key(Kind::Certificate, &(name.0.clone(), c.clone()))));
-        keys.extend(parent);
+        keys.extend(parent.into_iter().chain(root));
         keys
     }
 

@@ -85,6 +85,9 @@ impl Driver {
     ) -> Result<(), Failure> {
         let settings = &self.settings.certificate;
         let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();
+        if !seen.is_issuing() {
+            self.reader.keys.forget(&key.namespace, &key.name);
+        }
         let mut plan = certificate::plan(seen, settings, now());
         if let Some(certificate::Effect::Prepare { durable: false, .. }) = &plan.effect
             && !self.answers_at_once(key, seen).await?

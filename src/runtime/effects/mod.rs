@@ -3,6 +3,7 @@
 //! reconciled again.
 
 mod creation;
+mod creator;
 mod deletion;
 mod error;
 mod place;
@@ -26,6 +27,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use creation::Creation;
+use creator::Creator;
 pub use error::EffectError;
 use place::{Place, account_secret_place, place_of, resource, status_manager};
 use reply::{Owner, Reply, owner};
@@ -71,6 +73,7 @@ pub struct Effects {
     metrics: Arc<Metrics>,
     /// Uids of what was deleted a moment ago: an informer may still show it.
     deleted: Arc<Mutex<HashMap<String, Instant>>>,
+    creator: Creator,
 }
 
 impl Effects {
@@ -80,6 +83,7 @@ impl Effects {
             client,
             metrics,
             deleted: Arc::default(),
+            creator: Creator::default(),
         }
     }
 
@@ -175,12 +179,13 @@ impl Effects {
         Ok(seen(place.informer, &reply))
     }
 
-    async fn create(&self, object: Box<Object>, ensure: bool) -> Result<Written, EffectError> {
+    async fn create(&self, mut object: Box<Object>, ensure: bool) -> Result<Written, EffectError> {
         if let Object::EndpointSlice(slice) = &*object {
             // Its address is ours: an earlier process may have left another one.
             let seen = self.apply(slice, None, labels::MANAGER_CHALLENGES).await?;
             return Ok(Written::of(seen));
         }
+        self.creator.sign(&mut object);
         let creation = Creation::of(&object)?;
         drop(object);
         let Creation {

@@ -173,7 +173,10 @@ impl Metrics {
             "Whether this process holds the Lease",
             self.leader.clone(),
         );
-        let objects = objects::ObjectCollector(Arc::clone(&self.objects));
+        let objects = objects::ObjectCollector {
+            objects: Arc::clone(&self.objects),
+            leader: self.leader.clone(),
+        };
         self.registry.register_collector(Box::new(objects));
         self.registry.register_collector(Box::new(clock::Clock));
         self.registry.register_collector(Box::new(process::Process));

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::Gauge as Leader;
 
 /// The objects as they are now, in any order. A closure is given each once a call.
 pub trait Objects: Send + Sync {
@@ -114,7 +115,12 @@ const TIMES: [(&str, &str, Time); 4] = [
     ),
 ];
 
-pub(super) struct ObjectCollector(pub(super) Arc<OnceLock<Arc<dyn Objects>>>);
+/// Of replicas that all watch, only the one that acts has the objects in its metrics: they would be counted once for
+/// each. Those of cert-manager do not watch before they act.
+pub(super) struct ObjectCollector {
+    pub(super) objects: Arc<OnceLock<Arc<dyn Objects>>>,
+    pub(super) leader: Leader,
+}
 
 impl fmt::Debug for ObjectCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,7 +130,7 @@ impl fmt::Debug for ObjectCollector {
 
 impl Collector for ObjectCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let Some(objects) = self.0.get() else {
+        let Some(objects) = self.objects.get().filter(|_| self.leader.get() != 0) else {
             return Ok(());
         };
         certificates(objects.as_ref(), &mut encoder)?;

@@ -92,6 +92,22 @@ fn full() -> String {
 }
 
 #[test]
+fn objects_are_counted_by_the_replica_that_acts_alone() {
+    let metrics = Metrics::new();
+    metrics.set_objects(Arc::new(Cluster));
+    let has_objects = || {
+        metrics
+            .text()
+            .contains("certmanager_certificate_ready_status{")
+    };
+    assert!(!has_objects(), "a standby");
+    metrics.set_leader(true);
+    assert!(has_objects());
+    metrics.set_leader(false);
+    assert!(!has_objects());
+}
+
+#[test]
 fn every_line_is_under_the_contracts_name_and_labels() {
     let text = full();
     let acme =

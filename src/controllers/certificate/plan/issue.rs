@@ -20,7 +20,7 @@ use crate::controllers::digest::public_digest;
 use crate::controllers::facts::{KeyFact, Made, RequestFact};
 use crate::controllers::rotation::merged;
 use crate::controllers::status::{condition, find, remove_condition, seconds};
-use crate::explain::{Code, Verdict};
+use crate::explain::{Code, STALLED, Verdict};
 use crate::pki::{ParsedCertificate, parse_chain};
 
 /// What the Issuing condition says before the cause.
@@ -56,6 +56,11 @@ impl Step<'_> {
                 refusal.message.as_deref(),
             );
         }
+        if request.is_stalled() {
+            let name = &request.id.name;
+            let why = format!("CertificateRequest \"{name}\" {STALLED}");
+            return self.fail("Stalled", Some(&why));
+        }
         match request.ready_reason() {
             "Failed" | "Denied" => {
                 let ready = request.ready.as_ref();
@@ -63,15 +68,16 @@ impl Step<'_> {
                 self.fail(reason, ready.and_then(|c| c.message.as_deref()));
             }
             "Issued" => self.answer(&request, wanted),
-            _ if !request.approved || self.o.issuer == IssuerState::External => {
-                let since = self.now.duration_since(request.id.created);
-                if since < PATIENCE {
-                    self.plan
-                        .sooner(Duration::try_from(PATIENCE - since).unwrap_or_default());
+            _ => {
+                let waits = !request.approved || self.o.issuer == IssuerState::External;
+                let asked = waits.then_some(request.id.created).or(self.o.unapproved);
+                let since = asked.map(|asked| self.now.duration_since(asked));
+                if let Some(since) = since.filter(|since| *since < PATIENCE) {
+                    let left = Duration::try_from(PATIENCE - since);
+                    self.plan.sooner(left.unwrap_or_default());
                 }
                 self.offer_temporary(&request, wanted);
             }
-            _ => self.offer_temporary(&request, wanted),
         }
     }
 
@@ -154,8 +160,9 @@ impl Step<'_> {
         };
         let known = key.is_some_and(|k| k.public == compared.public);
         // The key of a failed or denied request may be gone already: its answer still counts.
-        let refused =
-            request.denied.is_some() || (request.is_final() && request.ready_reason() != "Issued");
+        let refused = request.denied.is_some()
+            || request.is_stalled()
+            || (request.is_final() && request.ready_reason() != "Issued");
         if !policy::request_differences(self.o, request).is_empty() || !(known || refused) {
             return true;
         }
@@ -337,9 +344,9 @@ impl Step<'_> {
         leaf: &ParsedCertificate,
         data: SecretData,
     ) {
-        let kind = self.o.secret.as_ref().map(|s| s.kind.as_str());
+        let found = self.o.secret.as_deref();
         let owned = self.settings.enable_certificate_owner_ref;
-        let mut secret = target(&self.o.certificate, issuer, leaf, data, kind, owned);
+        let mut secret = target(&self.o.certificate, issuer, leaf, data, found, owned);
         if self.o.secret.is_none() {
             // It may have been restored a moment ago, and no informer has shown it yet.
             secret.metadata.resource_version = Some(NO_VERSION.into());

@@ -21,7 +21,9 @@ impl Step<'_> {
             .and_then(|s| s.key.as_ref()?.as_ref().ok());
         let fits =
             |key: &KeyFact| self.may_use(key) && policy::key_differences(self.o, key).is_empty();
-        stored.copied().or(self.o.staged.filter(fits))
+        // What is remembered before an issuance has begun is of an attempt that failed.
+        let staged = self.o.staged.filter(|_| self.o.is_issuing());
+        stored.copied().or(staged.filter(fits))
     }
 
     /// A key that is known to be compromised is not used again, whatever the policy.

@@ -1,5 +1,6 @@
 //! How long a failed issuance waits, and what ends the wait (contract §4.2).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -8,8 +9,10 @@ use serde_json::json;
 
 use super::authority::Answer;
 use super::world::World;
+use crate::api::CertificateRequest;
 use crate::controllers::certificate::IssuerState;
 use crate::controllers::certificate::renewal::{failure_delay, fresh_delay, refused_delay};
+use crate::controllers::facts::RequestFact;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -426,4 +429,74 @@ fn a_repair_that_the_api_server_refuses_is_said_until_it_is_not_needed() {
         "{}",
         world.message("Ready")
     );
+}
+
+/// As cert-manager's own test has it (`stalled_request_recovery_test.go`).
+#[test]
+fn a_request_with_a_time_of_failure_and_no_ready_condition_is_a_failure() {
+    fn next(world: &mut World) -> &mut CertificateRequest {
+        let is_it = |r: &&mut CertificateRequest| r.metadata.name.as_deref() == Some("app-2");
+        world.requests.iter_mut().find(is_it).unwrap()
+    }
+    for (policy, rotates) in [("Always", true), ("Never", false)] {
+        let mut world = World::issued(&json!({ "privateKey": { "rotationPolicy": policy } }));
+        world.edit(&json!({ "dnsNames": ["new.example.com"] }));
+        world.answer = Answer::Nothing;
+        world.run(6);
+        let mut keys = vec![];
+        for attempt in [1, 2] {
+            let now = world.now;
+            next(&mut world).status.get_or_insert_default().failure_time = Some(Time(now));
+            let before = next(&mut world).clone();
+            let fact = RequestFact::of(before.clone());
+            keys.push(fact.compared.clone().unwrap().public);
+            assert!(world.run(6), "{:?}", world.writes);
+            assert_eq!(world.issuing(), ("False", "Stalled"), "{policy}");
+            let why =
+                "CertificateRequest \"app-2\" has a status.failureTime and no Ready condition";
+            assert!(
+                world.message("Issuing").contains(why),
+                "{}",
+                world.message("Issuing")
+            );
+            assert_eq!(attempts(&world), Some(attempt), "{policy}: counted once");
+            assert_eq!(next(&mut world).metadata.uid, before.metadata.uid);
+            let failure = world.status().last_failure_time.unwrap().0;
+            world.now = failure + SignedDuration::from_hours(attempt);
+            world.run(6);
+            assert_ne!(
+                next(&mut world).metadata.uid,
+                before.metadata.uid,
+                "{policy}"
+            );
+        }
+        assert_eq!(keys[0] != keys[1], rotates, "{policy}");
+        world.answer = Answer::Sign;
+        world.run(12);
+        assert_eq!(world.ready(), ("True", "Ready"), "{policy}");
+        assert_eq!((world.status().revision, attempts(&world)), (Some(2), None));
+        assert_eq!(world.issuing(), ("", ""));
+    }
+}
+
+#[test]
+fn without_a_back_off_each_attempt_has_a_key_of_its_own() {
+    for in_process in [false, true] {
+        let mut world = World::new(&json!({}));
+        world.settings.min_backoff = Duration::ZERO;
+        world.issuer = IssuerState::Ready { in_process };
+        world.answer = Answer::Fail;
+        let mut keys = BTreeSet::new();
+        for attempt in 1..=4 {
+            while attempts(&world) < Some(attempt) {
+                world.step();
+                world.answer_requests();
+                world.pass(SignedDuration::from_secs(1));
+                assert!(world.writes.len() < 100, "{:?}", world.writes);
+            }
+            let fact = RequestFact::of(world.requests[0].clone());
+            keys.insert(fact.compared.unwrap().public);
+            assert_eq!(i64::try_from(keys.len()).unwrap(), attempt, "{in_process}");
+        }
+    }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::authority::{Answer, pair_of, read_key};
 use super::world::{START, World};
 use crate::controllers::certificate::IssuerState;
 use crate::controllers::certificate::request::owner;
-use crate::controllers::status::seconds;
+use crate::controllers::status::{condition, seconds};
 use crate::pki::{parse_chain, verify_key_matches};
 
 #[test]
@@ -348,4 +349,31 @@ fn a_secret_that_will_not_do_is_replaced_when_it_comes_back() {
         (("True", "Ready"), Some(1))
     );
     assert_eq!(world.requests.len(), 1);
+}
+
+#[test]
+fn a_request_that_waits_for_approval_is_looked_at_when_that_takes_too_long() {
+    // Whether the request is approved, when the one was made that was made for it and is not, and the wake.
+    for (approved, of_child, expected) in [
+        (false, None, Some(5)),
+        (true, None, None),
+        (true, Some(0), Some(5)),
+        (true, Some(-3), Some(2)),
+        (true, Some(-5), None),
+    ] {
+        let mut world = World::new(&json!({}));
+        world.settings.approves = false;
+        world.answer = Answer::Nothing;
+        world.run(6);
+        let made = |ago: i64| world.now + SignedDuration::from_secs(ago);
+        world.unapproved = of_child.map(made);
+        let request = &mut world.requests[0];
+        request.metadata.creation_timestamp = Some(Time(world.now));
+        let approval = condition("Approved", true, "ByHand", "fine", None);
+        let conditions = approved.then(|| vec![approval]);
+        request.status.get_or_insert_default().conditions = conditions;
+        world.step();
+        let wake = world.wake.map(|wake| wake.as_secs());
+        assert_eq!(wake, expected, "{approved} {of_child:?}");
+    }
 }

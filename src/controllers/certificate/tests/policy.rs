@@ -462,3 +462,51 @@ fn an_external_issuer_is_compared_like_any_other() {
         w.edit(&json!({ "issuerRef": { "group": "other.example" } }))
     });
 }
+
+/// As cert-manager's `FuzzyX509AltNamesMatchSpec` names them.
+#[test]
+fn without_its_request_the_fields_that_the_certificate_does_not_meet_are_named() {
+    let spec = json!({ "commonName": "a.example.com", "dnsNames": ["a.example.com", "b.example.com"],
+        "ipAddresses": ["192.0.2.7"], "uris": ["spiffe://a/b"], "emailAddresses": ["a@example.com"] });
+    let mut issued = World::issued(&spec);
+    issued.requests.clear();
+    for (edit, fields) in [
+        (json!({ "commonName": "c.example.com" }), "spec.commonName"),
+        (json!({ "commonName": null }), ""),
+        (json!({ "dnsNames": ["b.example.com"] }), ""),
+        (
+            json!({ "dnsNames": ["b.example.com", "c.example.com"] }),
+            "spec.dnsNames",
+        ),
+        (
+            json!({ "commonName": null, "dnsNames": ["b.example.com"] }),
+            "spec.commonName spec.dnsNames",
+        ),
+        (
+            json!({ "commonName": "c.example.com", "dnsNames": ["c.example.com"] }),
+            "spec.commonName spec.dnsNames",
+        ),
+        (json!({ "ipAddresses": ["192.0.2.8"] }), "spec.ipAddresses"),
+        (json!({ "ipAddresses": ["::ffff:192.0.2.7"] }), ""),
+        (json!({ "uris": null, "commonName": null }), "spec.uris"),
+        (
+            json!({ "dnsNames": ["a.example.com"], "emailAddresses": ["b@example.com"] }),
+            "spec.dnsNames spec.emailAddresses",
+        ),
+        (
+            json!({ "literalSubject": "CN=c.example.com", "commonName": null }),
+            "spec.commonName",
+        ),
+    ] {
+        let mut world = issued.clone();
+        world.answer = Answer::Nothing;
+        world.edit(&edit);
+        world.step();
+        let said = "Issuing certificate as Existing issued Secret is not up to date for spec: ";
+        let expected = match fields {
+            "" => String::new(),
+            fields => format!("{said}[{fields}]"),
+        };
+        assert_eq!(world.message("Issuing"), expected, "{edit}");
+    }
+}

@@ -1,11 +1,13 @@
 //! A Certificate with nothing under way: history, rivals, and the labels and annotations of its Secret.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::json;
 
 use super::authority::{Answer, pair};
 use super::world::{START, World};
 use crate::controllers::certificate::IssuerState;
 use crate::controllers::certificate::observe::may_have_secret;
+use crate::controllers::certificate::request::owner;
 use crate::controllers::fixtures::identity;
 use crate::controllers::store::{Change, Store};
 
@@ -245,4 +247,95 @@ fn the_loss_of_the_issuer_does_not_matter() {
         assert!(world.run(2));
         assert_eq!(world.writes, [""; 0]);
     }
+}
+
+fn owners(world: &mut World) -> &mut Vec<OwnerReference> {
+    let meta = &mut world.secret.as_mut().unwrap().metadata;
+    meta.owner_references.get_or_insert_default()
+}
+
+/// Somebody else is an owner too, applied with the name of this operator.
+fn apply_another_owner(world: &mut World) -> OwnerReference {
+    let other = OwnerReference {
+        api_version: "example.org/v1".into(),
+        kind: "App".into(),
+        name: "app".into(),
+        uid: "uid-of-another".into(),
+        ..OwnerReference::default()
+    };
+    owners(world).push(other.clone());
+    world.managed()["f:metadata"]["f:ownerReferences"][r#"k:{"uid":"uid-of-another"}"#] = json!({});
+    other
+}
+
+#[test]
+fn the_owner_of_the_secret_is_put_right() {
+    let mut world = World::new(&json!({}));
+    world.settings.enable_certificate_owner_ref = true;
+    world.run(12);
+    world.forget_records();
+    let whole = world.secret.clone();
+    let own = owner(&world.certificate);
+    assert_eq!(*owners(&mut world), [own]);
+    for (what, change) in [
+        ("gone", (|w| owners(w).clear()) as fn(&mut World)),
+        ("of another name", |w| owners(w)[0].name = "other".into()),
+        ("of another version", |w| {
+            owners(w)[0].api_version = "cert-manager.io/v2".into()
+        }),
+        ("no controller", |w| owners(w)[0].controller = None),
+        ("not to wait for", |w| {
+            owners(w)[0].block_owner_deletion = Some(false)
+        }),
+        ("somebody else's", |w| {
+            w.managed()["f:metadata"]["f:ownerReferences"] = json!({})
+        }),
+    ] {
+        let mut world = world.clone();
+        change(&mut world);
+        assert!(world.run(4), "{what}");
+        assert_eq!(
+            (world.writes.as_slice(), &world.secret),
+            (&["apply secret".to_owned()][..], &whole),
+            "{what}"
+        );
+    }
+    world.settings.enable_certificate_owner_ref = false;
+    assert!(world.run(4));
+    assert_eq!(world.writes, ["apply secret"]);
+    assert_eq!(*owners(&mut world), []);
+}
+
+#[test]
+fn another_owner_of_the_secret_stays() {
+    for owned in [false, true] {
+        let mut world = World::new(&json!({}));
+        world.settings.enable_certificate_owner_ref = owned;
+        world.run(12);
+        world.forget_records();
+        let other = apply_another_owner(&mut world);
+        let whole = world.secret.clone();
+        assert!(world.run(4));
+        assert_eq!(world.writes, [""; 0], "{owned}");
+        world.annotations().remove("cert-manager.io/alt-names");
+        assert!(world.run(4));
+        assert_eq!(world.writes, ["apply secret"], "{owned}");
+        assert_eq!(world.secret, whole, "{owned}");
+        world.renew_by_hand();
+        world.run(12);
+        assert_eq!(world.status().revision, Some(2));
+        assert!(owners(&mut world).contains(&other), "{owned}");
+    }
+}
+
+/// There is room for one, and the Certificate is to be it.
+#[test]
+fn another_controller_of_the_secret_gives_way() {
+    let mut world = World::issued(&json!({}));
+    apply_another_owner(&mut world);
+    owners(&mut world)[0].controller = Some(true);
+    world.settings.enable_certificate_owner_ref = true;
+    assert!(world.run(4));
+    let own = owner(&world.certificate);
+    assert_eq!(*owners(&mut world), [own]);
 }

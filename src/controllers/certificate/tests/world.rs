@@ -49,6 +49,7 @@ pub(super) struct World {
     pub(super) issuer_changed: Option<Timestamp>,
     pub(super) recovered: Option<Timestamp>,
     pub(super) cause: Option<String>,
+    pub(super) unapproved: Option<Timestamp>,
     pub(super) rival: Option<String>,
     /// What the API server says of each Secret, and of each request, if it refuses them.
     pub(super) refuses: Option<String>,
@@ -136,6 +137,7 @@ impl World {
             issuer_changed: None,
             recovered: None,
             cause: None,
+            unapproved: None,
             rival: None,
             refuses: None,
             refused: None,
@@ -254,6 +256,7 @@ impl World {
             issuer: self.issuer,
             issuer_changed: self.issuer_changed,
             cause: self.cause.clone(),
+            unapproved: self.unapproved,
             refused: self.refused.clone(),
             recovered: self.recovered,
             passwords: Passwords::new(),
@@ -663,11 +666,15 @@ fn applied_fields(secret: &Secret) -> ManagedFieldsEntry {
         keys.map(|key| (format!("f:{key}"), json!({}))).collect()
     }
     let meta = &secret.metadata;
+    let owners = meta.owner_references.iter().flatten();
+    let owners = owners.map(|o| (format!("k:{{\"uid\":\"{}\"}}", o.uid), json!({})));
+    let owners: Value = owners.collect();
     let fields = json!({
         "f:data": keys(secret.data.as_ref()),
         "f:metadata": {
             "f:annotations": keys(meta.annotations.as_ref()),
             "f:labels": keys(meta.labels.as_ref()),
+            "f:ownerReferences": owners,
         },
     });
     ManagedFieldsEntry {

@@ -13,10 +13,10 @@ use crate::controllers::action::{Action, Event, Target};
 use crate::controllers::certificate_request::{Child, Ordered};
 use crate::controllers::ordered_issuer::{Fitness, Listed, patience, shown};
 use crate::controllers::status::{condition, find, remove_condition};
-use crate::explain::{Code, Verdict};
+use crate::explain::{Code, ISSUER_FAULT, Verdict, quoted};
 
 /// Holds while the issuer that is asked has a fault of its own; since when it has, is its transition time.
-const FAULT: &str = "IssuerFault";
+const FAULT: &str = ISSUER_FAULT;
 
 /// Between whom is asked, and why not the one before.
 const BECAUSE: &str = " is asked, because ";
@@ -138,6 +138,11 @@ impl Step<'_> {
     fn bear(&mut self, ordered: &Ordered, child: &Child, trouble: &Trouble) {
         let issuer = shown(&child.request.issuer);
         let text = format!("{issuer} cannot sign: {}", trouble.text);
+        // What the issuer says of itself may have a code already.
+        let text = match quoted(&text) {
+            Some(_) => text,
+            None => Verdict::new(trouble.code, text).to_string(),
+        };
         if find(&self.conditions, FAULT).is_none() {
             let event = Event::warning(ORDERED, FAULT, &text);
             self.plan.events.push(event);
@@ -167,7 +172,8 @@ impl Step<'_> {
                 let left = until.duration_since(self.now);
                 self.plan.sooner(left.try_into().unwrap_or_default());
                 let message = format!("{} is not ready yet", shown(&listed.reference));
-                self.pending(ORDERED, "IssuerNotReady", message);
+                let verdict = Verdict::new(Code::ISSUER_NOT_READY, message);
+                self.pending(ORDERED, "IssuerNotReady", verdict.to_string());
             }
             Next::None => self.none(ordered),
         }

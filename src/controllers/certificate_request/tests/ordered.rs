@@ -277,6 +277,16 @@ fn the_first_is_asked_with_the_same_request() {
 }
 
 #[test]
+fn an_issuer_that_may_become_ready_is_waited_for_with_a_code() {
+    let mut world = world();
+    world.not_ready(0, NOW);
+    let plan = world.step();
+    assert_eq!(plan.wake, Some(Duration::from_mins(1)));
+    assert_eq!(world.message(), "Issuer \"a\" is not ready yet (EL-1002).");
+    assert!(world.children.is_empty());
+}
+
+#[test]
 fn nobody_is_asked_before_the_request_is_approved() {
     let mut world = world();
     world.scene.conditions(&[]);
@@ -314,7 +324,10 @@ fn a_ca_that_is_down_is_given_up_for_the_next_after_the_patience() {
     let plan = world.step();
     assert_eq!(plan.wake, Some(Duration::from_mins(1)));
     assert_eq!(plan.events[0].reason, "IssuerFault");
-    assert_eq!(world.told("IssuerFault").0, "True");
+    let (is, _, text) = world.told("IssuerFault");
+    let expected =
+        "Issuer \"a\" cannot sign: Failed to create Order: cannot reach ca.example (EL-1420).";
+    assert_eq!((is.as_str(), text.as_str()), ("True", expected));
     world.pass(SignedDuration::from_secs(59));
     let plan = world.step();
     assert_eq!(plan.wake, Some(Duration::from_secs(1)));

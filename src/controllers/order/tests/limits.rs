@@ -49,6 +49,7 @@ fn an_order_that_would_be_refused_says_so_once_and_waits() {
         issuer_ref: &issuer_ref,
         issuer: crate::explain::Issuer::Ready,
         request: None,
+        child: None,
         order: Some(&seen.order),
         challenges: vec![],
         overdue: false,

@@ -92,6 +92,7 @@ fn what_is_under_a_request_of_an_ordered_issuer_wakes_it_and_its_certificate() {
     let own = [
         (Kind::CertificateRequest, "site-1-7"),
         (Kind::CertificateRequest, PARENT),
+        (Kind::Certificate, "site"),
     ];
     assert_eq!(
         applied(&store, Change::Request(child(&json!([])))),
@@ -105,12 +106,7 @@ fn what_is_under_a_request_of_an_ordered_issuer_wakes_it_and_its_certificate() {
     }))
     .unwrap();
     let woken = applied(&store, Change::Order(order));
-    let all = [
-        own[0],
-        own[1],
-        (Kind::Certificate, "site"),
-        (Kind::Order, "order"),
-    ];
+    let all = [own[0], own[1], own[2], (Kind::Order, "order")];
     assert_eq!(woken, keys(&all));
     let children = store.requests_of("shop", "uid-of-site-1");
     assert_eq!(&*children[0].id.name, "site-1-7");
