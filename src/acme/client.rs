@@ -15,7 +15,7 @@ use super::{Action, CallHook, CallStage, Directory, Error, Observer};
 use crate::net::clean;
 
 /// For one call with its nonce and its repetitions: what cert-manager gives a single request.
-const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often a request is signed anew because the server did not take its nonce (RFC 8555 §6.5).
 const NONCE_RETRIES: usize = 5;
 /// More than requests are ever under way at once; older ones are dropped, servers forget them first.

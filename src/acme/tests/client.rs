@@ -6,7 +6,8 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::super::transport::Transport;
+use super::super::client::CALL_TIMEOUT;
+use super::super::transport::{Transport, bounds};
 use super::super::url::Origin;
 use super::super::{
     AccountRef, Action, CallStage, Class, Client, Eab, Error, Hooks, Identifier, ServerConfig,
@@ -484,6 +485,17 @@ async fn a_silent_server_is_given_up_at_the_deadline() {
         "{error}"
     );
     assert_eq!(error.class(), Class::Transient);
+}
+
+/// cert-manager gives a request 90 s, for `ZeroSSL`'s sake.
+#[test]
+fn a_slow_server_has_the_whole_time_of_its_call() {
+    let now = Instant::now();
+    let whole = bounds(now + CALL_TIMEOUT, now);
+    assert_eq!(whole.time, Duration::from_secs(90));
+    let rest = bounds(now + CALL_TIMEOUT, now + Duration::from_mins(1));
+    assert_eq!(rest.time, Duration::from_secs(30));
+    assert_eq!(bounds(now, now + CALL_TIMEOUT).time, Duration::ZERO);
 }
 
 #[tokio::test]
