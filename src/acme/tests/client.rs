@@ -183,6 +183,56 @@ async fn a_refused_nonce_is_replaced_at_most_five_times() {
 }
 
 #[tokio::test]
+async fn an_old_nonce_is_not_used() {
+    let server = FakeServer::start(|_| Some(Response::json(200, &valid())));
+    let (client, account) = (server.client(), account(&server));
+    let url = server.url("/order/1");
+    for (age, fetched) in [(0, 1), (9, 1), (10, 2)] {
+        client.age_nonces(Duration::from_mins(age));
+        client.order(&account, &url).await.unwrap();
+        let seen = server.seen();
+        let heads = seen.iter().filter(|request| request.method == "HEAD");
+        assert_eq!(heads.count(), fetched, "{age} minutes");
+    }
+}
+
+/// Dogtag does not say that it does not know a nonce: status 500, an HTML page and no nonce.
+#[tokio::test]
+async fn an_unknown_nonce_may_be_an_internal_error() {
+    let page = |status| Response::new(status, "<html>").without_nonce();
+    let internal = || Response::problem(500, "serverInternal").without_nonce();
+    for (faults, posts, status) in [
+        (vec![page(500)], 2, None),
+        (vec![page(500), page(500)], 2, Some(500)),
+        // What a proxy says, or the CA of itself.
+        (vec![page(502)], 1, Some(502)),
+        (vec![page(503)], 1, Some(503)),
+        (vec![internal()], 1, Some(500)),
+        (vec![Response::new(500, "<html>")], 1, Some(500)),
+    ] {
+        let faults = Mutex::new(faults.into_iter());
+        let server = FakeServer::start(move |request| {
+            let fault = || faults.lock().unwrap().next();
+            let is_first = request.path == "/order/first";
+            let answer = if is_first { None } else { fault() };
+            Some(answer.unwrap_or_else(|| Response::json(200, &valid())))
+        });
+        let (client, account) = (server.client(), account(&server));
+        let url = server.url("/order/first");
+        client.order(&account, &url).await.unwrap();
+        let second = client.order(&account, &server.url("/order/1")).await;
+        assert_eq!(second.err().and_then(|error| error.status()), status);
+        assert_eq!(server.posts().len() - 1, posts);
+    }
+    // The nonce was new: it is not that.
+    let server = FakeServer::start(move |_| Some(page(500)));
+    let (client, account) = (server.client(), account(&server));
+    let order = client.order(&account, &server.url("/order/1")).await;
+    assert_eq!(order.unwrap_err().status(), Some(500));
+    assert_eq!(server.posts().len(), 1);
+}
+
+#[tokio::test]
 async fn an_order_goes_through_all_its_urls() {
     let server = FakeServer::start(|request| {
         Some(match request.path.as_str() {

@@ -54,6 +54,7 @@ pub(crate) struct Response {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
+    has_nonce: bool,
 }
 
 impl Response {
@@ -62,6 +63,7 @@ impl Response {
             status,
             headers: Vec::new(),
             body: body.into(),
+            has_nonce: true,
         }
     }
 
@@ -76,6 +78,11 @@ impl Response {
 
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn without_nonce(mut self) -> Self {
+        self.has_nonce = false;
         self
     }
 
@@ -271,6 +278,7 @@ fn serve(
     };
     let is_directory = request.path == "/directory";
     if !is_directory
+        && response.has_nonce
         && !response
             .headers
             .iter()
