@@ -521,6 +521,29 @@ async fn trust_is_what_the_configuration_says() {
     }
 }
 
+/// Go believes whatever certificate is in the bundle itself, and so does cert-manager.
+#[tokio::test]
+async fn a_servers_own_certificate_may_be_in_the_bundle() {
+    let server = FakeServer::self_signed(|_| None);
+    server.client().directory().await.unwrap();
+    // It does not vouch for another server, nor for another name.
+    let other = FakeServer::self_signed(|_| None);
+    let wrong = ServerConfig {
+        ca_bundle: other.config().ca_bundle,
+        ..server.config()
+    };
+    assert!(Client::new(&wrong).unwrap().directory().await.is_err());
+    let name = ServerConfig {
+        directory_url: server
+            .config()
+            .directory_url
+            .replace("127.0.0.1", "localhost"),
+        ..server.config()
+    };
+    let error = Client::new(&name).unwrap().directory().await.unwrap_err();
+    assert!(error.to_string().contains("not valid for name"), "{error}");
+}
+
 #[tokio::test]
 async fn a_silent_server_is_given_up_at_the_deadline() {
     // The kernel accepts the connection, nobody else does.
