@@ -116,8 +116,10 @@ impl Error {
                 retry_after,
                 ..
             } => match classify_status(*status, *retry_after) {
-                // Of something before the server, or of one that is out of order. What ACME refuses for good has a document.
+                // Of something before the server, or of one that is out of order. What ACME refuses for good has a document, and
+                // so has what it limits: a proxy counts requests, and takes the next in a moment.
                 Class::Permanent if *status != NOT_IMPLEMENTED => Class::Transient,
+                Class::RateLimited { until: None } => Class::Transient,
                 class => class,
             },
             Self::Unanswered(_) | Self::Protocol(_) | Self::Certificate(_) => Class::Transient,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Outcome;
-use crate::controllers::status::{doubled, refusal_delay};
+use crate::controllers::status::{doubled, refusal_delay, spread};
 use crate::explain::not_before;
 
 /// The first wait after a fault that may be gone in a moment; it doubles.
@@ -58,10 +58,10 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// Until when, for somebody who remembers this.
-    pub fn delay(self, memo: &Memo) -> Duration {
+    /// How long from now, for somebody who remembers this.
+    pub fn delay(self, memo: &Memo, now: Timestamp) -> Duration {
         match self {
-            Self::Fault | Self::Missing => doubled(FAULT, memo.faults, FAULT_MOST),
+            Self::Fault | Self::Missing => spread(doubled(FAULT, memo.faults, FAULT_MOST), now),
             Self::Refused => refusal_delay(memo.refusals.saturating_add(1)),
             Self::Asked(asked) => asked,
             Self::Human => refusal_delay(u32::MAX),

@@ -285,7 +285,7 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             ended(o, "errored", &reason, now)
         }
         Outcome::Unavailable { reason, wait } => {
-            let delay = wait.delay(&o.memo);
+            let delay = wait.delay(&o.memo, now);
             let until = now.checked_add(delay).unwrap_or(Timestamp::MAX);
             let note = wait.note(until);
             // The code stays at the end.

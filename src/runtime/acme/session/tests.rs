@@ -80,7 +80,8 @@ impl World {
         };
         let spec = serde_json::from_value(spec).unwrap();
         let issuer = IssuerFact::of(&ObjectMeta::default(), spec, Some(status));
-        let now = clock::now();
+        // At no fraction of a second: nothing is spread.
+        let now = Timestamp::from_second(clock::now().as_second()).unwrap();
         Self {
             seen: Observation {
                 order: order.into(),
@@ -407,6 +408,13 @@ async fn a_ca_that_refuses_for_now_is_asked_again_when_it_must_be() {
             4,
             &[60, 600, 6000, day],
             "Next attempt at",
+        ),
+        (
+            "429 by a proxy that does not say until when",
+            Some(html(429)),
+            3,
+            &[5, 10, 20],
+            "429: the reply of 127.0.0.1",
         ),
         (
             "429 by a proxy",
