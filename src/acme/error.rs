@@ -174,6 +174,18 @@ impl Error {
         matches!(self.status(), Some(404 | 405))
     }
 
+    /// Whether the CA has no account of the key.
+    pub fn is_account_unknown(&self) -> bool {
+        self.problem().is_some_and(|p| p.is("accountDoesNotExist"))
+    }
+
+    /// Whether the CA wants an external account binding (RFC 8555 §7.3.4): some do also where they are only to look for
+    /// an account.
+    pub fn wants_binding(&self) -> bool {
+        let problem = self.problem();
+        problem.is_some_and(|p| p.is("externalAccountRequired"))
+    }
+
     pub(super) fn is_bad_nonce(&self) -> bool {
         self.problem().is_some_and(|problem| problem.is("badNonce"))
     }

@@ -67,9 +67,7 @@ impl<'a> Session<'a> {
     /// Whether a refusal is about the account, whatever was asked for; its issuer is to look at it then.
     async fn blames_account(&self, error: &acme::Error) -> bool {
         let trouble = match (error.class(), error.problem()) {
-            (acme::Class::Account, Some(problem)) if problem.is("accountDoesNotExist") => {
-                Some(Trouble::Unknown)
-            }
+            (acme::Class::Account, _) if error.is_account_unknown() => Some(Trouble::Unknown),
             (acme::Class::Account, _) => Some(Trouble::Blocked(self.demand(error).await)),
             // What servers say about a deactivated account too (RFC 8555 §7.3.6).
             (acme::Class::Permanent, Some(problem)) if problem.is("unauthorized") => {
@@ -104,7 +102,7 @@ impl<'a> Session<'a> {
             },
             Err(error) => {
                 let problem = error.problem()?;
-                if problem.is("accountDoesNotExist") {
+                if error.is_account_unknown() {
                     return Some(Trouble::Unknown);
                 }
                 let closed = problem.is("unauthorized");
