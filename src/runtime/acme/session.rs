@@ -243,11 +243,10 @@ fn without(token: &str, problem: &Problem) -> String {
     }
 }
 
-/// Whether the CA waits for the word to begin.
+/// Whether the CA waits for the word to begin. Where an authorization is open and says nothing of the challenge, as Nexus does,
+/// it may: a word too many does less than one too few.
 fn pending(authorization: &Authorization, url: &str) -> bool {
-    authorization.status == Status::Pending
-        && authorization
-            .challenges
-            .iter()
-            .any(|c| c.url == url && c.status == Status::Pending)
+    let challenge = authorization.challenges.iter().find(|c| c.url == url);
+    let status = challenge.map_or(Status::Unknown, |challenge| challenge.status);
+    authorization.status == Status::Pending && matches!(status, Status::Pending | Status::Unknown)
 }
