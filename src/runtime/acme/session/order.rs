@@ -171,6 +171,7 @@ impl Session<'_> {
     }
 
     fn checked(&self, chain: CertificateChain, csr: &CertificateSigningRequest) -> Outcome {
+        let chain = chain.in_order(csr);
         let Some(fault) = chain.fault(csr, self.now) else {
             return Outcome::Issued(chain.pem.into_bytes());
         };

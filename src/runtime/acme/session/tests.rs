@@ -614,6 +614,15 @@ async fn a_certificate_that_is_not_the_one_asked_for_is_never_stored() {
             "errored",
             "does not come first",
         ),
+        (
+            "with a stranger in it",
+            Issue {
+                stranger: true,
+                ..Issue::default()
+            },
+            "valid",
+            "",
+        ),
     ] {
         let mut world = World::ordered().await;
         let mut issue = issue;
@@ -637,6 +646,12 @@ async fn a_certificate_that_is_not_the_one_asked_for_is_never_stored() {
             .certificate
             .is_some();
         assert_eq!(stored, state == "valid", "{name}");
+        if stored {
+            let status = world.seen.order.status.clone().unwrap();
+            let chain = crate::pki::parse_chain(&status.certificate.unwrap().0).unwrap();
+            assert_eq!(chain.len(), 2, "{name}");
+            crate::pki::check_chain_order(&chain).unwrap();
+        }
     }
 }
 
