@@ -3,11 +3,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::jws::{Jws, Signer, to_json};
+use super::nonces::Nonces;
 use super::reply::Reply;
 use super::transport::Transport;
 use super::url::Origin;
@@ -15,11 +15,11 @@ use super::{Action, CallHook, CallStage, Directory, Error, Observer};
 use crate::net::clean;
 
 /// For one call with its nonce and its repetitions: what cert-manager gives a single request.
-const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often a request is signed anew because the server did not take its nonce (RFC 8555 §6.5).
 const NONCE_RETRIES: usize = 5;
-/// More than requests are ever under way at once; older ones are dropped, servers forget them first.
-const MAX_NONCES: usize = 64;
+/// Internal Server Error.
+const INTERNAL: u16 = 500;
 const DIRECTORY_LIFETIME: Duration = Duration::from_hours(12);
 /// Calls that waited while the directory could not be fetched fail with the same error instead of trying in turn.
 const DIRECTORY_FAILURE_LIFETIME: Duration = Duration::from_secs(2);
@@ -54,7 +54,7 @@ struct Shared {
     directory_url: String,
     transport: Transport,
     directory: AsyncMutex<Option<Fetched>>,
-    nonces: Mutex<Vec<String>>,
+    nonces: Nonces,
     on_call: Option<CallHook>,
 }
 
@@ -107,7 +107,7 @@ impl Client {
                 directory_url: config.directory_url.clone(),
                 transport,
                 directory: AsyncMutex::new(None),
-                nonces: Mutex::new(Vec::new()),
+                nonces: Nonces::default(),
                 on_call: hooks.on_call,
             }),
         })
@@ -135,6 +135,12 @@ impl Client {
         if let Some(fetched) = &mut *self.shared.directory.lock().await {
             fetched.at -= by;
         }
+    }
+
+    /// As if the nonces had been given so much earlier.
+    #[cfg(test)]
+    pub(super) fn age_nonces(&self, by: Duration) {
+        self.shared.nonces.age(by);
     }
 
     /// Ask for the directory anew: whether the server answers.
@@ -166,7 +172,7 @@ impl Client {
         let exchange = transport
             .exchange(Action::Discover, Method::GET, url, None, deadline)
             .await;
-        self.keep_nonce(exchange.nonce);
+        self.shared.nonces.keep(exchange.nonce);
         let directory: Directory = exchange.result?.json("directory")?;
         let own = Origin::of(url)?;
         // The others fail when they are used, and these still are of use.
@@ -227,7 +233,13 @@ impl Client {
         known: &Known,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        let mut nonce = self.nonce(action, known, deadline).await?;
+        let nonces = &self.shared.nonces;
+        let kept = nonces.take();
+        let mut may_be_stale = kept.is_some();
+        let mut nonce = match kept {
+            Some(nonce) => nonce,
+            None => self.fetch_nonce(action, known, deadline).await?,
+        };
         let mut retries = NONCE_RETRIES;
         loop {
             let body = to_json(&Jws::sign(signer, url, &nonce, payload)?)?;
@@ -244,24 +256,22 @@ impl Client {
                         None => self.fetch_nonce(action, known, deadline).await?,
                     };
                 }
+                // Dogtag's answer to a nonce that it does not know.
+                Err(error)
+                    if may_be_stale
+                        && exchange.nonce.is_none()
+                        && error.problem().is_none()
+                        && error.status() == Some(INTERNAL) =>
+                {
+                    may_be_stale = false;
+                    nonces.clear();
+                    nonce = self.fetch_nonce(action, known, deadline).await?;
+                }
                 result => {
-                    self.keep_nonce(exchange.nonce);
+                    nonces.keep(exchange.nonce);
                     return result;
                 }
             }
-        }
-    }
-
-    async fn nonce(
-        &self,
-        action: Action,
-        known: &Known,
-        deadline: Instant,
-    ) -> Result<String, Error> {
-        let kept = self.shared.nonces.lock().pop();
-        match kept {
-            Some(nonce) => Ok(nonce),
-            None => self.fetch_nonce(action, known, deadline).await,
         }
     }
 
@@ -282,17 +292,6 @@ impl Client {
         exchange
             .nonce
             .ok_or_else(|| Error::Protocol("no Replay-Nonce from newNonce".to_owned()))
-    }
-
-    fn keep_nonce(&self, nonce: Option<String>) {
-        let Some(nonce) = nonce else {
-            return;
-        };
-        let mut nonces = self.shared.nonces.lock();
-        if nonces.len() >= MAX_NONCES {
-            nonces.remove(0);
-        }
-        nonces.push(nonce);
     }
 
     fn notify(&self, action: Action, stage: CallStage) {

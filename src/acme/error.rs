@@ -116,8 +116,10 @@ impl Error {
                 retry_after,
                 ..
             } => match classify_status(*status, *retry_after) {
-                // Of something before the server, or of one that is out of order. What ACME refuses for good has a document.
+                // Of something before the server, or of one that is out of order. What ACME refuses for good has a document, and
+                // so has what it limits: a proxy counts requests, and takes the next in a moment.
                 Class::Permanent if *status != NOT_IMPLEMENTED => Class::Transient,
+                Class::RateLimited { until: None } => Class::Transient,
                 class => class,
             },
             Self::Unanswered(_) | Self::Protocol(_) | Self::Certificate(_) => Class::Transient,
@@ -170,6 +172,18 @@ impl Error {
     /// Whether nobody answers at the URL, or not to this method.
     pub fn finds_nothing(&self) -> bool {
         matches!(self.status(), Some(404 | 405))
+    }
+
+    /// Whether the CA has no account of the key.
+    pub fn is_account_unknown(&self) -> bool {
+        self.problem().is_some_and(|p| p.is("accountDoesNotExist"))
+    }
+
+    /// Whether the CA wants an external account binding (RFC 8555 §7.3.4): some do also where they are only to look for
+    /// an account.
+    pub fn wants_binding(&self) -> bool {
+        let problem = self.problem();
+        problem.is_some_and(|p| p.is("externalAccountRequired"))
     }
 
     pub(super) fn is_bad_nonce(&self) -> bool {

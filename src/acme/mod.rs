@@ -11,6 +11,7 @@ mod client;
 mod error;
 mod jws;
 pub mod limits;
+mod nonces;
 mod renewal_info;
 mod reply;
 mod revocation;

@@ -16,8 +16,6 @@ use super::tls;
 use super::url::Origin;
 use crate::net::{Bounds, Connections, Dialer, MAX_PIECE, Proxies, Resolver, clean};
 
-/// For one exchange, connecting included.
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_BODY: usize = 1 << 20;
 
@@ -129,7 +127,7 @@ impl Transport {
         })
     }
 
-    /// One exchange, until `deadline` or the limit of a single request, whichever is earlier. Redirects are not followed.
+    /// One exchange, until `deadline`. Redirects are not followed.
     pub(super) async fn exchange(
         &self,
         action: Action,
@@ -148,10 +146,7 @@ impl Transport {
             Err(error) => return Exchange::failed(error),
         };
         let start = Instant::now();
-        let bounds = Bounds {
-            time: deadline.duration_since(start).min(REQUEST_TIMEOUT),
-            body: MAX_BODY,
-        };
+        let bounds = bounds(deadline, start);
         let outcome = self.connections.exchange(request, &host, bounds).await;
         let duration = start.elapsed();
         if let Some(observer) = &self.observer {
@@ -192,5 +187,14 @@ impl Transport {
                 url: clean(url, MAX_PIECE),
                 reason: "not a URL".to_owned(),
             })
+    }
+}
+
+/// A server may take all the time that its call has left: some are slow to make accounts, orders and certificates, and what
+/// is asked again meanwhile is made twice.
+pub(super) fn bounds(deadline: Instant, now: Instant) -> Bounds {
+    Bounds {
+        time: deadline.duration_since(now),
+        body: MAX_BODY,
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::{SignedDuration, Timestamp};
 
 use super::CertificateChain;
-use crate::pki::{CertificateSigningRequest, ParsedCertificate, check_chain_order};
+use crate::pki::{CertificateSigningRequest, ParsedCertificate, check_chain_order, leading_up};
 
 /// How far the CA's clock may be ahead of ours.
 const SKEW: SignedDuration = SignedDuration::from_mins(10);
@@ -34,6 +34,26 @@ impl CertificateChain {
             return Some(Fault::Other("it does not come first".into()));
         }
         self.other_fault(leaf, csr, now).map(Fault::Other)
+    }
+
+    /// The chain as a server is to send it (RFC 5246 §7.4.2): what leads up from the certificate that answers `csr`, in order.
+    /// Some CAs add others, or have them as they come. What has a fault at its start stays as it is.
+    #[must_use]
+    pub fn in_order(self, csr: &CertificateSigningRequest) -> Self {
+        let is_leaf = |c: &ParsedCertificate| c.public_key_der() == csr.public_key_der();
+        let certificates = leading_up(&self.certificates);
+        let leads_up = certificates.len() > 1 && certificates.first().is_some_and(is_leaf);
+        if !leads_up || certificates == self.certificates {
+            return self;
+        }
+        let subjects = self.certificates.iter().map(|c| c.subject().to_string());
+        let subjects: Vec<_> = subjects.collect();
+        tracing::warn!(?subjects, "the CA's chain is put in order");
+        Self {
+            pem: certificates.iter().map(ParsedCertificate::to_pem).collect(),
+            certificates,
+            ..self
+        }
     }
 
     fn other_fault(

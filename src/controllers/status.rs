@@ -73,6 +73,13 @@ pub fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
     first.saturating_mul(factor).min(most)
 }
 
+/// This wait, or up to a half longer: those whom a CA has turned away at once do not all come back at once. By how much is as
+/// good as random, as `now` is the time of an answer to a fraction of a millisecond.
+pub fn spread(wait: Duration, now: Timestamp) -> Duration {
+    let fraction = now.subsec_microsecond().unsigned_abs() % 1000;
+    wait.saturating_add(wait.saturating_mul(fraction) / 2000)
+}
+
 /// How long a CA is left alone after it has refused for this many times in a row, without saying until when: Let's
 /// Encrypt's integration guide asks for no more than this, and pauses who does not keep to it.
 pub fn refusal_delay(refusals: u32) -> Duration {
@@ -95,4 +102,19 @@ pub fn granted(asked: Duration, since: Option<Timestamp>, now: Timestamp) -> Dur
 /// The condition of that type, if there is one.
 pub fn find<'a>(list: &'a [Condition], kind: &str) -> Option<&'a Condition> {
     list.iter().find(|c| c.type_ == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_were_turned_away_together_come_back_one_after_the_other() {
+        let five = Duration::from_secs(5);
+        let back = |nanoseconds| spread(five, Timestamp::constant(1_800_000_000, nanoseconds));
+        assert_eq!(back(0), five);
+        assert_eq!(back(7_000_000), five);
+        assert_eq!(back(7_500_000), Duration::from_millis(6250));
+        assert_eq!(back(999_999_999), Duration::from_micros(7_497_500));
+    }
 }

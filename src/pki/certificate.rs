@@ -194,6 +194,14 @@ impl ParsedCertificate {
             .map_err(Error::malformed(WHAT))?
             .verify(WHAT, &issuer.public_key_der)
     }
+
+    /// Whether `issuer` has signed it, as far as can be told.
+    fn may_be_issued_by(&self, issuer: &Self) -> bool {
+        match self.verify_issued_by(issuer) {
+            Ok(()) | Err(Error::UnsupportedSignature(_) | Error::UnsupportedPublicKey) => true,
+            Err(_) => false,
+        }
+    }
 }
 
 /// Content octets of a serial number in lower case hex, without leading zeros.
@@ -239,17 +247,33 @@ pub fn line_of(certificates: &[&ParsedCertificate]) -> String {
     hex(all.finish().as_ref().split_at(8).0)
 }
 
-/// Checks that the chain is leaf first and that each certificate is signed by the next.
+/// Checks that the chain is leaf first and that each certificate is signed by the next. Where a signature is of a kind that is
+/// not understood, such as RSASSA-PSS, the names tell.
 pub fn check_chain_order(chain: &[ParsedCertificate]) -> Result<(), Error> {
     for (index, (certificate, issuer)) in chain.iter().zip(chain.iter().skip(1)).enumerate() {
-        certificate
-            .verify_issued_by(issuer)
-            .map_err(|_| Error::BrokenChain {
+        if !certificate.may_be_issued_by(issuer) {
+            return Err(Error::BrokenChain {
                 index,
                 subject: certificate.short_subject(),
-            })?;
+            });
+        }
     }
     Ok(())
+}
+
+/// What leads up from the first certificate of a chain, whatever the order of the others; nothing else of it.
+pub fn leading_up(chain: &[ParsedCertificate]) -> Vec<ParsedCertificate> {
+    let mut others: Vec<_> = chain.iter().collect();
+    let mut path: Vec<ParsedCertificate> = vec![];
+    while let Some(next) = others
+        .iter()
+        .position(|other| path.last().is_none_or(|last| last.may_be_issued_by(other)))
+    {
+        let next = others.remove(next);
+        others.retain(|other| *other != next);
+        path.push(next.clone());
+    }
+    path
 }
 
 /// Checks that the certificate is for this key.

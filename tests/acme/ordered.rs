@@ -10,8 +10,8 @@ use crate::renewal_info::{at_once, restart_when_due};
 use crate::support::{Ca, Cluster, DEADLINE, Namespace, certificate, ready_condition};
 use crate::{SAID, TRAEFIK, aside, cluster};
 
-/// A call that hangs ends after 30 s.
-const HANGING: Duration = Duration::from_mins(2);
+/// A call that hangs ends after 90 s.
+const HANGING: Duration = Duration::from_mins(4);
 
 /// An OrderedIssuer of these issuers, which gives them 3 s.
 fn list(issuers: [&str; 2]) -> String {

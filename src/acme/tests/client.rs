@@ -6,7 +6,8 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::super::transport::Transport;
+use super::super::client::CALL_TIMEOUT;
+use super::super::transport::{Transport, bounds};
 use super::super::url::Origin;
 use super::super::{
     AccountRef, Action, CallStage, Class, Client, Eab, Error, Hooks, Identifier, ServerConfig,
@@ -179,6 +180,56 @@ async fn a_refused_nonce_is_replaced_at_most_five_times() {
             .count();
         assert_eq!(heads, 1);
     }
+}
+
+#[tokio::test]
+async fn an_old_nonce_is_not_used() {
+    let server = FakeServer::start(|_| Some(Response::json(200, &valid())));
+    let (client, account) = (server.client(), account(&server));
+    let url = server.url("/order/1");
+    for (age, fetched) in [(0, 1), (9, 1), (10, 2)] {
+        client.age_nonces(Duration::from_mins(age));
+        client.order(&account, &url).await.unwrap();
+        let seen = server.seen();
+        let heads = seen.iter().filter(|request| request.method == "HEAD");
+        assert_eq!(heads.count(), fetched, "{age} minutes");
+    }
+}
+
+/// Dogtag does not say that it does not know a nonce: status 500, an HTML page and no nonce.
+#[tokio::test]
+async fn an_unknown_nonce_may_be_an_internal_error() {
+    let page = |status| Response::new(status, "<html>").without_nonce();
+    let internal = || Response::problem(500, "serverInternal").without_nonce();
+    for (faults, posts, status) in [
+        (vec![page(500)], 2, None),
+        (vec![page(500), page(500)], 2, Some(500)),
+        // What a proxy says, or the CA of itself.
+        (vec![page(502)], 1, Some(502)),
+        (vec![page(503)], 1, Some(503)),
+        (vec![internal()], 1, Some(500)),
+        (vec![Response::new(500, "<html>")], 1, Some(500)),
+    ] {
+        let faults = Mutex::new(faults.into_iter());
+        let server = FakeServer::start(move |request| {
+            let fault = || faults.lock().unwrap().next();
+            let is_first = request.path == "/order/first";
+            let answer = if is_first { None } else { fault() };
+            Some(answer.unwrap_or_else(|| Response::json(200, &valid())))
+        });
+        let (client, account) = (server.client(), account(&server));
+        let url = server.url("/order/first");
+        client.order(&account, &url).await.unwrap();
+        let second = client.order(&account, &server.url("/order/1")).await;
+        assert_eq!(second.err().and_then(|error| error.status()), status);
+        assert_eq!(server.posts().len() - 1, posts);
+    }
+    // The nonce was new: it is not that.
+    let server = FakeServer::start(move |_| Some(page(500)));
+    let (client, account) = (server.client(), account(&server));
+    let order = client.order(&account, &server.url("/order/1")).await;
+    assert_eq!(order.unwrap_err().status(), Some(500));
+    assert_eq!(server.posts().len(), 1);
 }
 
 #[tokio::test]
@@ -470,6 +521,29 @@ async fn trust_is_what_the_configuration_says() {
     }
 }
 
+/// Go believes whatever certificate is in the bundle itself, and so does cert-manager.
+#[tokio::test]
+async fn a_servers_own_certificate_may_be_in_the_bundle() {
+    let server = FakeServer::self_signed(|_| None);
+    server.client().directory().await.unwrap();
+    // It does not vouch for another server, nor for another name.
+    let other = FakeServer::self_signed(|_| None);
+    let wrong = ServerConfig {
+        ca_bundle: other.config().ca_bundle,
+        ..server.config()
+    };
+    assert!(Client::new(&wrong).unwrap().directory().await.is_err());
+    let name = ServerConfig {
+        directory_url: server
+            .config()
+            .directory_url
+            .replace("127.0.0.1", "localhost"),
+        ..server.config()
+    };
+    let error = Client::new(&name).unwrap().directory().await.unwrap_err();
+    assert!(error.to_string().contains("not valid for name"), "{error}");
+}
+
 #[tokio::test]
 async fn a_silent_server_is_given_up_at_the_deadline() {
     // The kernel accepts the connection, nobody else does.
@@ -484,6 +558,17 @@ async fn a_silent_server_is_given_up_at_the_deadline() {
         "{error}"
     );
     assert_eq!(error.class(), Class::Transient);
+}
+
+/// cert-manager gives a request 90 s, for `ZeroSSL`'s sake.
+#[test]
+fn a_slow_server_has_the_whole_time_of_its_call() {
+    let now = Instant::now();
+    let whole = bounds(now + CALL_TIMEOUT, now);
+    assert_eq!(whole.time, Duration::from_secs(90));
+    let rest = bounds(now + CALL_TIMEOUT, now + Duration::from_mins(1));
+    assert_eq!(rest.time, Duration::from_secs(30));
+    assert_eq!(bounds(now, now + CALL_TIMEOUT).time, Duration::ZERO);
 }
 
 #[tokio::test]

@@ -54,6 +54,7 @@ pub(crate) struct Response {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
+    has_nonce: bool,
 }
 
 impl Response {
@@ -62,6 +63,7 @@ impl Response {
             status,
             headers: Vec::new(),
             body: body.into(),
+            has_nonce: true,
         }
     }
 
@@ -76,6 +78,11 @@ impl Response {
 
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn without_nonce(mut self) -> Self {
+        self.has_nonce = false;
         self
     }
 
@@ -108,23 +115,30 @@ impl FakeServer {
     pub(crate) fn start(
         script: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
     ) -> Self {
-        Self::listen("https", script)
+        Self::listen("https", tls(), script)
+    }
+
+    /// With a certificate that it has signed itself, as `openssl req -x509` makes it: one of a CA.
+    pub(crate) fn self_signed(
+        script: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen("https", self_signed_tls(), script)
     }
 
     /// The same without TLS.
     pub(crate) fn plain(
         script: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
     ) -> Self {
-        Self::listen("http", script)
+        Self::listen("http", tls(), script)
     }
 
     fn listen(
         scheme: &'static str,
+        (ca, tls): (ParsedCertificate, Arc<TlsConfig>),
         script: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("{scheme}://{}", listener.local_addr().unwrap());
-        let (ca, tls) = tls();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let server = Self {
             base: base.clone(),
@@ -213,6 +227,23 @@ fn tls() -> (ParsedCertificate, Arc<TlsConfig>) {
         key: &ca_key,
     };
     let certificate = sign(&template(&csr, false), issuer).unwrap();
+    let config = serving(&certificate, &key);
+    (ca, config)
+}
+
+fn self_signed_tls() -> (ParsedCertificate, Arc<TlsConfig>) {
+    let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
+    let params = RequestParams {
+        subject: Subject::from_common_name("acme.example.com"),
+        ip_addresses: vec!["127.0.0.1".parse().unwrap()],
+        ..RequestParams::default()
+    };
+    let certificate = self_sign(&template(&csr(&params, &key), true), &key).unwrap();
+    let config = serving(&certificate, &key);
+    (certificate, config)
+}
+
+fn serving(certificate: &ParsedCertificate, key: &PrivateKey) -> Arc<TlsConfig> {
     let key = PrivatePkcs8KeyDer::from(key.pkcs8_der().unwrap().to_vec());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = TlsConfig::builder_with_provider(provider)
@@ -224,7 +255,7 @@ fn tls() -> (ParsedCertificate, Arc<TlsConfig>) {
             PrivateKeyDer::from(key),
         )
         .unwrap();
-    (ca, Arc::new(config))
+    Arc::new(config)
 }
 
 fn csr(params: &RequestParams, key: &PrivateKey) -> CertificateSigningRequest {
@@ -271,6 +302,7 @@ fn serve(
     };
     let is_directory = request.path == "/directory";
     if !is_directory
+        && response.has_nonce
         && !response
             .headers
             .iter()

@@ -63,6 +63,8 @@ pub(crate) struct Issue {
     pub(crate) lifetime: Duration,
     /// The CA first, then the leaf.
     pub(crate) reversed: bool,
+    /// Another CA stands between leaf and root.
+    pub(crate) stranger: bool,
 }
 
 impl Default for Issue {
@@ -72,6 +74,7 @@ impl Default for Issue {
             begins: SignedDuration::ZERO,
             lifetime: Duration::from_hours(1),
             reversed: false,
+            stranger: false,
         }
     }
 }
@@ -416,9 +419,12 @@ impl Signer {
             key: &self.key,
         };
         let leaf = sign(&template(csr, false, issue), issuer).unwrap();
-        let mut chain = [leaf.to_pem(), self.root.to_pem()];
+        let mut chain = vec![leaf.to_pem(), self.root.to_pem()];
         if issue.reversed {
             chain.reverse();
+        }
+        if issue.stranger {
+            chain.insert(1, Self::new().root.to_pem());
         }
         chain.concat()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Outcome, is_final};
-use crate::controllers::status::{doubled, granted};
+use crate::controllers::status::{doubled, granted, spread};
 
 /// The first look at the authorization after the CA was asked.
 const FIRST_POLL: Duration = Duration::from_millis(200);
@@ -89,7 +89,8 @@ impl Memo {
             Outcome::Unavailable { retry, .. } => {
                 next.working = None;
                 next.faults = self.faults.saturating_add(1);
-                Some(retry.unwrap_or_else(|| doubled(FAULT, self.faults, FAULT_MOST)))
+                let wait = || spread(doubled(FAULT, self.faults, FAULT_MOST), now);
+                Some(retry.unwrap_or_else(wait))
             }
         };
         if matches!(outcome, Outcome::State { .. }) {

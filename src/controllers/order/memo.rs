@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Outcome;
-use crate::controllers::status::{doubled, refusal_delay};
+use crate::controllers::status::{doubled, refusal_delay, spread};
 use crate::explain::not_before;
 
 /// The first wait after a fault that may be gone in a moment; it doubles.
@@ -21,6 +21,12 @@ const OUTLASTS: SignedDuration = SignedDuration::from_hours(7);
 const LOOK: Duration = Duration::from_millis(500);
 /// The longest.
 const LOOK_MOST: Duration = Duration::from_secs(30);
+/// For one that has been at work for longer than [`WORK`].
+const LOOK_LONG: Duration = Duration::from_mins(5);
+/// How long a CA may be at work once all is proven, or longer while it makes the certificate of an order that has not ended.
+pub(super) const WORK: SignedDuration = SignedDuration::from_hours(1);
+/// How long at most: over a weekend, where humans have to say yes. `ZeroSSL` has orders that come to no end.
+const WORK_MOST: SignedDuration = SignedDuration::from_hours(3 * 24);
 
 /// How often in a row a chain is tried to be fetched that the issuer prefers.
 const CHAIN_TRIES: u32 = 3;
@@ -58,10 +64,10 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// Until when, for somebody who remembers this.
-    pub fn delay(self, memo: &Memo) -> Duration {
+    /// How long from now, for somebody who remembers this.
+    pub fn delay(self, memo: &Memo, now: Timestamp) -> Duration {
         match self {
-            Self::Fault | Self::Missing => doubled(FAULT, memo.faults, FAULT_MOST),
+            Self::Fault | Self::Missing => spread(doubled(FAULT, memo.faults, FAULT_MOST), now),
             Self::Refused => refusal_delay(memo.refusals.saturating_add(1)),
             Self::Asked(asked) => asked,
             Self::Human => refusal_delay(u32::MAX),
@@ -127,9 +133,25 @@ impl Memo {
         }
     }
 
-    /// Until when a CA that is at work is left alone, if it does not say.
-    pub fn look(&self) -> Duration {
+    /// How long a CA that is at work is left alone, if it does not say.
+    pub fn look(&self, now: Timestamp) -> Duration {
+        if self.works_for(WORK, now) {
+            return LOOK_LONG;
+        }
         doubled(LOOK, self.looks.saturating_sub(1), LOOK_MOST)
+    }
+
+    /// Whether the CA has been at work for so long.
+    pub fn works_for(&self, limit: SignedDuration, now: Timestamp) -> bool {
+        let passed = self.working.map(|since| now.duration_since(since));
+        passed.is_some_and(|passed| passed >= limit)
+    }
+
+    /// Whether a CA that makes the certificate is given up: not before the end of the order, which it says itself. Some take
+    /// an hour and more when there is much to do, or wait for a human.
+    pub fn is_given_up(&self, expires: Option<Timestamp>, now: Timestamp) -> bool {
+        let is_past = expires.is_none_or(|end| end <= now);
+        self.works_for(WORK, now) && is_past || self.works_for(WORK_MOST, now)
     }
 
     /// What is to be remembered after this answer, which leads to another look after `wake`.

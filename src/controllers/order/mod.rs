@@ -110,6 +110,8 @@ pub enum Outcome {
         state: String,
         /// When to look again, if the CA says so.
         retry: Option<Duration>,
+        /// When the order ends, if the CA says so.
+        expires: Option<Timestamp>,
     },
     /// The order will never become a certificate.
     Ended {

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use self::begin::begin;
+use super::memo::WORK;
 use super::required::{NoSolver, required};
 use super::{Effect, Made, Observation, Outcome, Question};
 use crate::api::order::{OrderStatus, state};
@@ -24,9 +25,6 @@ const ORDERS: &str = "cert-manager-orders";
 
 /// The age up to which an Order's passing states are not written down.
 const MOMENT: SignedDuration = SignedDuration::from_secs(30);
-
-/// How long a CA may be at work once all is proven.
-const WORK: SignedDuration = SignedDuration::from_hours(1);
 
 /// How soon an order is read again that has nothing to prove yet.
 const UNPROVABLE: Duration = Duration::from_secs(10);
@@ -268,7 +266,11 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             plan.actions.extend(delete_all(o));
             plan
         }
-        Outcome::NotYet { state, retry } => not_yet(o, &state, retry, now),
+        Outcome::NotYet {
+            state,
+            retry,
+            expires,
+        } => not_yet(o, &state, (retry, expires), now),
         // Somebody else with this account has ended the order that the CA gave to both. Its request makes another Order, and
         // the CA another order, as that one is not open any more (contract §5.2).
         Outcome::OtherKey(_) if !o.memo.mismatched => Plan {
@@ -285,7 +287,7 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             ended(o, "errored", &reason, now)
         }
         Outcome::Unavailable { reason, wait } => {
-            let delay = wait.delay(&o.memo);
+            let delay = wait.delay(&o.memo, now);
             let until = now.checked_add(delay).unwrap_or(Timestamp::MAX);
             let note = wait.note(until);
             // The code stays at the end.
@@ -341,23 +343,27 @@ fn note(o: &Observation, made: Made) -> Plan<Effect> {
 }
 
 /// The CA is at work: look again, but not for ever.
-fn not_yet(o: &Observation, state: &str, retry: Option<Duration>, now: Timestamp) -> Plan<Effect> {
+fn not_yet(
+    o: &Observation,
+    state: &str,
+    (retry, expires): (Option<Duration>, Option<Timestamp>),
+    now: Timestamp,
+) -> Plan<Effect> {
     let id = Identity::of(&o.order.metadata);
     let old = o.order.status.clone().unwrap_or_default();
     let mut status = Map::new();
     let failure = failure(o).filter(|_| state == "pending");
-    let limit = if failure.is_some() { FAILED } else { WORK };
-    let is_stuck = o
-        .memo
-        .working
-        .is_some_and(|since| now.duration_since(since) >= limit);
+    let is_stuck = match (&failure, state) {
+        (Some(_), _) => o.memo.works_for(FAILED, now),
+        (None, "processing") => o.memo.is_given_up(expires, now),
+        (None, _) => o.memo.works_for(WORK, now),
+    };
+    // It is said meanwhile: another CA may do better.
+    let not_done = not_done(state);
+    let was_late = old.reason.as_ref() == Some(&not_done);
+    let is_late = state == "processing" && (was_late || o.memo.works_for(WORK, now));
     if is_stuck {
-        let reason = failure.unwrap_or_else(|| {
-            let reason = format!(
-                "The CA has not come to an end with the order for an hour: it still is \"{state}\", though all is proven"
-            );
-            Verdict::new(Code::CA_UNABLE, reason).to_string()
-        });
+        let reason = failure.unwrap_or(not_done);
         status.insert("state".into(), json!("errored"));
         status.insert("reason".into(), json!(reason));
         status.insert("failureTime".into(), json!(seconds(now)));
@@ -367,21 +373,29 @@ fn not_yet(o: &Observation, state: &str, retry: Option<Duration>, now: Timestamp
         if !state.is_empty() && old.state.as_deref() != Some(state) && age >= MOMENT {
             status.insert("state".into(), json!(state));
         }
-        if old.reason.is_some() {
-            // The CA could not be reached; now it can.
-            status.insert("reason".into(), Value::Null);
+        // Where there is none: the CA could not be reached; now it can.
+        let reason = is_late.then_some(not_done);
+        if old.reason != reason {
+            status.insert("reason".into(), json!(reason));
         }
     }
     let mut plan = Plan::idle();
     if !is_stuck {
         let retry = retry.map(|retry| granted(retry, o.memo.working, now));
-        plan.sooner(retry.unwrap_or_else(|| o.memo.look()));
+        plan.sooner(retry.unwrap_or_else(|| o.memo.look(now)));
     }
     if !status.is_empty() {
         let patch = patch_status(Kind::Order, &id, Value::Object(status));
         plan.actions.push(patch);
     }
     plan
+}
+
+fn not_done(state: &str) -> String {
+    let reason = format!(
+        "The CA has not come to an end with the order for an hour: it still is \"{state}\", though all is proven"
+    );
+    Verdict::new(Code::CA_UNABLE, reason).to_string()
 }
 
 fn first_challenges(o: &Observation, made: Made) -> Vec<Action> {

@@ -656,6 +656,7 @@ fn passing_states_are_written_only_when_they_last() {
     let outcome = |state: &str| Outcome::NotYet {
         state: state.into(),
         retry: Some(Duration::from_secs(3)),
+        expires: None,
     };
     let early = absorb(&seen, outcome("processing"), START);
     assert_eq!(
@@ -700,6 +701,7 @@ fn a_ca_that_cannot_be_reached_is_asked_again() {
     let answer = Outcome::NotYet {
         state: "pending".into(),
         retry: Some(Duration::from_secs(1)),
+        expires: None,
     };
     let plan = absorb(&seen, answer, START);
     assert_eq!(status(&plan.actions[0]), &json!({ "reason": null }));
@@ -830,6 +832,7 @@ fn a_ca_that_is_at_work_is_looked_at_ever_less_often_and_not_for_ever() {
     let outcome = || Outcome::NotYet {
         state: "processing".into(),
         retry: None,
+        expires: None,
     };
     loop {
         let plan = absorb(&seen, outcome(), now);
@@ -851,7 +854,55 @@ fn a_ca_that_is_at_work_is_looked_at_ever_less_often_and_not_for_ever() {
     let passed = now.duration_since(START);
     assert!(passed < SignedDuration::from_mins(61), "{passed}");
     assert!(looks < 135, "{looks}");
-    assert_eq!(Memo::default().look(), Duration::from_millis(500));
+    assert_eq!(Memo::default().look(START), Duration::from_millis(500));
+}
+
+/// `ZeroSSL` takes more than an hour when there is much to do; where a human has to say yes, it takes a day. (When the order
+/// ends, after how many hours it is given up.)
+#[test]
+fn a_ca_that_makes_a_certificate_has_as_long_as_its_order_lasts() {
+    for (ends, given_up) in [(None, 1), (Some(0), 1), (Some(20), 20), (Some(90 * 24), 72)] {
+        for state in ["processing", "ready"] {
+            let mut seen = pending(&["a.example.com"], &http01());
+            let (mut now, mut looks) = (START, 0);
+            let hours = |hours| START + SignedDuration::from_hours(hours);
+            let plan = loop {
+                let outcome = Outcome::NotYet {
+                    state: state.into(),
+                    retry: None,
+                    expires: ends.map(hours),
+                };
+                let plan = absorb(&seen, outcome, now);
+                let Some(wake) = plan.wake else { break plan };
+                for action in &plan.actions {
+                    edit(&mut seen, status(action));
+                }
+                seen.memo = seen.memo.after(Heard::AtWork, plan.wake, now);
+                let said = seen.order.status.clone().unwrap().reason;
+                let is_late = now >= hours(1);
+                assert_eq!(said.is_some(), is_late, "another CA may be asked: {now}");
+                now = now.checked_add(wake).unwrap();
+                looks += 1;
+            };
+            assert_eq!(status(&plan.actions[0])["state"], "errored");
+            let expected = if state == "processing" { given_up } else { 1 };
+            let took = now.duration_since(START).as_mins();
+            assert!((expected * 60..expected * 60 + 6).contains(&took), "{took}");
+            assert!(looks < 1000, "{looks}");
+        }
+    }
+    // A new process knows of no time: what was said stays.
+    let mut seen = pending(&["a.example.com"], &http01());
+    seen.memo.working = Some(START - SignedDuration::from_hours(2));
+    let outcome = || Outcome::NotYet {
+        state: "processing".into(),
+        retry: None,
+        expires: Some(Timestamp::MAX),
+    };
+    let plan = absorb(&seen, outcome(), START);
+    edit(&mut seen, status(&plan.actions[0]));
+    seen.memo = Memo::default();
+    assert_eq!(absorb(&seen, outcome(), START).actions, []);
 }
 
 #[test]
@@ -863,6 +914,7 @@ fn a_ca_that_wants_to_be_left_alone_for_a_day_is_not_believed_at_first() {
         let outcome = Outcome::NotYet {
             state: "processing".into(),
             retry: Some(Duration::from_hours(24)),
+            expires: None,
         };
         let wake = absorb(&seen, outcome, START).wake;
         assert_eq!(wake, Some(Duration::from_secs(granted)));
@@ -962,6 +1014,7 @@ fn an_order_that_the_ca_leaves_open_after_a_failure_ends() {
     let open = || Outcome::NotYet {
         state: "pending".into(),
         retry: None,
+        expires: None,
     };
     let order = pending(&["a.example.com"], &http01());
     let mut seen = with_challenges(order, &[Some("invalid")]);
@@ -1011,7 +1064,7 @@ proptest! {
         for outcome in [
             Outcome::Issued(vec![]),
             Outcome::Ended { state: "x".into(), reason: String::new() },
-            Outcome::NotYet { state: "x".into(), retry: Some(Duration::MAX) },
+            Outcome::NotYet { state: "x".into(), retry: Some(Duration::MAX), expires: Some(Timestamp::MIN) },
             Outcome::Unavailable { reason: "x".into(), wait: Wait::Fault },
             Outcome::AccountRefused,
         ] {

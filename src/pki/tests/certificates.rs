@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::super::{
     CertificateSigningRequest, CertificateTemplate, Error, IssuerIdentity, ParsedCertificate,
-    RequestParams, Urls, check_chain_order, parse_bundle, parse_chain, self_sign, sign,
+    RequestParams, Urls, check_chain_order, leading_up, parse_bundle, parse_chain, self_sign, sign,
     verify_key_matches,
 };
 use super::openssl::{self, TempFile};
@@ -196,6 +196,72 @@ fn a_chain_of_three_verifies_in_order_only() {
         error.to_string(),
         "certificate 0 of the chain (\"\") is not signed by the one after it"
     );
+}
+
+/// As AD CS and EJBCA sign; the names tell then.
+#[test]
+fn a_signature_of_a_kind_that_is_not_understood_does_not_break_a_chain() {
+    for (name, kind) in [
+        ("pss", ["-sigopt", "rsa_padding_mode:pss"]),
+        ("sha1", ["-sha1", "-batch"]),
+    ] {
+        let subject = format!("/CN={name}");
+        let new = [
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            "/dev/null",
+            "-subj",
+            &subject,
+        ];
+        let arguments = [&["req", "-x509"][..], &new[..], &kind[..]].concat();
+        let made = openssl::run(&arguments, "");
+        let [root] = &parse_chain(made.as_bytes()).unwrap()[..] else {
+            panic!("{made}")
+        };
+        let error = root.verify_issued_by(root).unwrap_err();
+        assert!(matches!(error, Error::UnsupportedSignature(_)), "{error}");
+        check_chain_order(&[root.clone(), root.clone()]).unwrap();
+        let other = authority(&p256(), "other");
+        assert!(check_chain_order(&[root.clone(), other]).is_err());
+    }
+}
+
+#[test]
+fn a_chain_is_put_in_order_from_its_leaf_on() {
+    let [root_key, middle_key, leaf_key] = [(); 3].map(|()| p256());
+    let root = authority(&root_key, "root");
+    let named = |name: &str| RequestParams {
+        subject: Subject::from_common_name(name),
+        ..RequestParams::default()
+    };
+    let middle = issued(
+        &request(&named("middle"), &middle_key),
+        &root,
+        &root_key,
+        true,
+    );
+    let leaf = issued(
+        &request(&named("leaf"), &leaf_key),
+        &middle,
+        &middle_key,
+        false,
+    );
+    let stray = authority(&p256(), "stray");
+    let all = [&leaf, &middle, &root];
+    for (given, expected) in [
+        (vec![&leaf, &middle, &root], &all[..]),
+        (vec![&leaf, &root, &middle], &all),
+        (vec![&leaf, &stray, &root, &middle, &middle], &all),
+        (vec![&leaf, &middle, &stray], &all[..2]),
+        (vec![&leaf, &root], &all[..1]),
+        (vec![], &[]),
+    ] {
+        let given: Vec<_> = given.into_iter().cloned().collect();
+        let found = leading_up(&given);
+        assert!(found.iter().eq(expected.iter().copied()), "{given:?}");
+    }
 }
 
 #[test]

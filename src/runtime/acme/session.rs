@@ -67,9 +67,7 @@ impl<'a> Session<'a> {
     /// Whether a refusal is about the account, whatever was asked for; its issuer is to look at it then.
     async fn blames_account(&self, error: &acme::Error) -> bool {
         let trouble = match (error.class(), error.problem()) {
-            (acme::Class::Account, Some(problem)) if problem.is("accountDoesNotExist") => {
-                Some(Trouble::Unknown)
-            }
+            (acme::Class::Account, _) if error.is_account_unknown() => Some(Trouble::Unknown),
             (acme::Class::Account, _) => Some(Trouble::Blocked(self.demand(error).await)),
             // What servers say about a deactivated account too (RFC 8555 §7.3.6).
             (acme::Class::Permanent, Some(problem)) if problem.is("unauthorized") => {
@@ -104,7 +102,7 @@ impl<'a> Session<'a> {
             },
             Err(error) => {
                 let problem = error.problem()?;
-                if problem.is("accountDoesNotExist") {
+                if error.is_account_unknown() {
                     return Some(Trouble::Unknown);
                 }
                 let closed = problem.is("unauthorized");
@@ -245,11 +243,10 @@ fn without(token: &str, problem: &Problem) -> String {
     }
 }
 
-/// Whether the CA waits for the word to begin.
+/// Whether the CA waits for the word to begin. Where an authorization is open and says nothing of the challenge, as Nexus does,
+/// it may: a word too many does less than one too few.
 fn pending(authorization: &Authorization, url: &str) -> bool {
-    authorization.status == Status::Pending
-        && authorization
-            .challenges
-            .iter()
-            .any(|c| c.url == url && c.status == Status::Pending)
+    let challenge = authorization.challenges.iter().find(|c| c.url == url);
+    let status = challenge.map_or(Status::Unknown, |challenge| challenge.status);
+    authorization.status == Status::Pending && matches!(status, Status::Pending | Status::Unknown)
 }

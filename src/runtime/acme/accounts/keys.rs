@@ -188,7 +188,7 @@ impl AccountsInUse {
             // The answer may have been about a repetition of a request that has done it.
             Changed::Never(why) => match account.client.find_account(next).await {
                 Ok(_) => Changed::Yes,
-                Err(error) if is_unknown(&error) || error.class() == Class::Permanent => {
+                Err(error) if error.is_account_unknown() || error.class() == Class::Permanent => {
                     Changed::Never(why)
                 }
                 // It may have it: the only copy of that key is not thrown away.
@@ -226,7 +226,7 @@ impl AccountsInUse {
 async fn change(account: &Account, next: &PrivateKey) -> Changed {
     match account.client.find_account(next).await {
         Ok(_) => return Changed::Yes,
-        Err(error) if is_unknown(&error) => {}
+        Err(error) if error.is_account_unknown() => {}
         Err(error) if error.class() == Class::Permanent => {
             return Changed::Never(error.to_string());
         }
@@ -237,7 +237,7 @@ async fn change(account: &Account, next: &PrivateKey) -> Changed {
         None => match account.client.find_account(&account.key).await {
             Ok(found) => found.url,
             // It has neither: the next one is registered as any key is.
-            Err(error) if is_unknown(&error) => return Changed::Yes,
+            Err(error) if error.is_account_unknown() => return Changed::Yes,
             Err(error) => return Changed::Later(error),
         },
     };
@@ -247,19 +247,13 @@ async fn change(account: &Account, next: &PrivateKey) -> Changed {
     };
     match account.client.change_key(&reference, next).await {
         Ok(()) => Changed::Yes,
-        Err(error) if is_unknown(&error) => Changed::Yes,
+        Err(error) if error.is_account_unknown() => Changed::Yes,
         // Vault's directory names a change of keys that the server does not have.
         Err(error) if error.class() == Class::Permanent || error.finds_nothing() => {
             Changed::Never(error.to_string())
         }
         Err(error) => Changed::Later(error),
     }
-}
-
-fn is_unknown(error: &Error) -> bool {
-    error
-        .problem()
-        .is_some_and(|problem| problem.is("accountDoesNotExist"))
 }
 
 /// RSA keys as cert-manager reads them.

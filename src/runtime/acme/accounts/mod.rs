@@ -212,12 +212,16 @@ impl AccountsInUse {
         // Others wait for what is found out.
         let found = tokio::time::timeout(LOOK, looked).await;
         let found = found.map_err(|_| format!("no reply within {} s", LOOK.as_secs()))?;
-        let found = found.map_err(|e| e.to_string())?;
-        match found.status {
-            status @ (Status::Deactivated | Status::Revoked) => {
-                Err(format!("the ACME account is {}", status.as_str()))
-            }
-            _ => Ok(()),
+        match found {
+            Ok(found) => match found.status {
+                status @ (Status::Deactivated | Status::Revoked) => {
+                    Err(format!("the ACME account is {}", status.as_str()))
+                }
+                _ => Ok(()),
+            },
+            // It does not say, and it works.
+            Err(error) if error.wants_binding() => Ok(()),
+            Err(error) => Err(error.to_string()),
         }
     }
 

@@ -37,10 +37,10 @@ impl AccountsInUse {
         let email = spec.email.as_deref().filter(|e| !e.is_empty());
         let registered = match known_or_new(seen, &account, email, eab.as_ref()).await {
             Ok(registered) => registered,
-            Err(error) => {
+            Err(refusal) => {
                 self.suspend(seen);
-                let message = explained(&account, &error).await;
-                return Ok(refused(REGISTER, message, retry(&error)));
+                let message = refusal.explained(&account).await;
+                return Ok(refused(REGISTER, message, retry(&refusal.error)));
             }
         };
         if matches!(registered.status, Status::Deactivated | Status::Revoked) {
@@ -109,34 +109,84 @@ impl AccountsInUse {
     }
 }
 
-/// A key that was registered before is looked for first: a CA may have closed registration, or want another binding.
+/// Why an account could not be had.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    error: Error,
+    /// It is what CAs say of an external account binding that they do not take; the account is not closed.
+    of_binding: bool,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            of_binding: false,
+        }
+    }
+}
+
+impl Refusal {
+    /// What the CA said, and what to do about it where it is not the words' matter.
+    pub(super) async fn explained(&self, account: &Account) -> String {
+        let error = &self.error;
+        let message = format!("Failed to register ACME account: {error}");
+        if self.of_binding {
+            return format!(
+                "{message}. The external account binding may be used up or expired: have the CA make a new one for \
+                 spec.acme.externalAccountBinding"
+            );
+        }
+        if error.problem().is_some_and(|p| p.is("unauthorized")) {
+            return format!("{message}. {}", closed_account("as it seems"));
+        }
+        match account.place_to_act(error).await {
+            Some(link) => format!("{message}. Do at {link} what it asks for"),
+            None => message,
+        }
+    }
+}
+
+/// A key that was registered before is looked for first: a CA may have closed registration, or want another binding. Some
+/// CAs want the binding for that too.
 pub(super) async fn known_or_new(
     seen: &Observation,
     account: &Account,
     email: Option<&str>,
     eab: Option<&Eab>,
-) -> Result<acme::Account, Error> {
+) -> Result<acme::Account, Refusal> {
+    let (client, key) = (&account.client, &account.key);
     let status = seen.issuer.status.acme.as_ref();
     let hash = status.and_then(|status| status.last_private_key_hash.as_deref());
-    if hash == Some(&account.hash) {
-        match account.client.find_account(&account.key).await {
-            Err(error) if error.problem().is_some_and(|p| p.is("accountDoesNotExist")) => {}
-            found => return found,
+    let was_registered = hash == Some(&account.hash);
+    if was_registered {
+        match client.find_account(key).await {
+            Err(error) if error.is_account_unknown() || error.wants_binding() => {}
+            found => return Ok(found?),
         }
     }
-    account.client.new_account(&account.key, email, eab).await
-}
-
-/// What the CA said, and what to do about it where it is not the words' matter.
-async fn explained(account: &Account, error: &Error) -> String {
-    let message = format!("Failed to register ACME account: {error}");
-    if error.problem().is_some_and(|p| p.is("unauthorized")) {
-        return format!("{message}. {}", closed_account("as it seems"));
+    let error = match client.new_account(key, email, eab).await {
+        Err(error) if eab.is_some() && error.class() == Class::Permanent => error,
+        made => return Ok(made?),
+    };
+    // The binding is used up, or has expired: the key may have its account from before.
+    if !was_registered {
+        match client.find_account(key).await {
+            Ok(found) => return Ok(found),
+            Err(closed) if closed.problem().is_some_and(|p| p.is("unauthorized")) => {
+                return Err(closed.into());
+            }
+            Err(_) => {}
+        }
     }
-    match account.place_to_act(error).await {
-        Some(link) => format!("{message}. Do at {link} what it asks for"),
-        None => message,
-    }
+    let is_of_binding = |problem: &acme::Problem| {
+        let kinds = ["unauthorized", "externalAccountRequired", "malformed"];
+        kinds.iter().any(|kind| problem.is(kind))
+    };
+    Err(Refusal {
+        of_binding: error.problem().is_some_and(is_of_binding),
+        error,
+    })
 }
 
 pub(super) fn retry(error: &Error) -> Retry {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::register::known_or_new;
 use super::*;
+use crate::acme::Eab;
 use crate::acme::tests::fake::Response;
 use crate::acme::tests::scripted::{Call, ScriptedCa};
 use crate::api::{Issuer, IssuerSpec, IssuerStatus};
@@ -107,6 +108,139 @@ async fn an_account_of_cert_manager_is_found_and_not_made() {
     let again = known_or_new(&seen, &account, None, None).await.unwrap();
     assert!(again.created);
     assert_eq!(ca.keys(), key);
+}
+
+/// An issuer with an external account binding, whose key may be registered already.
+struct Bound {
+    ca: ScriptedCa,
+    accounts: AccountsInUse,
+    seen: Observation,
+    account: Arc<Account>,
+    eab: Eab,
+}
+
+impl Bound {
+    /// `noted`: the status says that the key is registered.
+    async fn new(known: bool, noted: bool) -> Self {
+        let ca = ScriptedCa::start();
+        let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
+        let pem = key.to_pem(KeyEncoding::Pkcs8).unwrap().as_bytes().to_vec();
+        let secret = Secret {
+            data: Some([("tls.key".to_owned(), ByteString(pem))].into()),
+            ..Secret::default()
+        };
+        let spec = json!({ "acme": { "server": "", "privateKeySecretRef": { "name": "a" } } });
+        let seen = observation(&ca, spec.clone(), IssuerStatus::default());
+        let account = loaded(&seen, &secret);
+        if known {
+            let made = account.client.new_account(&account.key, None, None).await;
+            made.unwrap();
+        }
+        let status = json!({ "acme": { "lastPrivateKeyHash": account.hash } });
+        let status = if noted { status } else { json!({}) };
+        let seen = observation(&ca, spec, serde_json::from_value(status).unwrap());
+        let accounts = AccountsInUse::new(Hooks::default(), Arc::new(Signer::default()));
+        let account = Arc::new(account);
+        accounts.accounts.put(name_of(&seen), Arc::clone(&account));
+        Self {
+            ca,
+            accounts,
+            seen,
+            account,
+            eab: Eab::new("kid-1", b"c2VjcmV0").unwrap(),
+        }
+    }
+
+    fn answers(&self, answers: impl IntoIterator<Item = Response>) {
+        for answer in answers {
+            self.ca.fault(Call::NewAccount, 1, Some(answer));
+        }
+    }
+
+    async fn registered(&self) -> Result<String, String> {
+        let (seen, account) = (&self.seen, &*self.account);
+        match known_or_new(seen, account, None, Some(&self.eab)).await {
+            Ok(found) => Ok(found.url),
+            Err(refusal) => Err(refusal.explained(account).await),
+        }
+    }
+
+    /// Whether each newAccount had a binding.
+    fn bindings(&self) -> Vec<bool> {
+        let posts = self.ca.server.posts();
+        let posts = posts.iter().filter(|post| post.path == "/account");
+        posts
+            .map(|post| post.payload().contains("externalAccountBinding"))
+            .collect()
+    }
+}
+
+/// HARICA, Infisical: RFC 8555 §7.1.1 lets them.
+#[tokio::test]
+async fn a_ca_that_wants_the_binding_for_a_look_too_gets_it() {
+    let bound = Bound::new(true, true).await;
+    bound.answers([Response::problem(400, "externalAccountRequired")]);
+    let url = bound.ca.server.url("/account/1");
+    assert_eq!(bound.registered().await, Ok(url.clone()));
+    assert_eq!(bound.bindings(), [false, false, true]);
+    assert_eq!(bound.ca.keys().len(), 1, "the same account");
+
+    // The server works, and that is what was asked.
+    let store = Store::new("cm");
+    stored(&store, &bound.seen, "uid");
+    let mut account = bound.account.with_url(Some(url));
+    account.loaded_for = ("uid".into(), 1, None);
+    let name = name_of(&bound.seen);
+    bound.accounts.accounts.put(name, Arc::new(account));
+    bound.answers([Response::problem(400, "externalAccountRequired")]);
+    let reference = serde_json::from_value(json!({ "name": "acme" })).unwrap();
+    let probed = bound.accounts.probe(&store, "shop", &reference).await;
+    assert_eq!(probed, Ok(()));
+}
+
+/// Google's bindings are good once, for seven days; the issuer was made anew, and its status with it.
+#[tokio::test]
+async fn an_account_is_found_though_its_binding_is_used_up() {
+    let used_up = || Response::problem(403, "unauthorized");
+    let bound = Bound::new(true, false).await;
+    bound.answers([used_up()]);
+    let url = bound.ca.server.url("/account/1");
+    assert_eq!(bound.registered().await, Ok(url));
+    assert_eq!(bound.bindings(), [false, true, false]);
+
+    // (What comes after the refusal, what is said, and what is not.)
+    let (binding, closed) = ("may be used up", "has closed the account");
+    for (after, says, never) in [
+        (
+            Response::problem(400, "accountDoesNotExist"),
+            binding,
+            closed,
+        ),
+        (
+            Response::problem(400, "externalAccountRequired"),
+            binding,
+            closed,
+        ),
+        (Response::new(502, ""), binding, closed),
+        (Response::problem(401, "unauthorized"), closed, binding),
+    ] {
+        let bound = Bound::new(false, false).await;
+        bound.answers([used_up(), after]);
+        let said = bound.registered().await.unwrap_err();
+        assert!(said.contains(says) && !said.contains(never), "{said}");
+        assert_eq!(bound.bindings(), [true, false]);
+    }
+    let bound = Bound::new(false, true).await;
+    bound.answers([Response::problem(400, "accountDoesNotExist"), used_up()]);
+    let said = bound.registered().await.unwrap_err();
+    assert!(said.contains(binding) && !said.contains(closed), "{said}");
+    assert_eq!(bound.bindings(), [false, true]);
+
+    // A fault is no refusal.
+    let bound = Bound::new(true, false).await;
+    bound.answers([Response::new(502, "")]);
+    assert!(bound.registered().await.unwrap_err().contains("502"));
+    assert_eq!(bound.bindings(), [false, true]);
 }
 
 /// An account at a CA, and another key staged for it.

@@ -111,18 +111,24 @@ impl Session<'_> {
         match order.status {
             Status::Valid => self.fetch(&order, csr, preference).await,
             Status::Invalid => ended(&order),
-            status => Outcome::NotYet {
-                state: status.stored().unwrap_or_default().into(),
-                retry: after(order.retry_after, self.now),
-            },
+            status => self.not_yet(&order, status.stored().unwrap_or_default()),
         }
     }
 
-    /// The order, if finalize was refused because somebody has finalized it: a process that did not live to see the
-    /// answer. The refusal is `orderNotReady` by RFC 8555 §7.4, and any other 403 in practice.
+    fn not_yet(&self, order: &acme::Order, state: &str) -> Outcome {
+        Outcome::NotYet {
+            state: state.into(),
+            retry: after(order.retry_after, self.now),
+            expires: order.expires,
+        }
+    }
+
+    /// The order, if finalize was refused and the CA goes on all the same: a process that did not live to see the answer has
+    /// finalized it, or the CA has taken the request with its refusal (`DigiCert`). The refusal is `orderNotReady` by RFC 8555
+    /// §7.4, and anything in practice.
     async fn finalized_before(&self, error: &acme::Error, url: &str) -> Option<acme::Order> {
         let not_ready = error.problem().is_some_and(|p| p.is("orderNotReady"));
-        if !not_ready && error.status() != Some(403) {
+        if !not_ready && error.class() != Class::Permanent {
             return None;
         }
         let order = self.client.order(&self.account, url).await.ok()?;
@@ -137,24 +143,35 @@ impl Session<'_> {
         preference: Preference<'_>,
     ) -> Outcome {
         let Some(url) = &order.certificate else {
-            return Outcome::NotYet {
-                state: "processing".into(),
-                retry: after(order.retry_after, self.now),
-            };
+            return self.not_yet(order, "processing");
         };
         let chain = self
             .client
             .preferred_certificate(&self.account, url, preference);
         match chain.await {
             Ok(chain) => self.checked(chain, csr),
-            Err(error) => {
-                self.refused(&error, "Failed to retrieve signed certificate")
-                    .await
-            }
+            Err(error) => self.withheld(&error).await,
         }
     }
 
+    /// A certificate that is issued and not handed out comes in a moment: Venafi refuses it until it is made, and a replica
+    /// that lags behind does not know of it.
+    async fn withheld(&self, error: &acme::Error) -> Outcome {
+        let doing = "Failed to retrieve signed certificate";
+        let may_come = error.problem().is_some() && matches!(error.status(), Some(401 | 403 | 404));
+        if !may_come || error.class() != Class::Permanent {
+            return self.refused(error, doing).await;
+        }
+        if self.blames_account(error).await {
+            return Outcome::AccountRefused;
+        }
+        let reason = Verdict::new(Code::CA_UNABLE, format!("{doing}: {error}")).to_string();
+        let wait = Wait::Missing;
+        Outcome::Unavailable { reason, wait }
+    }
+
     fn checked(&self, chain: CertificateChain, csr: &CertificateSigningRequest) -> Outcome {
+        let chain = chain.in_order(csr);
         let Some(fault) = chain.fault(csr, self.now) else {
             return Outcome::Issued(chain.pem.into_bytes());
         };
@@ -239,18 +256,21 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
     one.into_iter().chain(other).min()
 }
 
-/// An authorization as the status of an Order keeps it.
+/// An authorization as the status of an Order keeps it. Some CAs leave the `*.` of a wildcard in its name, where RFC 8555
+/// §7.1.4 has it taken off.
 fn stored(url: &str, authorization: &Authorization) -> OrderAuthorization {
     let challenges = authorization.challenges.iter().map(|c| OrderChallenge {
         token: c.token.clone(),
         type_: c.kind.clone(),
         url: c.url.clone(),
     });
+    let name = &authorization.identifier.value;
+    let base = name.strip_prefix("*.");
     OrderAuthorization {
         challenges: Some(challenges.collect()),
-        identifier: Some(authorization.identifier.value.clone()),
+        identifier: Some(base.unwrap_or(name).to_owned()),
         initial_state: authorization.status.stored().map(Into::into),
         url: url.to_owned(),
-        wildcard: Some(authorization.wildcard),
+        wildcard: Some(authorization.wildcard || base.is_some()),
     }
 }

@@ -80,7 +80,8 @@ impl World {
         };
         let spec = serde_json::from_value(spec).unwrap();
         let issuer = IssuerFact::of(&ObjectMeta::default(), spec, Some(status));
-        let now = clock::now();
+        // At no fraction of a second: nothing is spread.
+        let now = Timestamp::from_second(clock::now().as_second()).unwrap();
         Self {
             seen: Observation {
                 order: order.into(),
@@ -409,6 +410,13 @@ async fn a_ca_that_refuses_for_now_is_asked_again_when_it_must_be() {
             "Next attempt at",
         ),
         (
+            "429 by a proxy that does not say until when",
+            Some(html(429)),
+            3,
+            &[5, 10, 20],
+            "429: the reply of 127.0.0.1",
+        ),
+        (
             "429 by a proxy",
             Some(html(429).with("Retry-After", "300")),
             1,
@@ -606,6 +614,15 @@ async fn a_certificate_that_is_not_the_one_asked_for_is_never_stored() {
             "errored",
             "does not come first",
         ),
+        (
+            "with a stranger in it",
+            Issue {
+                stranger: true,
+                ..Issue::default()
+            },
+            "valid",
+            "",
+        ),
     ] {
         let mut world = World::ordered().await;
         let mut issue = issue;
@@ -629,6 +646,12 @@ async fn a_certificate_that_is_not_the_one_asked_for_is_never_stored() {
             .certificate
             .is_some();
         assert_eq!(stored, state == "valid", "{name}");
+        if stored {
+            let status = world.seen.order.status.clone().unwrap();
+            let chain = crate::pki::parse_chain(&status.certificate.unwrap().0).unwrap();
+            assert_eq!(chain.len(), 2, "{name}");
+            crate::pki::check_chain_order(&chain).unwrap();
+        }
     }
 }
 
@@ -644,9 +667,14 @@ async fn an_order_goes_on_where_it_stands() {
     );
 
     // Finalize is refused because somebody has finalized it meanwhile, in both ways that CAs say so.
-    for kind in ["orderNotReady", "unauthorized"] {
+    // DigiCert says `malformed`, and issues.
+    for (status, kind) in [
+        (403, "orderNotReady"),
+        (403, "unauthorized"),
+        (400, "malformed"),
+    ] {
         let mut world = World::ordered().await;
-        let refusal = Response::problem(403, kind);
+        let refusal = Response::problem(status, kind);
         world.ca.spoil(Call::Finalize, Some(refusal));
         world.run().await;
         assert_eq!(
@@ -657,6 +685,17 @@ async fn an_order_goes_on_where_it_stands() {
         assert_eq!(world.said.len(), 0, "{kind}");
     }
 
+    // What it does not go on with is refused in its own words.
+    let mut world = World::ordered().await;
+    let refusal = Response::problem(400, "badCSR");
+    world.ca.fault(Call::Finalize, 1, Some(refusal));
+    world.run().await;
+    assert_eq!(
+        (world.state().as_str(), world.requests()),
+        ("errored", [1, 2, 1, 0])
+    );
+    assert!(world.said.concat().contains("badCSR"));
+
     // The certificate cannot be fetched for a while.
     let mut world = World::ordered().await;
     world.ca.fault(Call::Certificate, 2, Some(html(502)));
@@ -665,6 +704,69 @@ async fn an_order_goes_on_where_it_stands() {
         (world.state().as_str(), world.requests()),
         ("valid", [1, 3, 1, 3])
     );
+}
+
+/// Venafi refuses it until it is made; a replica that lags behind does not know of it.
+#[tokio::test]
+async fn a_certificate_that_is_not_handed_out_yet_is_waited_for() {
+    for (status, kind) in [
+        (401, "unauthorized"),
+        (403, "unauthorized"),
+        (404, "malformed"),
+    ] {
+        for (faults, state) in [(3, "valid"), (9, "errored")] {
+            let mut world = World::ordered().await;
+            let refusal = Response::problem(status, kind);
+            world.ca.fault(Call::Certificate, faults, Some(refusal));
+            world.run().await;
+            assert_eq!(world.state(), state, "{status} {kind}");
+            let [orders, _, finalized, _] = world.requests();
+            assert_eq!((orders, finalized), (1, 1), "{status} {kind}");
+            assert_eq!(world.account.trouble(), None);
+            let said = world.said.concat();
+            assert!(
+                said.contains("(EL-1420)") && !said.contains("EL-1421"),
+                "{said}"
+            );
+        }
+    }
+    // The account was closed in that moment.
+    let mut world = World::ordered().await;
+    world.ca.fault(
+        Call::Certificate,
+        1,
+        Some(Response::problem(401, "unauthorized")),
+    );
+    let closed = Response::problem(401, "unauthorized");
+    world.ca.fault(Call::NewAccount, 1, Some(closed));
+    world.run().await;
+    assert!(matches!(world.account.trouble(), Some(Trouble::Blocked(_))));
+}
+
+/// ACME-Server-ADCS before 2.1.4 leaves the `*.` where it is.
+#[tokio::test]
+async fn a_wildcard_is_one_however_its_authorization_names_it() {
+    for (name, wildcard) in [("*.example.com", json!(null)), ("example.com", json!(true))] {
+        let mut world = World::new().await;
+        let mut order = Order::clone(&world.seen.order);
+        order.spec.dns_names = Some(vec!["*.example.com".into()]);
+        world.seen.order = order.into();
+        let authorization = json!({
+            "status": "pending", "wildcard": wildcard,
+            "identifier": { "type": "dns", "value": name },
+            "challenges": [{ "type": "dns-01", "url": world.ca.server.url("/challenge/1"), "token": "t" }],
+        });
+        let answer = Response::json(200, &authorization);
+        world.ca.fault(Call::Authorization, 1, Some(answer));
+        assert!(world.step().await);
+        let status = world.seen.order.status.clone().unwrap();
+        assert_eq!(status.state.as_deref(), Some("pending"), "{:?}", world.said);
+        let [kept] = &status.authorizations.unwrap()[..] else {
+            panic!()
+        };
+        assert_eq!(kept.identifier.as_deref(), Some("example.com"));
+        assert_eq!(kept.wildcard, Some(true));
+    }
 }
 
 /// (How often the other chain cannot be fetched, how often it is tried, for how many seconds.)

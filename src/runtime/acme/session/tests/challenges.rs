@@ -85,3 +85,65 @@ async fn what_wakes_a_challenge_does_not_make_it_ask() {
         now = now.checked_add(SignedDuration::from_secs(1)).unwrap();
     }
 }
+
+/// What `ZeroSSL`'s proxy does at any call: the next one passes.
+#[tokio::test]
+async fn a_challenge_that_a_proxy_turns_away_is_tried_again_in_a_moment() {
+    let ca = ScriptedCa::start();
+    let account = registered(&ca).await;
+    let now = Timestamp::constant(1_800_000_000, 0);
+    let mut seen = due(&ca, now);
+    let session = Session::new(&account, clock::now()).unwrap();
+    ca.fault(Call::Challenge, 2, Some(html(429)));
+    ca.fault(Call::Authorization, 1, Some(html(429)));
+    let mut waits = vec![];
+    for polls in [false, true, false] {
+        let spec = &seen.challenge.spec;
+        let (authorization, url) = (&spec.authorization_url, &spec.url);
+        let outcome = if polls {
+            session.poll(authorization, url).await
+        } else {
+            session.accept(authorization, url).await
+        };
+        seen.memo = seen.memo.after(&outcome, now);
+        waits.push(seen.memo.resting.unwrap().duration_since(now).as_secs());
+    }
+    assert_eq!(waits, [5, 10, 20]);
+    let spec = &seen.challenge.spec;
+    let accepted = session.accept(&spec.authorization_url, &spec.url).await;
+    assert!(matches!(accepted, challenge::Outcome::State { .. }));
+}
+
+/// Nexus gives no status of a challenge. (What a process after a crash reads, whether it says the word.)
+#[tokio::test]
+async fn a_challenge_of_which_nothing_is_said_is_accepted_after_a_crash() {
+    let ca = ScriptedCa::start();
+    let account = registered(&ca).await;
+    let session = Session::new(&account, clock::now()).unwrap();
+    let (authorization, url) = (ca.server.url("/authz/1"), ca.server.url("/challenge/1"));
+    let other = ca.server.url("/challenge/2");
+    for (status, challenge, accepts) in [
+        ("pending", json!({ "url": url }), true),
+        (
+            "pending",
+            json!({ "url": other, "status": "pending" }),
+            true,
+        ),
+        ("pending", json!({ "url": url, "status": "pending" }), true),
+        (
+            "pending",
+            json!({ "url": url, "status": "processing" }),
+            false,
+        ),
+        ("pending", json!({ "url": url, "status": "invalid" }), false),
+        ("valid", json!({ "url": url }), false),
+    ] {
+        let whole = json!({ "status": status, "challenges": [challenge] });
+        let answer = Response::json(200, &whole);
+        ca.fault(Call::Authorization, 1, Some(answer));
+        let before = ca.count(Call::Challenge);
+        session.accept_if_pending(&authorization, &url).await;
+        let accepted = ca.count(Call::Challenge) > before;
+        assert_eq!(accepted, accepts, "{whole}");
+    }
+}
