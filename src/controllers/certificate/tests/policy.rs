@@ -119,8 +119,20 @@ fn step_3_the_key_belongs_to_the_certificate() {
     wrong("certificate", world.clone(), "InvalidCertificate", |w| {
         *w.entry("tls.crt") = b"?".to_vec()
     });
-    wrong("other key", world, "InvalidKeyPair", |w| {
+    wrong("other key", world.clone(), "InvalidKeyPair", |w| {
         *w.entry("tls.key") = pair(&["a"], START, LIFETIME).0
+    });
+    fine("something cut off", world.clone(), |w| {
+        for name in ["tls.key", "tls.crt"] {
+            let cut = w.entry(name)[..100].to_vec();
+            w.entry(name).extend(cut);
+        }
+    });
+    fine("as old OpenSSL labels it", world, |w| {
+        let text = String::from_utf8(w.entry("tls.crt").clone()).unwrap();
+        *w.entry("tls.crt") = text
+            .replace(" CERTIFICATE-", " X509 CERTIFICATE-")
+            .into_bytes();
     });
 }
 
