@@ -250,8 +250,8 @@ fn every_fitting_signature_verifies_elsewhere_and_no_other_is_made() {
             }
             let signature = signature.unwrap();
             let verify = |message: &[u8]| {
-                let oid = signature_algorithm.oid();
-                public_key::verify("thing", oid, key.public_key_der(), message, &signature)
+                let named = signature_algorithm.identifier();
+                public_key::verify("thing", &named, key.public_key_der(), message, &signature)
             };
             verify(b"message").unwrap();
             assert_eq!(verify(b"massage"), Err(Error::BadSignature("thing")));
