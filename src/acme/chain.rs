@@ -14,7 +14,7 @@ pub struct CertificateChain {
 impl CertificateChain {
     /// RFC 8555 §9.1: whatever is not a certificate makes the whole reply unusable.
     pub(super) fn parse(body: &[u8], alternates: Vec<String>) -> Result<Self, Error> {
-        let certificates = pki::parse_chain(body).map_err(Error::Certificate)?;
+        let certificates = pki::parse_download(body).map_err(Error::Certificate)?;
         Ok(Self {
             pem: certificates.iter().map(ParsedCertificate::to_pem).collect(),
             certificates,

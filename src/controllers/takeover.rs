@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
 use serde::de::DeserializeOwned;
@@ -21,11 +21,13 @@ use super::facts::{
     self, IngressFact, IssuerFact, KeyFact, RequestFact, SecretFact, controller_of,
 };
 use super::{certificate, certificate_request, ingress, issuer, order};
+use crate::acme::RenewalInfo;
 use crate::acme::limits::Turn;
 use crate::api::{Certificate, CertificateRequest, Challenge, Issuer, Order};
 use crate::controllers::certificate::IssuerState;
 use crate::controllers::certificate::outputs::{Outputs, Passwords, password_of};
 use crate::controllers::key::Kind;
+use crate::controllers::polls::{Answer, Heard};
 use crate::pki::PrivateKey;
 
 const READY: &str = include_str!("../../tests/fixtures/cert-manager-1.21.1/ready.json");
@@ -208,6 +210,75 @@ fn every_certificate_is_renewed_at_the_time_that_was_said() {
         renewed += 1;
     }
     assert_eq!(renewed, 19);
+}
+
+/// Of a fleet that renews later than its CA would have it, as `renewBefore: 360h` does, most are past the window that the
+/// CA names when it is asked first: cert-manager does not ask.
+#[test]
+fn what_a_ca_says_when_it_is_asked_first_renews_nothing_before_its_time() {
+    let mut asked = 0;
+    for mut certificate in all::<Certificate>(READY, "Certificate") {
+        let name = certificate.metadata.name.clone().unwrap();
+        let Some(leaf) = seen(READY, &certificate).leaf().cloned() else {
+            continue;
+        };
+        let life = leaf.not_after.duration_since(leaf.not_before);
+        if life < SignedDuration::from_hours(24 * 6) {
+            continue;
+        }
+        certificate.spec.renew_before = Some(format!("{}s", life.as_secs() / 6));
+        let now = leaf.not_before + life / 4 * 3;
+        let mut seen = seen(READY, &certificate);
+        seen.asking = certificate::Asking::On(None);
+        seen.signer = Some(certificate.spec.issuer_ref.clone());
+        let mut status = serde_json::json!(certificate.status);
+        // The spec's new time is written, then the CA is asked.
+        let plan = (0..3)
+            .map(|_| {
+                let plan = certificate::plan(&seen, &settings(), now);
+                apply(&mut status, &plan);
+                seen.certificate = with_status(&certificate, &status);
+                plan
+            })
+            .find(|plan| plan.effect.is_some());
+        let Some(certificate::Effect::AskCa { .. }) = plan.and_then(|plan| plan.effect) else {
+            continue;
+        };
+        asked += 1;
+        let usual = RenewalInfo {
+            start: leaf.not_before + life / 100 * 65,
+            end: leaf.not_before + life / 100 * 68,
+            explanation_url: None,
+            retry_after: None,
+        };
+        let heard = Heard {
+            answer: Answer::Given(usual),
+            next: now + SignedDuration::from_hours(6),
+            tries: 0,
+        };
+        let outcome = certificate::Outcome::Heard(heard);
+        let plan = certificate::absorb(&seen, &settings(), outcome, now);
+        apply(&mut status, &plan);
+        seen.certificate = with_status(&certificate, &status);
+        seen.asking = certificate::Asking::On(Some(now + SignedDuration::from_hours(6)));
+        let plan = certificate::plan(&seen, &settings(), now);
+        assert_eq!((plan.actions, plan.effect), (vec![], None), "{name}");
+    }
+    assert!(asked > 9, "{asked}");
+}
+
+fn apply(status: &mut Value, plan: &Plan<certificate::Effect>) {
+    for action in &plan.actions {
+        if let Action::PatchStatus { status: patch, .. } = action {
+            json_patch::merge(status, patch);
+        }
+    }
+}
+
+fn with_status(certificate: &Certificate, status: &Value) -> Arc<Certificate> {
+    let mut certificate = certificate.clone();
+    certificate.status = serde_json::from_value(status.clone()).unwrap();
+    facts::certificate(certificate).into()
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::subject::DistinguishedName;
 use super::{Error, KeyUsages, PrivateKey, SubjectAltNames, pem};
 
 const WHAT: &str = "certificate";
+const CHAIN: &str = "certificate chain";
 pub(super) const LABEL: &str = "CERTIFICATE";
 
 /// RFC 5280 §4.1. Names and key stay raw; a serial number may be of any length and sign, as old CAs wrote them.
@@ -211,9 +212,10 @@ pub(super) fn serial_text(octets: &[u8]) -> String {
     if digits.is_empty() { "0" } else { digits }.to_owned()
 }
 
-/// Every certificate of a PEM chain in the order that it has; at least one, and nothing but certificates.
+/// Every certificate of a PEM chain in the order that it has; at least one. Blocks are certificates whatever their label
+/// says (`X509 CERTIFICATE`), and broken ones are passed over: as cert-manager reads what is in a Secret.
 pub fn parse_chain(text: &[u8]) -> Result<Vec<ParsedCertificate>, Error> {
-    parse("certificate chain", text, Limit::Chain)
+    parse(CHAIN, text, Limit::Chain)
 }
 
 /// Like [`parse_chain`] with room for a trust bundle.
@@ -221,19 +223,24 @@ pub fn parse_bundle(text: &[u8]) -> Result<Vec<ParsedCertificate>, Error> {
     parse("certificate bundle", text, Limit::Bundle)
 }
 
+/// A PEM chain as a CA hands it out: one that is cut off, or holds something else, is refused (RFC 8555 §9.1).
+pub fn parse_download(text: &[u8]) -> Result<Vec<ParsedCertificate>, Error> {
+    Limit::Chain.check(CHAIN, text.len())?;
+    for block in pem::decode(text) {
+        let block = block?;
+        if block.label != LABEL {
+            return Err(block.unexpected(CHAIN));
+        }
+    }
+    parse_chain(text)
+}
+
 fn parse(what: &'static str, text: &[u8], limit: Limit) -> Result<Vec<ParsedCertificate>, Error> {
     limit.check(what, text.len())?;
-    let mut certificates = Vec::new();
-    for block in pem::decode(text)? {
-        if block.label != LABEL {
-            return Err(block.unexpected(what));
-        }
-        certificates.push(ParsedCertificate::from_der(&block.contents)?);
-    }
-    if certificates.is_empty() {
-        return Err(Error::NoPem(what));
-    }
-    Ok(certificates)
+    let blocks = pem::whole(text, what)?.into_iter();
+    blocks
+        .map(|block| ParsedCertificate::from_der(&block.contents))
+        .collect()
 }
 
 /// Digest of the subjects and keys of these certificates: it stays when one is renewed for the same key. 16 hex digits.

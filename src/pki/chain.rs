@@ -26,7 +26,8 @@ pub struct Chain {
 ///
 /// # Errors
 ///
-/// [`Error::StrayCertificate`] for a certificate of the bag that no way from the leaf leads to, and
+/// [`Error::StrayCertificate`] for a certificate of the bag that no way from the leaf leads to,
+/// [`Error::UnverifiableChain`] if that is so because of a signature of an unknown kind, and
 /// [`Error::TooManyCertificates`].
 pub fn build_chain(leaf: &ParsedCertificate, bag: &[ParsedCertificate]) -> Result<Chain, Error> {
     let mut others: Vec<_> = bag.iter().filter(|other| *other != leaf).collect();
@@ -38,7 +39,9 @@ pub fn build_chain(leaf: &ParsedCertificate, bag: &[ParsedCertificate]) -> Resul
     }
     let paths = Paths::walk(leaf, &others);
     if let Some(stray) = others.iter().find(|other| !paths.lead_to(other)) {
-        return Err(Error::StrayCertificate(stray.short_subject()));
+        let below = std::iter::once(leaf).chain(others.iter().copied());
+        return Err(unverifiable(below, stray)
+            .unwrap_or_else(|| Error::StrayCertificate(stray.short_subject())));
     }
     let mut certificates = paths.to_top();
     let top = certificates.last().copied().unwrap_or(leaf);
@@ -50,6 +53,21 @@ pub fn build_chain(leaf: &ParsedCertificate, bag: &[ParsedCertificate]) -> Resul
     Ok(Chain {
         certificates: certificates.into_iter().cloned().collect(),
         ca: (rooted || !alone).then(|| top.clone()),
+    })
+}
+
+/// Why it cannot be told what `issuer` has signed of these, if so.
+fn unverifiable<'a>(
+    mut certificates: impl Iterator<Item = &'a ParsedCertificate>,
+    issuer: &ParsedCertificate,
+) -> Option<Error> {
+    certificates.find_map(|certificate| match certificate.verify_issued_by(issuer) {
+        Ok(()) | Err(Error::BadSignature(_)) => None,
+        Err(problem) => Some(Error::UnverifiableChain {
+            subject: certificate.short_subject(),
+            issuer: issuer.short_subject(),
+            problem: problem.to_string(),
+        }),
     })
 }
 

@@ -173,6 +173,9 @@ impl CertificateSigningRequest {
         let body = RequestBody::from_der(&body).map_err(&malformed)?;
         let public_key_der = body.public_key.to_der().map_err(&malformed)?;
         let key_algorithm = public_key::key_algorithm(&public_key_der)?;
+        if let KeyAlgorithm::Rsa { bits: ..2048 } = key_algorithm {
+            return Err(Error::UnsupportedPublicKey);
+        }
         signed.verify(WHAT, &public_key_der)?;
         let requested = requested_extensions(&body.attributes.unwrap_or_default())?;
         Ok(Self {

@@ -45,7 +45,7 @@ pub enum Error {
         signature: SignatureAlgorithm,
         key: KeyAlgorithm,
     },
-    /// A signature made with an algorithm that is not supported, named by its OID.
+    /// A signature made with an algorithm that is not supported: its name, or its OID.
     #[error("unsupported signature algorithm {0}")]
     UnsupportedSignature(String),
     /// The signature does not verify with the key that should have made it.
@@ -69,6 +69,15 @@ pub enum Error {
     /// A certificate of a bag has signed neither the leaf nor anything above it.
     #[error("certificate chain is malformed or broken: nothing leads to \"{0}\"")]
     StrayCertificate(String),
+    /// Whether one of a bag has signed another cannot be told.
+    #[error(
+        "certificate chain cannot be checked: of \"{subject}\", which \"{issuer}\" has issued by its name: {problem}"
+    )]
+    UnverifiableChain {
+        subject: String,
+        issuer: String,
+        problem: String,
+    },
     /// More certificates than a chain is looked for in.
     #[error("certificate chain is too long: more than {0} certificates")]
     TooManyCertificates(usize),

@@ -67,10 +67,10 @@ impl PrivateKey {
     /// The first private key in a PEM text: PKCS#1, SEC 1 or PKCS#8, of any type that is supported.
     pub fn from_pem(text: &[u8]) -> Result<Self, Error> {
         Limit::PrivateKey.check(WHAT, text.len())?;
-        let block = pem::decode(text)?
-            .into_iter()
-            .find(|block| block.label != pem::EC_PARAMETERS)
-            .ok_or(Error::NoPem(WHAT))?;
+        let block = pem::first_key(text, WHAT)?;
+        if block.encrypted {
+            return Err(Error::EncryptedKey);
+        }
         let der = &block.contents;
         let pair = match block.label.as_str() {
             "RSA PRIVATE KEY" => rsa::KeyPair::from_der(der).ok().map(Pair::Rsa),

@@ -31,7 +31,7 @@ mod tests;
 pub use algorithm::{Curve, KeyAlgorithm, SignatureAlgorithm};
 pub use certificate::{
     ParsedCertificate, check_chain_order, leading_up, line_of, parse_bundle, parse_chain,
-    sha256_hex, verify_key_matches,
+    parse_download, sha256_hex, verify_key_matches,
 };
 pub use chain::{Chain, MAX_CERTIFICATES, build_chain};
 pub use constraints::{IpRange, NameConstraints, Subtrees};

@@ -3,15 +3,18 @@
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P256_SHA512_ASN1, ECDSA_P384_SHA256_ASN1,
     ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA512_ASN1, ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA384_ASN1,
-    ECDSA_P521_SHA512_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P521_SHA512_ASN1, ED25519, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
+    RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5912, rfc8410};
 use der::asn1::{BitStringRef, UintRef};
-use der::{AnyRef, Decode, Sequence};
+use der::{Any, AnyRef, Decode, Sequence};
+use x509_cert::AlgorithmIdentifier;
 
 use super::Error;
 use super::algorithm::{Curve, KeyAlgorithm, SignatureAlgorithm};
@@ -116,23 +119,69 @@ pub(super) fn jwk(spki: &[u8]) -> Result<String, Error> {
 }
 
 /// Checks `signature` over `message`. `what` names the signed thing in the error.
+///
+/// It tells who signed whom, and so knows what Go does, which cert-manager builds chains with: RSASSA-PSS as well, and RSA
+/// keys of 1024 bits, as far as the library has them; never SHA-1 and MD5, which anybody can forge.
 pub(super) fn verify(
     what: &'static str,
-    algorithm: ObjectIdentifier,
+    algorithm: &AlgorithmIdentifier,
     spki: &[u8],
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), Error> {
-    let signature_algorithm = SignatureAlgorithm::from_oid(algorithm)
-        .ok_or_else(|| Error::UnsupportedSignature(algorithm.to_string()))?;
+    let unsupported = || Error::UnsupportedSignature(name(algorithm.oid));
     let key = key_algorithm(spki)?;
-    let verifier = verifier(signature_algorithm, key).ok_or(Error::SignatureMismatch {
-        signature: signature_algorithm,
-        key,
-    })?;
+    let verifier = if algorithm.oid == rfc5912::ID_RSASSA_PSS {
+        pss(algorithm.parameters.as_ref()).ok_or_else(unsupported)?
+    } else {
+        let signature = SignatureAlgorithm::from_oid(algorithm.oid).ok_or_else(unsupported)?;
+        verifier(signature, key).ok_or(Error::SignatureMismatch { signature, key })?
+    };
     UnparsedPublicKey::new(verifier, spki)
         .verify(message, signature)
         .map_err(|_| Error::BadSignature(what))
+}
+
+/// As people call it, at least what old CAs have signed with.
+fn name(algorithm: ObjectIdentifier) -> String {
+    match algorithm {
+        rfc5912::SHA_1_WITH_RSA_ENCRYPTION => "SHA-1 with RSA".to_owned(),
+        rfc5912::MD_5_WITH_RSA_ENCRYPTION => "MD5 with RSA".to_owned(),
+        rfc5912::ID_RSASSA_PSS => "RSASSA-PSS with these parameters".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// RFC 4055 §3.1. What is left out is SHA-1, a salt of 20 octets and a trailer of 1.
+#[derive(Sequence)]
+struct PssParameters {
+    #[asn1(context_specific = "0", optional = "true")]
+    hash: Option<AlgorithmIdentifier>,
+    #[asn1(context_specific = "1", optional = "true")]
+    mask: Option<AlgorithmIdentifier>,
+    #[asn1(context_specific = "2", optional = "true")]
+    salt: Option<u32>,
+    #[asn1(context_specific = "3", optional = "true")]
+    trailer: Option<u8>,
+}
+
+/// One of the three forms that are in use: the mask is made with the hash, and the salt is as long as it.
+fn pss(parameters: Option<&Any>) -> Option<&'static dyn VerificationAlgorithm> {
+    let given: PssParameters = parameters?.decode_as().ok()?;
+    let (hash, mask) = (given.hash?, given.mask?);
+    let masked_with: AlgorithmIdentifier = mask.parameters?.decode_as().ok()?;
+    if mask.oid != rfc5912::ID_MGF_1
+        || masked_with.oid != hash.oid
+        || given.trailer.unwrap_or(1) != 1
+    {
+        return None;
+    }
+    Some(match (hash.oid, given.salt?) {
+        (rfc5912::ID_SHA_256, 32) => &RSA_PSS_2048_8192_SHA256,
+        (rfc5912::ID_SHA_384, 48) => &RSA_PSS_2048_8192_SHA384,
+        (rfc5912::ID_SHA_512, 64) => &RSA_PSS_2048_8192_SHA512,
+        _ => return None,
+    })
 }
 
 fn verifier(
@@ -143,6 +192,9 @@ fn verifier(
     use KeyAlgorithm::{Ecdsa, Ed25519, Rsa};
     use SignatureAlgorithm as S;
     Some(match (signature, key) {
+        (S::Sha256WithRsa, Rsa { bits: ..2048 }) => &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
+        (S::Sha512WithRsa, Rsa { bits: ..2048 }) => &RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
+        (_, Rsa { bits: ..2048 }) => return None,
         (S::Sha256WithRsa, Rsa { .. }) => &RSA_PKCS1_2048_8192_SHA256,
         (S::Sha384WithRsa, Rsa { .. }) => &RSA_PKCS1_2048_8192_SHA384,
         (S::Sha512WithRsa, Rsa { .. }) => &RSA_PKCS1_2048_8192_SHA512,

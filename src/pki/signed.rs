@@ -44,7 +44,7 @@ impl Signed {
     pub(super) fn verify(&self, what: &'static str, spki: &[u8]) -> Result<(), Error> {
         let body = self.body.to_der().map_err(Error::malformed(what))?;
         let signature = self.signature.as_bytes().ok_or(Error::BadSignature(what))?;
-        public_key::verify(what, self.algorithm.oid, spki, &body, signature)
+        public_key::verify(what, &self.algorithm, spki, &body, signature)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Recorded objects, and an operator that starts on them.
 
 use anyhow::Result;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::support::recorded::{ACME, IN_FLIGHT, READY};
@@ -172,6 +174,59 @@ fn objects_moved_to_another_cluster_are_taken_as_they_are() -> Result<()> {
                 .collect::<Vec<_>>()
         );
     }
+    Ok(())
+}
+
+/// cert-manager reads the blocks that are whole, and does nothing while there are several requests of a revision, as its
+/// versions before 1.13 have left them.
+#[test]
+fn what_is_broken_beside_the_good_is_passed_over() -> Result<()> {
+    let Some(taken) = Taken::fresh()? else {
+        return Ok(());
+    };
+    let mut objects = recorded::objects(READY)?;
+    let mut cut = 0;
+    for object in &mut objects {
+        let plain = ["ca.crt", "tls.crt", "tls.key"];
+        let data = object["data"].as_object_mut();
+        let data = data.filter(|data| {
+            data.contains_key("tls.crt") && data.keys().all(|key| plain.contains(&key.as_str()))
+        });
+        for (_, value) in data
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| *key != "ca.crt")
+        {
+            let mut bytes = STANDARD.decode(value.as_str().unwrap_or_default())?;
+            bytes.extend_from_within(..100);
+            *value = STANDARD.encode(bytes).into();
+            cut += 1;
+        }
+    }
+    assert!(cut > 20, "{cut}");
+    let issued =
+        |o: &&Value| o["kind"] == "CertificateRequest" && o["status"]["certificate"].is_string();
+    let mut requests = objects.iter().filter(issued);
+    let (first, other) = (requests.next().unwrap(), requests.next().unwrap());
+    let mut second = first.clone();
+    second["metadata"]["name"] = "0-again".into();
+    second["metadata"]["uid"] = "6f1c3a52-0000-4000-8000-000000000001".into();
+    second["spec"]["request"] = other["spec"]["request"].clone();
+    objects.push(second);
+    recorded::restore(&taken.cluster.lab, &objects)?;
+    taken.served()?;
+
+    let namespace = taken.namespace();
+    let secrets = by_name(&namespace, "secret", version)?;
+    taken.operate()?;
+    assert_eq!(by_name(&namespace, "secret", version)?, secrets);
+    let said = NOT_READY[1..].iter();
+    let mut expected: Vec<_> = said
+        .map(|(name, _)| format!("patch certificates/status {name}"))
+        .collect();
+    // The history has room for one.
+    expected.insert(0, "delete certificaterequests 0-again".into());
+    assert_eq!(writes(&taken)?, expected);
     Ok(())
 }
 

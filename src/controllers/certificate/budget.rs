@@ -13,8 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Observation;
 use super::policy::{CA_ROTATED, Violation};
-use crate::controllers::facts::{Made, RequestFact};
-use crate::explain::{Code, Verdict};
+use crate::controllers::facts::Made;
+use crate::explain::Verdict;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -75,31 +75,52 @@ pub fn check(
 /// What begins the addition to a message.
 const NOTE: &str = " Waiting:";
 
-/// The message of a condition while it waits; one that says so already is brought up to date. `writer`
-/// is the field manager that wrote the Secret's data after this operator.
-pub fn note(why: &str, spent: &Spent, writer: Option<&str>) -> String {
-    let why = why.split(NOTE).next().unwrap_or_default();
+impl Spent {
+    /// What is reached and when there is room again. `writer` is the field manager that wrote the Secret's data after this
+    /// operator.
+    pub fn text(&self, writer: Option<&str>) -> String {
+        let rival = writer.map(|writer| {
+            format!(" \"{writer}\" (a field manager) writes the data of the Secret too: let one of the two do it.")
+        });
+        let (bound, until) = (&self.bound, self.until);
+        format!(
+            "{bound}; the next one is made at {until:.0}.{}",
+            rival.unwrap_or_default()
+        )
+    }
+}
+
+/// The message of a condition while it waits; one that says so already is brought up to date.
+pub fn note(why: &str, waits_for: &Verdict) -> String {
+    let why = unnoted(why);
     let stop = if why.is_empty() || why.ends_with('.') {
         ""
     } else {
         "."
     };
-    let rival = writer.map(|writer| {
-        format!(" \"{writer}\" (a field manager) writes the data of the Secret too: let one of the two do it.")
-    });
-    let (bound, until) = (&spent.bound, spent.until);
-    let text = format!(
-        "{bound}; the next one is made at {until:.0}.{}",
-        rival.unwrap_or_default()
-    );
-    let verdict = Verdict::new(Code::BUDGET_SPENT, text);
-    format!("{why}{stop}{NOTE} {verdict}")
+    format!("{why}{stop}{NOTE} {waits_for}")
 }
 
-/// Whether too many requests are open already.
-pub fn too_many_open(o: &Observation) -> bool {
-    let is_open = |r: &RequestFact| !r.is_final() && !r.is_stalled();
-    o.requests.iter().filter(|r| is_open(r)).count() >= OPEN
+/// The message of a condition that does not wait any more.
+pub fn unnoted(message: &str) -> &str {
+    message.split(NOTE).next().unwrap_or_default()
+}
+
+/// That too many requests are open already, if so, and which.
+pub fn too_many_open(o: &Observation) -> Option<String> {
+    let open = o
+        .requests
+        .iter()
+        .filter(|r| !r.is_final() && !r.is_stalled());
+    let names: Vec<_> = open.map(|r| format!("\"{}\"", r.id.name)).collect();
+    (names.len() >= OPEN).then(|| {
+        format!(
+            "{} requests are open: CertificateRequests {}. The next one is made when one of them has ended: see why none \
+             does, or delete those that nobody needs.",
+            names.len(),
+            names.join(", ")
+        )
+    })
 }
 
 /// The request that has to become old for one more: the `most`-th of the newest.

@@ -297,12 +297,35 @@ impl Observation {
     }
 
     /// The request that gave the certificate in the Secret, if it is still there.
+    ///
+    /// cert-manager before 1.13 left several of one revision, and triggers nothing while there are. The one for the key in
+    /// the Secret is the one, and of several for it one that asks for what the spec does.
     pub fn current_request(&self) -> Option<&RequestFact> {
         let revision = self.status().revision?;
-        self.requests
-            .iter()
-            .find(|r| r.revision == Some(revision))
-            .map(AsRef::as_ref)
+        let all = self.requests.iter().map(AsRef::as_ref);
+        let mut of_it = all.filter(|r: &&RequestFact| r.revision == Some(revision));
+        let first = of_it.next()?;
+        let rank = |request: &RequestFact| {
+            let asked = request.compared.as_ref().map(|c| c.public).ok();
+            let is_for_key = asked.is_some() && asked == self.public_key();
+            (
+                is_for_key,
+                policy::request_differences(self, request).is_empty(),
+            )
+        };
+        Some(of_it.fold(first, |best, other| {
+            if rank(other) > rank(best) {
+                other
+            } else {
+                best
+            }
+        }))
+    }
+
+    /// Digest of the public key in the Secret, if its private key can be read.
+    fn public_key(&self) -> Option<u64> {
+        let key = self.secret.as_ref()?.key.as_ref()?.as_ref().ok()?;
+        Some(key.public)
     }
 
     /// Whether the private key of this revision is the one in the Secret; `None` if nobody knows any more.

@@ -273,7 +273,5 @@ pub fn password_of(reference: &PasswordRef, data: Option<&Entries>) -> Result<Pa
             "Secret \"{secret}\" has no entry \"{entry}\" with the password of a keystore"
         ));
     };
-    std::str::from_utf8(bytes).map(Password::new).map_err(|_| {
-        format!("The entry \"{entry}\" of Secret \"{secret}\" is no UTF-8 text and cannot be the password of a keystore")
-    })
+    Ok(Password::of_bytes(bytes))
 }

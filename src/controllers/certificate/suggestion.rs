@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Observation;
-use crate::acme::web_link;
+use crate::acme::{RenewalInfo, web_link};
 use crate::api::CertificateStatus;
 use crate::api::certificate::CertificateAriStatus;
 use crate::controllers::facts::LeafFact;
@@ -89,6 +89,23 @@ pub fn absurdity(
         format!("the suggested window from {start} to {end} is longer than half of the certificate's lifetime")
     })
 }
+
+/// Whether a window that is heard of for the first time is the CA's usual one, only that it was over before anybody asked:
+/// cert-manager does not ask, and renews when the spec says. RFC 9773 §4.2 would renew it at once, and so everything
+/// that is past its window when this operator takes over. It says nothing then, and the spec's time stands.
+///
+/// What a CA names for a certificate that it wants replaced at once looks otherwise: it comes with a reason, or lies
+/// before the certificate, or began a moment before the answer (Boulder: an hour; Pebble: as long). A usual one is longer.
+pub fn is_missed(leaf: &LeafFact, info: &RenewalInfo, now: Timestamp) -> bool {
+    let began = now.duration_since(info.start);
+    info.end <= now
+        && info.explanation_url.is_none()
+        && info.end > leaf.not_before
+        && began > MOMENT
+}
+
+/// Twice as long ago as the windows of revoked certificates begin.
+const MOMENT: SignedDuration = SignedDuration::from_hours(2);
 
 /// What the status says of the certificate in the Secret, if it is of this one: the times of validity are written
 /// together with it.

@@ -62,7 +62,7 @@ pub fn encode(
         out.time(now);
         out.certificate(certificate)?;
     }
-    let digest = sha1(&[&password.utf16(0), WHITENER, &out.0]);
+    let digest = sha1(&[&password.java(), WHITENER, &out.0]);
     out.0.extend_from_slice(&digest);
     Ok(out.0)
 }
@@ -78,13 +78,10 @@ pub fn opens(keystore: &[u8], password: &Password) -> bool {
     if !entries.starts_with(&MAGIC.to_be_bytes()) {
         return false;
     }
-    let bytewise: Vec<u8> = password.utf8().iter().flat_map(|b| [0, *b]).collect();
-    [password.utf16(0), Zeroizing::new(bytewise)]
-        .iter()
-        .any(|form| {
-            let right = sha1(&[form, WHITENER, entries]);
-            verify_slices_are_equal(&right, digest).is_ok()
-        })
+    [password.java(), password.bytewise()].iter().any(|form| {
+        let right = sha1(&[form, WHITENER, entries]);
+        verify_slices_are_equal(&right, digest).is_ok()
+    })
 }
 
 /// The alias of the first entry that is a private key; `None` when there is none, or no keystore.
@@ -120,7 +117,7 @@ pub fn is_alias(found: &str, wanted: &str) -> bool {
 /// `KeyProtector.protect`: salt, key XOR key stream, SHA-1 of password and key. Each part of the key
 /// stream is the SHA-1 of the password and the part before it; the salt comes first.
 fn protect(key: &[u8], password: &Password) -> Result<Vec<u8>, Error> {
-    let password = password.utf16(0);
+    let password = password.java();
     let salt = random::<DIGEST>()?;
     let mut hidden = Vec::with_capacity(key.len() + 2 * DIGEST);
     hidden.extend_from_slice(&salt);

@@ -13,35 +13,81 @@ use super::{Error, ParsedCertificate, PrivateKey};
 
 /// The password of a keystore. Its memory is wiped when it is dropped, and no formatter shows it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Password(Zeroizing<String>);
+pub struct Password {
+    text: Zeroizing<String>,
+    /// The bytes, if they are not the text's.
+    bytes: Option<Zeroizing<Vec<u8>>>,
+}
 
 impl Password {
     /// Any text, also an empty one.
     pub fn new(text: &str) -> Self {
-        Self(Zeroizing::new(text.to_owned()))
+        Self {
+            text: Zeroizing::new(text.to_owned()),
+            bytes: None,
+        }
+    }
+
+    /// Any bytes. Where text is wanted, each that belongs to no character counts as U+FFFD: so does Go, which cert-manager
+    /// writes PKCS#12 with.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            return Self::new(text);
+        }
+        // Of its final size, as a text that grew would leave copies in freed memory.
+        let mut text = Zeroizing::new(String::with_capacity(3 * bytes.len()));
+        for chunk in bytes.utf8_chunks() {
+            text.push_str(chunk.valid());
+            text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+        }
+        Self {
+            text,
+            bytes: Some(Zeroizing::new(bytes.to_vec())),
+        }
     }
 
     /// As PBKDF2 takes it (RFC 8018 §3: UTF-8 is what everybody chose).
     fn utf8(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.text.as_bytes()
     }
 
     /// UTF-16, most significant byte first, with `end` zero bytes behind it. Characters beyond the Basic
     /// Multilingual Plane are surrogate pairs, as OpenSSL and Java write them.
     fn utf16(&self, end: usize) -> Zeroizing<Vec<u8>> {
-        let mut out = Zeroizing::new(Vec::with_capacity(2 * self.0.len() + end));
-        for unit in self.0.encode_utf16() {
+        let mut out = Zeroizing::new(Vec::with_capacity(2 * self.text.len() + end));
+        for unit in self.text.encode_utf16() {
             out.extend_from_slice(&unit.to_be_bytes());
         }
         let length = out.len() + end;
         out.resize(length, 0);
         out
     }
+
+    /// As if each byte were a character.
+    fn bytewise(&self) -> Zeroizing<Vec<u8>> {
+        let bytes = self.bytes.as_ref().map_or(self.utf8(), |bytes| bytes);
+        let mut out = Zeroizing::new(Vec::with_capacity(2 * bytes.len()));
+        out.extend(bytes.iter().flat_map(|byte| [0, *byte]));
+        out
+    }
+
+    /// As Java's own keystores take it. Bytes that are no text are characters of Latin-1: which else could there be.
+    fn java(&self) -> Zeroizing<Vec<u8>> {
+        if self.bytes.is_some() {
+            self.bytewise()
+        } else {
+            self.utf16(0)
+        }
+    }
 }
 
 impl Hash for Password {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_str().hash(state);
+        self.text.as_str().hash(state);
+        self.bytes
+            .as_ref()
+            .map(|bytes| bytes.as_slice())
+            .hash(state);
     }
 }
 

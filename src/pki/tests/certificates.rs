@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::super::{
     CertificateSigningRequest, CertificateTemplate, Error, IssuerIdentity, ParsedCertificate,
-    RequestParams, Urls, check_chain_order, leading_up, parse_bundle, parse_chain, self_sign, sign,
-    verify_key_matches,
+    RequestParams, Urls, check_chain_order, leading_up, parse_bundle, parse_chain, parse_download,
+    self_sign, sign, verify_key_matches,
 };
 use super::openssl::{self, TempFile};
 use super::{ALGORITHMS, KeyAlgorithm, KeyUsages, PrivateKey, Subject, key, p256, params, request};
@@ -391,6 +391,90 @@ fn name_constraints_of_the_request_are_kept() {
     assert!(text.contains("X509v3 Name Constraints: critical"), "{text}");
 }
 
+/// What cert-manager reads of these with Go's `encoding/pem`, tried with its version 1.21.2: the same certificates.
+#[test]
+fn chains_are_read_around_what_is_broken() {
+    let (key, other) = (p256(), p256());
+    let (leaf, issuer) = (authority(&key, "leaf"), authority(&other, "issuer"));
+    let (first, second) = (leaf.to_pem(), issuer.to_pem());
+    let relabelled = |label: &str| first.replace(" CERTIFICATE-", &format!(" {label}-"));
+    let both = [leaf.clone(), issuer.clone()];
+    let (one, two) = (&both[..1], &both[1..]);
+    for (name, text, expected) in [
+        (
+            "the last one cut off",
+            format!("{first}{}", &second[..second.len() / 2]),
+            one,
+        ),
+        (
+            "the first one cut off",
+            format!("{}\n{second}", &first[..first.len() / 2]),
+            two,
+        ),
+        (
+            "without its end",
+            format!(
+                "{}{second}",
+                first.replace("-----END CERTIFICATE-----\n", "")
+            ),
+            two,
+        ),
+        (
+            "a letter too many",
+            format!("{first}{}", second.replacen("\nM", "\n!M", 1)),
+            one,
+        ),
+        (
+            "ends as another",
+            format!("{}{second}", first.replace("END CERT", "END X509 CERT")),
+            two,
+        ),
+        (
+            "no line between",
+            format!("{}{second}{first}", first.trim_end()),
+            one,
+        ),
+        (
+            "text around",
+            format!("subject=a\n{first}# issuer\n{second}\n-----BEGIN\n"),
+            &both,
+        ),
+        (
+            "begins twice",
+            format!("-----BEGIN CERTIFICATE-----\n{first}"),
+            one,
+        ),
+        (
+            "no dashes",
+            format!("-----BEGIN CERTIFICATE\nMAA=\n-----END CERTIFICATE-----\n{first}"),
+            one,
+        ),
+        (
+            "as old OpenSSL calls it",
+            relabelled("X509 CERTIFICATE"),
+            one,
+        ),
+        ("by no name", relabelled(""), one),
+        (
+            "headers",
+            first.replacen("-----\n", "-----\nfriendlyName: a\nlocalKeyID: 1\n\n", 1),
+            one,
+        ),
+    ] {
+        assert_eq!(
+            parse_chain(text.as_bytes()).as_deref(),
+            Ok(expected),
+            "{name}"
+        );
+        if ["text around", "headers"].contains(&name) {
+            continue;
+        }
+        parse_download(text.as_bytes()).expect_err(name);
+    }
+    let cut = &first[..first.len() / 2];
+    assert_eq!(parse_chain(cut.as_bytes()), Err(Error::BrokenPem));
+}
+
 #[test]
 fn chains_hold_certificates_and_nothing_else() {
     let key = p256();
@@ -401,6 +485,10 @@ fn chains_hold_certificates_and_nothing_else() {
     );
     assert!(matches!(
         parse_chain(with_key.as_bytes()),
+        Err(Error::Malformed { .. })
+    ));
+    assert!(matches!(
+        parse_download(with_key.as_bytes()),
         Err(Error::UnexpectedBlock { .. })
     ));
     assert!(matches!(parse_chain(b"\n"), Err(Error::NoPem(_))));

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::super::{
     CertificateTemplate, Chain, Error, IssuerIdentity, MAX_CERTIFICATES, ParsedCertificate, Urls,
-    build_chain, check_chain_order, sign,
+    build_chain, check_chain_order, parse_chain, sign,
 };
+use super::openssl::{self, TempFile};
 use super::{KeyUsages, PrivateKey, RequestParams, Subject, p256, request};
 
 /// Who can sign: a name and a key.
@@ -118,6 +119,89 @@ fn without_the_root_the_highest_that_is_known_is_the_ca() {
         ca: None,
     };
     assert_eq!(built(leaf, &[]), Ok(alone));
+}
+
+/// A root and an intermediate of RSA, made by OpenSSL with these options for the signatures.
+fn rsa_line(bits: &str, options: &[&str]) -> [ParsedCertificate; 2] {
+    let made = |name: &str, ca: &[&str]| {
+        let key = TempFile::new(openssl::run(&["genrsa", bits], ""));
+        let subject = format!("/CN={name}");
+        let extension = ["-addext", "keyUsage=critical,keyCertSign"];
+        let all = [
+            "req", "-x509", "-new", "-days", "9", "-key", &key.0, "-subj", &subject,
+        ];
+        let text = openssl::run(&[&all[..], &extension, ca, options].concat(), "");
+        let certificate = parse_chain(text.as_bytes()).unwrap().remove(0);
+        (key, TempFile::new(&text), certificate)
+    };
+    let (key, file, root) = made("root", &[]);
+    let (.., below) = made("below", &["-CA", &file.0, "-CAkey", &key.0]);
+    [root, below]
+}
+
+#[test]
+fn a_chain_may_be_signed_in_any_way_that_go_knows() {
+    let pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt"];
+    let with = |hash, salt| [&[hash][..], &pss, &[salt]].concat();
+    for (bits, options) in [
+        ("2048", with("-sha256", "rsa_pss_saltlen:digest")),
+        ("2048", with("-sha384", "rsa_pss_saltlen:digest")),
+        ("2048", with("-sha512", "rsa_pss_saltlen:64")),
+        ("1024", vec!["-sha256"]),
+        ("1024", vec!["-sha512"]),
+        ("2048", vec!["-sha384"]),
+    ] {
+        let [root, below] = &rsa_line(bits, &options);
+        assert_eq!(
+            built(below, &[root]),
+            Ok(chain(&[below], root)),
+            "{bits} {options:?}"
+        );
+        assert!(root.is_self_signed(), "{bits} {options:?}");
+        let stranger = &rsa_line(bits, &options)[0];
+        let stray = Err(Error::StrayCertificate("CN=root".into()));
+        assert_eq!(built(below, &[stranger]), stray, "{bits} {options:?}");
+    }
+}
+
+#[test]
+fn a_signature_of_an_unknown_kind_is_named() {
+    let pss = ["-sha256", "-sigopt", "rsa_padding_mode:pss"];
+    let pss = |option| [&pss[..], &["-sigopt", option]].concat();
+    for (bits, options, problem) in [
+        (
+            "2048",
+            vec!["-sha1"],
+            "unsupported signature algorithm SHA-1 with RSA",
+        ),
+        (
+            "2048",
+            vec!["-md5"],
+            "unsupported signature algorithm MD5 with RSA",
+        ),
+        (
+            "2048",
+            pss("rsa_pss_saltlen:20"),
+            "unsupported signature algorithm RSASSA-PSS with these parameters",
+        ),
+        (
+            "2048",
+            pss("rsa_mgf1_md:sha512"),
+            "unsupported signature algorithm RSASSA-PSS with these parameters",
+        ),
+        (
+            "1024",
+            vec!["-sha384"],
+            "signature algorithm SHA384WithRSA does not fit RSA 1024 keys",
+        ),
+    ] {
+        let [root, below] = &rsa_line(bits, &options);
+        let error = built(below, &[root]).unwrap_err().to_string();
+        let expected = format!(
+            "certificate chain cannot be checked: of \"CN=below\", which \"CN=root\" has issued by its name: {problem}"
+        );
+        assert_eq!(error, expected, "{bits} {options:?}");
+    }
 }
 
 #[test]

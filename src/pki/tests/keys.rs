@@ -199,6 +199,32 @@ fn pem_is_read_as_it_is_found() {
     }
 }
 
+/// As cert-manager does: the first block that is whole is the key.
+#[test]
+fn a_key_is_read_around_what_is_broken() {
+    let (key, other) = (p256(), p256());
+    let text = key.to_pem(KeyEncoding::Pkcs1).unwrap();
+    let next = other.to_pem(KeyEncoding::Pkcs8).unwrap();
+    let cut = &next[..next.len() / 2];
+    for around in [
+        format!("{}{cut}", *text),
+        format!("{cut}\n{}", *text),
+        format!("{}{}", *text, *next),
+        format!(
+            "{}-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+            *text
+        ),
+    ] {
+        let read = PrivateKey::from_pem(around.as_bytes()).unwrap();
+        assert_eq!(
+            read.public_key_der(),
+            key.public_key_der(),
+            "{}",
+            around.len()
+        );
+    }
+}
+
 #[test]
 fn debug_output_names_the_type_only() {
     assert_eq!(format!("{:?}", p256()), "PrivateKey(ECDSA P-256)");
@@ -224,8 +250,8 @@ fn every_fitting_signature_verifies_elsewhere_and_no_other_is_made() {
             }
             let signature = signature.unwrap();
             let verify = |message: &[u8]| {
-                let oid = signature_algorithm.oid();
-                public_key::verify("thing", oid, key.public_key_der(), message, &signature)
+                let named = signature_algorithm.identifier();
+                public_key::verify("thing", &named, key.public_key_der(), message, &signature)
             };
             verify(b"message").unwrap();
             assert_eq!(verify(b"massage"), Err(Error::BadSignature("thing")));

@@ -402,6 +402,26 @@ fn what_cert_manager_wrote_opens_with_its_password_only() {
     }
 }
 
+/// As cert-manager does: Java's keystores take each byte for a character, and PKCS#12 what Go makes of such bytes.
+#[test]
+fn a_password_that_is_no_text_is_taken_byte_by_byte() {
+    let bytes = b"a\xe2\x82\xffz";
+    let password = Password::of_bytes(bytes);
+    let latin: String = bytes.iter().map(|byte| char::from(*byte)).collect();
+    let store = jks::encode(None, &one_authority(), &password, now()).unwrap();
+    assert!(jks::opens(&store, &Password::new(&latin)));
+    assert!(jks::opens(&store, &password));
+    assert!(!jks::opens(&store, &Password::of_bytes(b"a\xe2\x82\xfez")));
+    let as_go = Password::new("a\u{fffd}\u{fffd}\u{fffd}z");
+    for (_, profile) in PROFILES {
+        let store = pkcs12::truststore(profile, &one_authority(), &password).unwrap();
+        assert!(pkcs12::opens(&store, profile, &as_go), "{profile:?}");
+    }
+    let text = "pässwörd";
+    assert!(Password::of_bytes(text.as_bytes()) == Password::new(text));
+    assert_eq!(format!("{password:?}"), "Password([hidden])");
+}
+
 /// cert-manager takes each byte of a password for a character.
 #[test]
 fn a_jks_with_a_password_beyond_ascii_is_taken_over_too() {

@@ -284,11 +284,7 @@ impl Step<'_> {
     /// The certificate is there and stays in its request until the password is: a Secret is never
     /// written without its keystores.
     fn wait_for_password(&mut self, problem: &str) {
-        if let Some(mut due) = policy::readiness(self.o, self.now) {
-            let verdict = Verdict::new(Code::KEYSTORE_PASSWORD, problem);
-            due.message = joined(&due.message, &verdict.to_string());
-            self.ready(Some(&due), None);
-        }
+        self.say_waiting(&Verdict::new(Code::KEYSTORE_PASSWORD, problem));
         self.say_password(problem);
     }
 

@@ -258,31 +258,56 @@ impl<'a> Step<'a> {
             || budget::is_of_rotation(self.o, why.as_ref())
     }
 
-    /// Whether another request has to wait for the budget; says so, and looks again when there is room.
+    /// Whether another request has to wait, for the budget or for those that are open; says so, and looks again when there
+    /// is room.
     fn is_spent(&mut self) -> bool {
         let generation = self.o.certificate.metadata.generation.unwrap_or_default();
         let made = budget::made(self.o, self.now);
         let spent = budget::check(self.settings.budget, &made, generation, self.now);
-        let Some(spent) = spent.filter(|_| !self.is_exempt()) else {
-            return budget::too_many_open(self.o);
+        let why = if let Some(spent) = spent.filter(|_| !self.is_exempt()) {
+            self.plan.sooner(between(self.now, spent.until));
+            let writer = self.o.secret.as_ref().and_then(|s| s.other_writer.as_ref());
+            let text = spent.text(writer.map(AsRef::as_ref));
+            Some(("RequestBudgetSpent", text))
+        } else {
+            budget::too_many_open(self.o).map(|text| ("RequestsOpen", text))
         };
-        self.plan.sooner(between(self.now, spent.until));
-        let writer = self.o.secret.as_ref().and_then(|s| s.other_writer.as_ref());
-        let note = |why: &str| budget::note(why, &spent, writer.map(AsRef::as_ref));
-        if let Some(unmet) = policy::readiness(self.o, self.now) {
-            let message = note(&unmet.message);
-            self.ready(Some(&Violation { message, ..unmet }), None);
-        }
-        if let Some(issuing) = find(&self.conditions, "Issuing").cloned() {
-            let message = note(issuing.message.as_deref().unwrap_or_default());
-            if issuing.message.as_deref() != Some(&message) {
-                let event = Event::warning(TRIGGER, "RequestBudgetSpent", &message);
-                self.plan.events.push(event);
-                let message = Some(message);
-                self.set(Condition { message, ..issuing });
-            }
+        let Some((reason, text)) = why else {
+            self.say_no_waiting();
+            return false;
+        };
+        if let Some(message) = self.say_waiting(&Verdict::new(Code::BUDGET_SPENT, text)) {
+            let event = Event::warning(TRIGGER, reason, message);
+            self.plan.events.push(event);
         }
         true
+    }
+
+    /// What an issuance waits for, in both conditions: one that renews what is still good shows it nowhere else. The
+    /// message of Issuing, if it is a new one.
+    fn say_waiting(&mut self, why: &Verdict) -> Option<String> {
+        if let Some(unmet) = policy::readiness(self.o, self.now) {
+            let message = budget::note(&unmet.message, why);
+            self.ready(Some(&Violation { message, ..unmet }), None);
+        }
+        let issuing = find(&self.conditions, "Issuing")?.clone();
+        let message = budget::note(issuing.message.as_deref().unwrap_or_default(), why);
+        if issuing.message.as_deref() == Some(&message) {
+            return None;
+        }
+        self.set(Condition {
+            message: Some(message.clone()),
+            ..issuing
+        });
+        Some(message)
+    }
+
+    fn say_no_waiting(&mut self) {
+        if let Some(issuing) = find(&self.conditions, "Issuing").cloned() {
+            let message = issuing.message.as_deref().map(budget::unnoted);
+            let message = message.map(ToOwned::to_owned);
+            self.set(Condition { message, ..issuing });
+        }
     }
 
     fn next_request(&self) -> Option<&Arc<RequestFact>> {

@@ -9,7 +9,7 @@ use crate::api::certificate::{CertificateAriStatus, CertificateAriWindow};
 use crate::controllers::action::{Event, Plan};
 use crate::controllers::certificate::policy;
 use crate::controllers::certificate::renewal::By;
-use crate::controllers::certificate::suggestion::{STALE, absurdity, noted};
+use crate::controllers::certificate::suggestion::{STALE, absurdity, is_missed, noted};
 use crate::controllers::certificate::{Asking, Effect, Observation, Settings};
 use crate::controllers::facts::LeafFact;
 use crate::controllers::polls::{Answer, Heard};
@@ -134,18 +134,29 @@ fn news(
     if let Some(problem) = absurdity(leaf, (info.start, info.end), now) {
         return failed(&problem);
     }
-    let new = CertificateAriStatus {
-        explanation_url: info.explanation_url.clone(),
-        last_checked: Some(seconds(now)),
-        last_error: None,
-        next_check,
-        suggested_window: Some(window(info)),
+    let known = old.filter(|old| old.suggested_window.is_some());
+    let new = if known.is_none() && is_missed(leaf, info, now) {
+        CertificateAriStatus {
+            last_checked: Some(seconds(now)),
+            next_check,
+            ..CertificateAriStatus::default()
+        }
+    } else {
+        let suggested = Some(window(info));
+        let same = known.filter(|known| known.suggested_window == suggested && info.end <= now);
+        CertificateAriStatus {
+            explanation_url: info.explanation_url.clone(),
+            // One that was over when it was named is another matter than one that has passed since.
+            last_checked: same.map_or(Some(seconds(now)), |known| known.last_checked.clone()),
+            last_error: None,
+            next_check,
+            suggested_window: suggested,
+        }
     };
     old.is_none_or(|old| differs(old, &new, now)).then_some(new)
 }
 
-/// Whether the new one says more than that it is newer. Once a window is over, it stays known when it was named: one that
-/// was over by then is another matter.
+/// Whether the new one says more than that it is newer.
 fn differs(old: &CertificateAriStatus, new: &CertificateAriStatus, now: Timestamp) -> bool {
     let is_over = new
         .suggested_window

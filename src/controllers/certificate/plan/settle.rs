@@ -1,5 +1,6 @@
 //! Nothing to issue: times, history, leftovers.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,7 +131,7 @@ impl Step<'_> {
         due
     }
 
-    /// Keep the newest `revisionHistoryLimit` requests, once Ready.
+    /// Keep the newest `revisionHistoryLimit` requests, once Ready; of those of one revision the current one.
     pub(super) fn forget_history(&mut self) {
         let ready = find(&self.conditions, "Ready").is_some_and(|c| c.status == "True");
         if !ready {
@@ -144,7 +145,8 @@ impl Step<'_> {
             .filter(|l| *l >= 1)
             .unwrap_or(1);
         let mut requests: Vec<&Arc<RequestFact>> = self.o.requests.iter().collect();
-        requests.sort_by_key(|r| std::cmp::Reverse(r.revision));
+        let current = self.o.current_request().map(|r| &r.id.name);
+        requests.sort_by_key(|r| (Reverse(r.revision), Some(&r.id.name) != current));
         let keep = usize::try_from(limit).unwrap_or(1);
         let old = requests.into_iter().skip(keep).filter(|r| !r.id.deleting);
         self.after

@@ -151,3 +151,44 @@ fn requests_that_somebody_deletes_count_still() {
         "{message}"
     );
 }
+
+#[test]
+fn requests_that_nobody_answers_are_named_and_no_more_are_made() {
+    let mut world = World::issued(&json!({ "revisionHistoryLimit": 9 }));
+    for revision in 11..14 {
+        let mut open = world.requests[0].clone();
+        open.metadata.name = Some(format!("app-{revision}"));
+        open.metadata.uid = Some(format!("uid-of-app-{revision}"));
+        let annotations = open.metadata.annotations.as_mut().unwrap();
+        annotations.insert(
+            "cert-manager.io/certificate-revision".into(),
+            revision.to_string(),
+        );
+        open.status = None;
+        world.requests.push(open);
+    }
+    world.answer = Answer::Nothing;
+    world.renew_by_hand();
+    world.forget_records();
+    assert!(world.run(12));
+    assert_eq!(requests(&world), 0);
+    let message = world.message("Issuing").to_owned();
+    assert!(
+        message.ends_with(
+            "Waiting: 3 requests are open: CertificateRequests \"app-11\", \"app-12\", \"app-13\". The next one is made \
+             when one of them has ended: see why none does, or delete those that nobody needs (EL-1105)."
+        ),
+        "{message}"
+    );
+    assert_eq!(world.event_reasons(), ["RequestsOpen"]);
+    assert_eq!(world.ready(), ("True", "Ready"));
+
+    world.requests.pop();
+    world.run(12);
+    assert_eq!(requests(&world), 1);
+    assert!(
+        !world.message("Issuing").contains("Waiting"),
+        "{}",
+        world.message("Issuing")
+    );
+}

@@ -169,6 +169,15 @@ fn a_renewal_without_the_password_keeps_what_is_there() {
             .event_reasons()
             .contains(&"KeystorePasswordSecretNotFound")
     );
+    let message = world.message("Issuing");
+    assert!(
+        message.contains("Waiting: Secret \"store\" with the password")
+            && message.contains("(EL-1106)"),
+        "{message}"
+    );
+    world.forget_records();
+    assert!(world.run(3));
+    assert_eq!(world.writes, [""; 0], "it is said once");
     set_password(&mut world, "other");
     world.run(6);
     assert_eq!(
@@ -338,6 +347,27 @@ fn a_lost_label_does_not_cost_the_stores() {
     world.secret.as_mut().unwrap().metadata.labels = None;
     assert!(world.run(4));
     assert_eq!(world.secret, before);
+}
+
+#[test]
+fn a_password_may_be_of_any_bytes() {
+    let mut world = new(&everything());
+    let bytes = b"\xff\xfe\0\x80a".to_vec();
+    let data = BTreeMap::from([("password".into(), ByteString(bytes.clone()))]);
+    world.passwords.insert("store".into(), data);
+    world.run(12);
+    assert_eq!(
+        world.ready(),
+        ("True", "Ready"),
+        "{}",
+        world.message("Ready")
+    );
+    assert_eq!(entries(&world), ALL);
+    let password = Password::of_bytes(&bytes);
+    assert!(jks::opens(world.entry("keystore.jks"), &password));
+    world.forget_records();
+    assert!(world.run(3));
+    assert_eq!(world.writes, [""; 0]);
 }
 
 #[test]

@@ -119,8 +119,20 @@ fn step_3_the_key_belongs_to_the_certificate() {
     wrong("certificate", world.clone(), "InvalidCertificate", |w| {
         *w.entry("tls.crt") = b"?".to_vec()
     });
-    wrong("other key", world, "InvalidKeyPair", |w| {
+    wrong("other key", world.clone(), "InvalidKeyPair", |w| {
         *w.entry("tls.key") = pair(&["a"], START, LIFETIME).0
+    });
+    fine("something cut off", world.clone(), |w| {
+        for name in ["tls.key", "tls.crt"] {
+            let cut = w.entry(name)[..100].to_vec();
+            w.entry(name).extend(cut);
+        }
+    });
+    fine("as old OpenSSL labels it", world, |w| {
+        let text = String::from_utf8(w.entry("tls.crt").clone()).unwrap();
+        *w.entry("tls.crt") = text
+            .replace(" CERTIFICATE-", " X509 CERTIFICATE-")
+            .into_bytes();
     });
 }
 
@@ -226,6 +238,53 @@ fn step_7_the_key_is_that_of_the_current_request() {
             w.requests[0].spec.request = ByteString(b"?".to_vec());
         },
     );
+}
+
+/// cert-manager before 1.13 left several, and reads none then.
+#[test]
+fn step_7_of_several_requests_of_the_revision_the_one_for_the_key_is_current() {
+    let world = World::issued(&json!({}));
+    let add = |world: &mut World, name: &str| {
+        let other = World::issued(&json!({ "dnsNames": ["other.example.com"] }));
+        let mut request = other.requests[0].clone();
+        request.metadata.name = Some(name.into());
+        request.metadata.uid = Some(format!("uid-of-{name}"));
+        world.requests.push(request);
+    };
+    for (place, name) in [("before", "a"), ("after", "z")] {
+        let mut world = world.clone();
+        let ours = world.requests[0].metadata.uid.clone();
+        add(&mut world, name);
+        world.requests.sort_by_key(|r| r.metadata.name.clone());
+        world.answer = Answer::Nothing;
+        world.run(4);
+        assert_eq!(
+            (world.issuing(), world.ready()),
+            (("", ""), ("True", "Ready")),
+            "{place}"
+        );
+        assert_eq!(world.requests.len(), 1, "{place}: the history has one");
+        assert_eq!(world.requests[0].metadata.uid, ours, "{place}");
+        assert_eq!(world.issuing(), ("", ""), "{place}");
+    }
+    // Two for the key, as rotationPolicy Never leaves them.
+    let mut world = World::issued(&json!({ "revisionHistoryLimit": 3 }));
+    let names = json!({ "dnsNames": ["app.example.com", "more.example.com"] });
+    let mut other = world.clone();
+    other.edit(&json!({ "privateKey": { "rotationPolicy": "Never" } }));
+    other.edit(&names);
+    other.run(12);
+    let mut newer = other.requests.pop().unwrap();
+    newer.metadata.name = Some("a".into());
+    let annotations = newer.metadata.annotations.as_mut().unwrap();
+    annotations.insert("cert-manager.io/certificate-revision".into(), "1".into());
+    world.requests.insert(0, newer);
+    world.answer = Answer::Nothing;
+    world.run(4);
+    assert_eq!((world.issuing(), world.requests.len()), (("", ""), 2));
+    world.edit(&json!({ "dnsNames": ["third.example.com"] }));
+    world.run(4);
+    assert_eq!(world.issuing(), ("True", "RequestChanged"));
 }
 
 #[test]

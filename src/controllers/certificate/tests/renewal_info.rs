@@ -253,6 +253,128 @@ fn windows_of_the_spec_are_waited_for_unless_the_ca_wants_it_at_once() {
     assert_eq!(world.issuing(), ("True", "Renewing"), "on a Saturday");
 }
 
+/// As after the switch from cert-manager, which does not ask.
+#[test]
+fn a_usual_window_that_was_over_before_the_ca_was_asked_first_counts_for_nothing() {
+    let windows = json!([{ "cron": "0 2 * * 0", "windowDuration": "4h" }]);
+    let spec = json!({ "renewBefore": "360h", "renewal": { "policy": "RenewBefore", "windows": windows } });
+    let (start, end) = usual();
+    let mut world = World::of_ca(&spec, Answer::Given(info(start, end)));
+    let due = world.due();
+    world.asking = Asking::Idle;
+    world.pass(DAY * 62);
+    world.run(4);
+    world.forget_records();
+    world.asking = Asking::On(None);
+    world.suggests(start, end);
+    world.run(12);
+    assert_eq!(
+        (world.asked, world.writes.as_slice()),
+        (1, &["status".to_owned()][..])
+    );
+    assert_eq!((world.due(), world.issuing()), (due, ("", "")));
+    assert_eq!(
+        world.message("Ready"),
+        "Certificate is up to date and has not expired"
+    );
+    assert_eq!(
+        (&world.ari()["suggestedWindow"], &world.ari()["lastError"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert!(world.ari()["lastChecked"].is_string(), "{}", world.ari());
+    assert!(world.events.is_empty());
+    world.ask_again();
+    world.ask_again();
+    assert_eq!(
+        (world.due(), world.issuing(), world.writes.len()),
+        (due, ("", ""), 1)
+    );
+    // Now it is revoked.
+    world.answer = Signs::Nothing;
+    world.suggests(world.now + HOUR * 5, world.now + HOUR * 11 / 2);
+    world.ask_again();
+    assert_eq!(world.issuing(), ("True", "Renewing"));
+    assert!(world.message("Issuing").contains("as the CA asks for it"));
+}
+
+/// The windows that CAs name for certificates that are revoked.
+#[test]
+fn a_first_answer_means_at_once_if_it_is_no_usual_one() {
+    let now = START + DAY * 70;
+    let minutes = SignedDuration::from_mins(30);
+    let second = SignedDuration::from_secs(1);
+    let why = Some("https://ca.example/incident");
+    for (name, start, end, why, urgent) in [
+        ("Boulder", now - HOUR, now - minutes, None, true),
+        ("Pebble", now - HOUR, now - HOUR + second, None, true),
+        (
+            "with a reason",
+            START + DAY * 59,
+            START + DAY * 61,
+            why,
+            true,
+        ),
+        ("before it began", START - DAY * 9, START - DAY, None, true),
+        ("usual, a moment ago", now - DAY, now - second, None, false),
+        (
+            "usual, long ago",
+            START + DAY * 59,
+            START + DAY * 61,
+            None,
+            false,
+        ),
+    ] {
+        let mut world = World::of_ca(&json!({ "renewBefore": "360h" }), Answer::Later);
+        world.asking = Asking::Idle;
+        world.pass(now.duration_since(world.now));
+        world.run(4);
+        world.asking = Asking::On(None);
+        world.answer = Signs::Nothing;
+        world.says(Answer::Given(RenewalInfo {
+            explanation_url: why.map(Into::into),
+            ..info(start, end)
+        }));
+        world.run(4);
+        assert_eq!(world.asked, 1, "{name}");
+        assert_eq!(world.issuing().0 == "True", urgent, "{name}");
+    }
+}
+
+#[test]
+fn a_window_that_is_waited_out_does_not_become_urgent_by_what_happens_to_the_answers() {
+    let windows = json!([{ "cron": "0 2 * * 0", "windowDuration": "4h" }]);
+    let spec = json!({ "renewal": { "policy": "RenewBefore", "windows": windows } });
+    // Thursday to Friday; the renewal is on Sunday.
+    let (start, end) = (at("2026-02-05T00:00:00Z"), at("2026-02-07T00:00:00Z"));
+    let explained = RenewalInfo {
+        explanation_url: Some("https://ca.example/load".into()),
+        ..info(start, end)
+    };
+    for answers in [
+        vec![
+            Answer::Failed("404".into(), true),
+            Answer::Given(info(start, end)),
+        ],
+        vec![Answer::Given(explained)],
+    ] {
+        let mut world = World::of_ca(&spec, Answer::Given(info(start, end)));
+        world.run(4);
+        let sunday = at("2026-02-08T02:00:00Z");
+        assert_eq!(world.due(), sunday);
+        world.heard.as_mut().unwrap().next = end + HOUR;
+        for answer in answers.clone() {
+            world.heard.as_mut().unwrap().answer = answer;
+            world.ask_again();
+        }
+        assert_eq!(
+            (world.due(), world.issuing()),
+            (sunday, ("", "")),
+            "{answers:?}"
+        );
+        assert_eq!(world.ari()["lastError"], Value::Null);
+    }
+}
+
 #[test]
 fn who_disabled_renewals_has_none_and_nobody_asks() {
     let disabled = json!({ "renewal": { "policy": "Disabled" } });
