@@ -126,8 +126,12 @@ pub const ACCOUNT_KEY_ROTATION_ANNOTATION: &str = "everleaf.io/account-key-rotat
 pub const REQUESTS_MADE_ANNOTATION: &str = "everleaf.io/requests-made";
 /// On a request: how many attempts before it failed in a row, if there were several (ours).
 pub const FAILED_ATTEMPTS_ANNOTATION: &str = "everleaf.io/failed-attempts";
-/// On a Certificate: the revision whose private key is compromised, so that its certificates are revoked (ours).
+/// On a Certificate: the private key that is compromised, so that its certificates are revoked: the SHA-256 of its public key in
+/// hex, or the front of that (ours).
 pub const KEY_COMPROMISED_ANNOTATION: &str = "everleaf.io/key-compromised";
+/// On a CertificateRevocation: the certificates that it is about, each as the SHA-256 of the certificate, `/`, and the SHA-256
+/// of its public key, with commas in between (ours).
+pub const REVOKES_ANNOTATION: &str = "everleaf.io/revokes";
 /// On a Certificate: revoke its certificate when it is deleted; the reason in the words of RFC 5280 (ours).
 pub const REVOKE_ON_DELETE_ANNOTATION: &str = "everleaf.io/revoke-on-delete";
 /// Marks the ConfigMap of a revocation list; its value is [`TRUE`] (ours).

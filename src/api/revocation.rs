@@ -102,7 +102,8 @@ pub struct CertificateRevocationSpec {
     /// `-----BEGIN CERTIFICATE-----…`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
-    /// The Certificate, in this namespace, whose certificate is revoked: the one that is in its Secret now. Example:
+    /// The Certificate, in this namespace, whose certificate is revoked: the one that is in its Secret when this is first looked at,
+    /// unless the Secret was made after this. The annotation `everleaf.io/revokes` keeps which one that is. Example:
     /// `{"name": "shop-tls"}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_ref: Option<LocalObjectReference>,

@@ -81,6 +81,17 @@ pub enum Action {
         /// Merge patch of the whole object.
         patch: Value,
     },
+    /// Set an annotation of an object of this version.
+    Annotate {
+        /// The object.
+        key: Key,
+        /// The version that the plan has seen.
+        version: String,
+        /// Its name.
+        annotation: &'static str,
+        /// What it is to say.
+        value: String,
+    },
     /// Merge into the Secret of an account's key, of the version that was read.
     PatchAccountSecret(Box<SecretPatch>),
     /// Edit a user's Ingress: each step of the patch tests what it is about to change.

@@ -11,10 +11,13 @@ pub fn digest(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
+/// How many digits of a SHA-256 in hex [`short`] keeps.
+pub const DIGITS: usize = 16;
+
 /// What is kept of a SHA-256 in hex: unlike [`digest`], the same in every process, so that it can be compared with what
 /// an object says. 0 for what is no hex.
 pub fn short(hex: &str) -> u64 {
-    let front = hex.get(..16).unwrap_or_default();
+    let front = hex.get(..DIGITS).unwrap_or_default();
     u64::from_str_radix(front, 16).unwrap_or_default()
 }
 

@@ -346,6 +346,7 @@ fn requests_that_have_ended_are_left_alone() {
             let seen = certificate_request::Observation {
                 request: request.into(),
                 may_approve: true,
+                orphaned: false,
                 ordered: None,
                 issuer: None,
                 orders: vec![],
@@ -394,6 +395,7 @@ fn orders(file: &str) -> Vec<order::Observation> {
             turn: Turn::Go,
             memo: order::Memo::default(),
             made: None,
+            orphaned: false,
         }
     };
     all::<Order>(file, "Order")

@@ -24,6 +24,7 @@ mod preflight;
 mod rehearsal;
 mod renewal;
 mod renewal_info;
+mod restored;
 mod revocation;
 mod robustness;
 mod second_client;

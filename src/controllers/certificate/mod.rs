@@ -328,24 +328,6 @@ impl Observation {
         Some(key.public)
     }
 
-    /// Whether the private key of this revision is the one in the Secret; `None` if nobody knows any more.
-    pub fn has_key_of(&self, revision: i64) -> Option<bool> {
-        let Some(leaf) = self.leaf() else {
-            return Some(false);
-        };
-        if self.status().revision == Some(revision) {
-            return Some(true);
-        }
-        let of_it = self.requests.iter().find(|r| r.revision == Some(revision));
-        let compared = of_it.and_then(|r| r.compared.as_ref().ok());
-        if let Some(compared) = compared {
-            return Some(compared.public == leaf.public);
-        }
-        let key = self.certificate.spec.private_key.as_ref();
-        let policy = key.and_then(|key| key.rotation_policy.as_deref());
-        (policy != Some("Never")).then_some(false)
-    }
-
     /// Whether what made the last attempt fail has changed: the name became reachable, or the issuer
     /// was edited since the attempt `began`, perhaps too late for it.
     pub fn cause_ended(&self, began: Timestamp) -> bool {

@@ -17,9 +17,7 @@ use crate::controllers::facts::{
 use crate::controllers::key::Key;
 use crate::controllers::polls::Subject;
 use crate::controllers::reads::{ReadError, Reader};
-use crate::controllers::revocation::{
-    Withdrawal, compromise_name, compromised_revision, standing_name,
-};
+use crate::controllers::revocation::{Withdrawal, compromise_name, compromised_key, standing_name};
 use crate::controllers::rotation::{Known, Leaf, Wish};
 use crate::controllers::status::find;
 use crate::controllers::store::Store;
@@ -131,9 +129,9 @@ fn look_at_revocations(reader: &Reader, key: &Key, o: &mut Observation) {
     }
     let standing = standing_name(&o.certificate);
     o.is_stood_by = store.revocation(namespace, &standing).is_some();
-    let reported = compromised_revision(&o.certificate).and_then(Result::ok);
-    o.is_reported = reported.is_some_and(|revision| {
-        let name = compromise_name(&o.certificate, revision);
+    let reported = compromised_key(&o.certificate).and_then(Result::ok);
+    o.is_reported = reported.is_some_and(|key| {
+        let name = compromise_name(&o.certificate, &key);
         store.revocation(namespace, &name).is_some()
     });
 }

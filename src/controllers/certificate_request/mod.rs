@@ -53,6 +53,8 @@ pub struct Observation {
     pub request: Arc<RequestFact>,
     /// Whether the approver may approve it, if it has to.
     pub may_approve: bool,
+    /// What controls it, by its uid, is not there.
+    pub orphaned: bool,
     /// Its issuer, if it is of this operator's group and exists.
     pub issuer: Option<Arc<IssuerFact>>,
     /// What it depends on if it is of an ordered issuer that exists.
@@ -229,6 +231,7 @@ pub fn observe(
             .as_deref()
             .and_then(|issuer| rehearsal(reader, &request, issuer)),
         issuer,
+        orphaned: store.is_orphaned_request(&request),
         may_approve: true,
         ordered: ordered(reader, &request),
         orders: store.orders_of(&key.namespace, &request.id.uid),

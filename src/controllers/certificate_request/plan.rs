@@ -36,6 +36,9 @@ const VENAFI: &str = labels::MANAGER_CERTIFICATEREQUESTS_ISSUER_VENAFI;
 /// The longest time between two tries of an issuer that could not be asked.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long a request whose owner is not there is left alone before it says so.
+const ORPHANED: Duration = Duration::from_mins(1);
+
 /// Until it is asked again whether a request may be approved.
 pub const REFUSED: Duration = Duration::from_mins(1);
 
@@ -173,6 +176,9 @@ impl<'a> Step<'a> {
         if request.invalid.is_some() {
             return;
         }
+        if self.o.orphaned {
+            return self.wait_for_owner(ours);
+        }
         if !self.approve() {
             if ours && self.settings.verbose_events {
                 let message = "Not signing CertificateRequest until it is Approved";
@@ -187,6 +193,33 @@ impl<'a> Step<'a> {
         } else if ours {
             self.sign();
         }
+    }
+
+    /// Nobody would use the certificate. The garbage collector deletes such a request, but perhaps after the CA has been asked;
+    /// its owner may also not be known yet, and wakes it then.
+    fn wait_for_owner(&mut self, ours: bool) {
+        let id = &self.o.request.id;
+        let age = Duration::try_from(self.now.duration_since(id.created)).unwrap_or_default();
+        if let Some(left) = ORPHANED.checked_sub(age).filter(|left| !left.is_zero()) {
+            return self.plan.sooner(left);
+        }
+        let parent = self.o.request.parent.as_deref();
+        let (kind, owner) = match &self.o.request.owner {
+            Some(owner) => ("Certificate", Some(owner)),
+            None => ("CertificateRequest", parent),
+        };
+        let Some((uid, name)) = owner.filter(|_| ours) else {
+            return;
+        };
+        let message = format!(
+            "Not signed: {kind} \"{name}\" with the uid {uid}, which the request is for, does not exist. A request from a backup \
+             is of no use: delete it, its Certificate makes another one"
+        );
+        self.pending(
+            component(self.o.issuer.as_deref()),
+            "OwnerNotFound",
+            message,
+        );
     }
 
     /// Whether the request is approved, after approving what nobody has decided about.

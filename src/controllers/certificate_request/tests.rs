@@ -127,6 +127,43 @@ fn a_renewal_that_can_wait_does_while_the_ca_is_being_replaced() {
     ));
 }
 
+#[test]
+fn a_request_whose_certificate_is_not_there_is_neither_approved_nor_signed() {
+    let mut scene = scene(ca(), &params());
+    scene.conditions(&[]);
+    scene.request.metadata.creation_timestamp = Some(Time(NOW - Duration::from_secs(50)));
+    let mut seen = scene.seen();
+    seen.orphaned = true;
+    let early = plan(&seen, &scene.settings, NOW);
+    // It may be on its way.
+    assert_eq!(early, Plan::wait(Duration::from_secs(10)));
+    let late = plan(&seen, &scene.settings, NOW + Duration::from_secs(10));
+    assert_eq!(late.effect, None);
+    let [Action::PatchStatus { status, .. }] = late.actions.as_slice() else {
+        panic!("not one status: {:?}", late.actions)
+    };
+    let [ready] = status["conditions"].as_array().unwrap().as_slice() else {
+        panic!("approved: {status}")
+    };
+    let message = ready["message"].as_str().unwrap();
+    assert!(
+        message.contains("Certificate \"app\" with the uid uid-of-app"),
+        "{message}"
+    );
+    assert_eq!(late.events[0].reason, "OwnerNotFound");
+
+    seen.orphaned = false;
+    let there = plan(&seen, &scene.settings, NOW);
+    assert!(matches!(there.effect, Some(Effect::SignByCa { .. })));
+
+    // Somebody else's issuer finds it not approved, and that is all that is said to it.
+    scene.request.spec.issuer_ref.group = Some("issuers.example.com".into());
+    let mut seen = scene.seen();
+    seen.orphaned = true;
+    let foreign = plan(&seen, &scene.settings, NOW + Duration::from_secs(10));
+    assert_eq!(foreign, Plan::idle());
+}
+
 fn self_signed() -> Scene {
     scene(json!({ "selfSigned": {} }), &params())
 }
@@ -148,6 +185,7 @@ impl Scene {
                 .clone()
                 .map(|spec| issuer(spec, self.ready).into()),
             may_approve: true,
+            orphaned: false,
             ordered: None,
             orders: self.orders.iter().cloned().map(Arc::new).collect(),
             resting: None,

@@ -23,7 +23,7 @@ pub use details::details;
 pub use ingress::{IngressFact, SolverFact};
 pub use issuer::{AccountKeyWish, IssuerFact};
 pub use ordered::OrderedFact;
-pub use outputs::{Output, OutputsFact, ca_digest, stores_digest};
+pub use outputs::{Output, OutputsFact, ca_digest, stores_digest, trust_digest};
 pub use packed::Packed;
 pub use pod::PodView;
 pub use request::{Made, RequestFact};

@@ -1,6 +1,6 @@
 //! What is kept of the entries that repeat key and certificate in other forms (contract §4.6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::applied;
 use crate::controllers::digest::digest;
-use crate::pki::first_block;
+use crate::pki::{first_block, line_of, parse_bundle};
 
 /// An entry of the target Secret that is made of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +68,8 @@ pub struct OutputsFact {
     applied: u8,
     /// Digest of `ca.crt`; see [`ca_digest`].
     pub ca: u32,
+    /// Digest of whom `ca.crt` has clients trust; see [`trust_digest`].
+    pub trust: u32,
     /// Digest of the stores; see [`stores_digest`].
     pub stores: u64,
 }
@@ -102,6 +104,7 @@ impl OutputsFact {
             good: bits(&is_good),
             applied: bits(&is_applied),
             ca: ca_digest(entry("ca.crt")),
+            trust: trust_digest(entry("ca.crt")),
             stores: stores_digest(data),
         }
     }
@@ -127,8 +130,23 @@ pub fn ca_digest(pem: &[u8]) -> u32 {
     if pem.is_empty() {
         return 0;
     }
-    // The lower half, which always fits.
-    u32::try_from(digest(&pem) & u64::from(u32::MAX)).unwrap_or_default()
+    half(digest(&pem))
+}
+
+/// Digest of the names and keys of the CAs in a bundle: unlike [`ca_digest`], the same when one of them is renewed with its key.
+/// Zero when there are none.
+pub fn trust_digest(bundle: &[u8]) -> u32 {
+    let found = parse_bundle(bundle).unwrap_or_default();
+    let authorities: BTreeSet<String> = found.iter().map(|one| line_of(&[one])).collect();
+    if authorities.is_empty() {
+        return 0;
+    }
+    half(digest(&authorities))
+}
+
+/// The lower half.
+fn half(digest: u64) -> u32 {
+    u32::try_from(digest & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 /// Digest of the keystores of a Secret and of the certificate that they should hold, which tells whether

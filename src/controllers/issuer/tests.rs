@@ -21,7 +21,7 @@ use super::{
 use crate::api::IssuerStatus;
 use crate::api::acme_issuer::{AcmeIssuerStatus, AcmeLimitsStatus};
 use crate::controllers::action::{Action, Event, Object, Plan, SecretObject, SecretPatch};
-use crate::controllers::facts::{IssuerFact, ca_digest};
+use crate::controllers::facts::{IssuerFact, ca_digest, trust_digest};
 use crate::controllers::fixtures::{START, issuer};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::rotation::{Leaf, Pace, Place, Signing};
@@ -946,6 +946,7 @@ fn leaf(days: i64) -> Leaf {
         },
         not_before: START - SignedDuration::from_hours(1),
         ca: ca_digest(b"root of one"),
+        trust: trust_digest(b"root of one"),
         noted: false,
         stuck: false,
     }

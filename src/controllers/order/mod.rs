@@ -32,6 +32,8 @@ use crate::explain::ca_fault;
 pub struct Observation {
     /// The Order.
     pub order: Arc<Order>,
+    /// The CA has not heard of it, and the request that controls it, by its uid, is not there.
+    pub orphaned: bool,
     /// Its issuer, if it exists.
     pub issuer: Option<Arc<IssuerFact>>,
     /// The account that this process has loaded for the issuer: thumbprint of its key
@@ -182,6 +184,7 @@ pub fn observe(
         issuer: store.issuer(&key.namespace, &order.spec.issuer_ref),
         challenges: store.challenges_of(&key.namespace, uid),
         thumbprint,
+        orphaned: store.is_orphaned_order(&order),
         order,
         ahead,
         turn,

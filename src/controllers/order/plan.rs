@@ -83,6 +83,10 @@ fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
         // The issuer wakes its Orders when it becomes ready.
         return Plan::idle();
     };
+    if status.url.is_none() && o.orphaned {
+        // Nobody would use the certificate: the garbage collector deletes it, or its request comes and wakes it.
+        return Plan::idle();
+    }
     if status.url.is_none() {
         return begin(o, acme, now);
     }

@@ -82,6 +82,7 @@ fn seen(status: &Value, solvers: &Value) -> Observation {
         turn: Turn::Go,
         memo: Memo::default(),
         made: None,
+        orphaned: false,
     }
 }
 
@@ -154,6 +155,17 @@ fn deletes(actions: &[Action], challenges: &[Arc<Challenge>]) {
         .map(|c| Action::Delete(Target::Challenge, Identity::of(&c.metadata)))
         .collect();
     assert_eq!(actions, wanted);
+}
+
+#[test]
+fn the_ca_does_not_hear_of_an_order_that_nobody_asked_for() {
+    let mut seen = seen(&json!({}), &json!([]));
+    assert!(matches!(
+        plan(&seen, START).effect,
+        Some(Effect::Ask(Question::Create { .. }))
+    ));
+    seen.orphaned = true;
+    assert_eq!(plan(&seen, START), Plan::idle());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a CertificateRevocation means for the certificates and keys of others.
 
+use super::mark::marks;
 use super::standing::is_standing;
 use super::{reason, renews_first};
 use crate::api::revocation::{signer, state};
@@ -72,6 +73,15 @@ impl Claims {
             let chain = parse_chain(entry.certificate.as_bytes()).unwrap_or_default();
             if let (Some(stage), Some(leaf)) = (stage(object, entry), chain.first()) {
                 claims.leaves.push((short(&leaf.fingerprint()), stage));
+            }
+        }
+        // Also of what was not found any more.
+        let compromised =
+            (reason(object) == RevocationReason::KeyCompromise).then(|| marks(object));
+        for mark in compromised.flatten().unwrap_or_default() {
+            let key = short(&mark.key);
+            if claims.keys.iter().all(|(known, _)| *known != key) {
+                claims.keys.push((key, false));
             }
         }
         claims

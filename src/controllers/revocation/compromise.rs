@@ -3,38 +3,35 @@
 
 use super::standing::{name_of, order_for};
 use crate::api::{Certificate, CertificateRevocation, labels};
+use crate::controllers::digest::DIGITS;
 use crate::pki::RevocationReason;
 
-/// The revision whose private key is compromised, as the annotation of a Certificate says; an error says what is wrong with its
-/// value.
+/// The private key that is compromised, as the annotation of a Certificate says: the SHA-256 of its public key in lower case
+/// hex, or the front of it; an error is a value that names no key.
 ///
-/// A revision and not a plain `true`, which would be about each key that comes after, too, as soon as nobody remembers that it was
-/// done: in a repository from which the cluster is made anew it would revoke what is good.
-pub fn compromised_revision(certificate: &Certificate) -> Option<Result<i64, String>> {
-    let annotation = labels::KEY_COMPROMISED_ANNOTATION;
-    let value = certificate.metadata.annotations.as_ref()?.get(annotation)?;
-    let status = certificate.status.as_ref();
-    let newest = status.and_then(|s| s.revision).unwrap_or_default();
-    let revision = value.parse().ok().filter(|revision| *revision >= 1);
-    Some(match revision {
-        Some(revision) if revision <= newest => Ok(revision),
-        Some(_) => Err(format!(
-            "annotation {annotation}: there is no revision {value} yet, status.revision is {newest}"
-        )),
-        None => Err(format!(
-            "annotation {annotation}: \"{value}\" is no revision: say which one's key is compromised; that of now is {newest}"
-        )),
+/// A key and not a plain `true` or a revision, which would be about another key as soon as the Certificate has one, or is created
+/// again: in a repository from which the cluster is made anew it would revoke what is good.
+pub fn compromised_key(certificate: &Certificate) -> Option<Result<String, &str>> {
+    let annotations = certificate.metadata.annotations.as_ref()?;
+    let value = annotations.get(labels::KEY_COMPROMISED_ANNOTATION)?;
+    let is_key =
+        (DIGITS..=64).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_hexdigit());
+    Some(if is_key {
+        Ok(value.to_ascii_lowercase())
+    } else {
+        Err(value)
     })
 }
 
-/// The name of the revocation for the key of this revision of this very Certificate.
-pub fn compromise_name(certificate: &Certificate, revision: i64) -> String {
-    name_of(certificate, &format!("compromised-{revision}"))
+/// The name of the revocation for this key of this very Certificate.
+pub fn compromise_name(certificate: &Certificate, key: &str) -> String {
+    let front = key.get(..8).unwrap_or(key);
+    name_of(certificate, &format!("compromised-{front}"))
 }
 
-/// The revocation of all that there is of the Certificate up to this revision.
-pub fn compromise_order(certificate: &Certificate, revision: i64) -> CertificateRevocation {
-    let name = compromise_name(certificate, revision);
+/// The revocation of all that there is of the Certificate, whose key this is.
+pub fn compromise_order(certificate: &Certificate, key: &str) -> CertificateRevocation {
+    let name = compromise_name(certificate, key);
     let mut order = order_for(certificate, name, RevocationReason::KeyCompromise);
     order.spec.older_revisions = Some(true);
     order

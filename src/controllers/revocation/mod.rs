@@ -2,10 +2,12 @@
 //!
 //! What is to be revoked is looked up once and written into the status, certificates and all: after that nothing depends on
 //! a Secret or request that may be gone. That the CA is about to be asked is written before it is, so that a process that
-//! comes after a crash asks again, and learns that it was done.
+//! comes after a crash asks again, and learns that it was done. Which certificates they are is in an annotation before that, too,
+//! since a status does not outlive a backup.
 
 mod claims;
 mod compromise;
+mod mark;
 mod observe;
 mod plan;
 mod standing;
@@ -18,7 +20,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 pub use claims::{Claims, Stage, Withdrawal, listed};
-pub use compromise::{compromise_name, compromise_order, compromised_revision};
+pub use compromise::{compromise_name, compromise_order, compromised_key};
 pub use observe::observe;
 pub use plan::{absorb, plan};
 pub use standing::{standing_name, standing_order};
@@ -34,7 +36,7 @@ use crate::pki::{ParsedCertificate, RevocationReason};
 pub struct Observation {
     /// The object.
     pub object: Arc<CertificateRevocation>,
-    /// What its spec leads to, as long as that is not in the status; in words why to nothing.
+    /// What its spec leads to now, as long as that is not in the status; in words why to nothing.
     pub found: Option<Result<Found, Verdict>>,
     /// The issuer that is asked, if it exists.
     pub issuer: Option<Arc<IssuerFact>>,
@@ -57,6 +59,8 @@ pub struct Found {
     pub issuer: IssuerReference,
     /// The Secret that the first one is in.
     pub secret: Option<String>,
+    /// When that Secret was made.
+    pub stored: Option<Timestamp>,
 }
 
 /// One certificate that is to be revoked.

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::Secret;
 
+use super::mark::marks;
 use super::plan::is_certificate;
 use super::standing::stands_by;
 use super::{Found, FoundCertificate, Observation};
@@ -109,7 +110,7 @@ async fn find(
             Ok(found) => found,
             Err(verdict) => return Ok(Err(verdict)),
         };
-        if spec.older_revisions == Some(true) {
+        if spec.older_revisions == Some(true) || marks(object).is_some() {
             add_older(reader, namespace, &certificate, &mut found).await?;
         }
         return Ok(checked(object, found));
@@ -136,6 +137,7 @@ async fn find(
                 }],
                 issuer: spec.issuer_ref.clone().unwrap_or_default(),
                 secret: None,
+                stored: None,
             };
             checked(object, found)
         }
@@ -172,6 +174,7 @@ async fn in_secret(
         let text = format!("Secret \"{name}\" does not exist in namespace \"{namespace}\"");
         return Ok(Err(nothing(text)));
     };
+    let stored = secret.metadata.creation_timestamp.as_ref().map(|t| t.0);
     let data = secret.data.unwrap_or_default();
     let entry = |name: &str| data.get(name).map(|bytes| bytes.0.as_slice());
     let certificate = match first(entry("tls.crt").unwrap_or_default()) {
@@ -197,6 +200,7 @@ async fn in_secret(
         }],
         issuer: given.cloned().unwrap_or_else(|| or(annotated)),
         secret: Some(name.to_owned()),
+        stored,
     }))
 }
 

@@ -5,15 +5,16 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
+use super::mark::{meant, unmarked};
 use super::standing::{is_cancelled, stands_by};
 use super::{Effect, Found, Observation, Outcome, Signer, reason, renews_first};
-use crate::api::Certificate;
 use crate::api::meta::{Condition, IssuerReference};
 use crate::api::revocation::{RevokedCertificate, signer, state};
+use crate::api::{Certificate, CertificateRevocation, labels};
 use crate::controllers::action::{Action, Event, Plan, Target, patch_status};
 use crate::controllers::digest::short;
 use crate::controllers::facts::Identity;
-use crate::controllers::key::Kind;
+use crate::controllers::key::{Key, Kind};
 use crate::controllers::status::{condition, find, seconds, set_condition};
 use crate::explain::{Code, Verdict};
 use crate::pki::{RevocationReason, parse_chain};
@@ -45,15 +46,40 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
         return step.plan;
     }
     match &o.found {
-        Some(Ok(found)) => step.record(found),
+        Some(Ok(found)) => match meant(&o.object, found) {
+            Ok(found) => step.record(&found),
+            Err(verdict) => step.say("NotFound", &verdict),
+        },
         Some(Err(verdict)) => step.say("NotFound", verdict),
         None if waits.is_some() => {}
-        None => step.decide(),
+        // Before the CA hears of it.
+        None => match unmarked(&o.object) {
+            Some(value) => return annotated(&o.object, value),
+            None => step.decide(),
+        },
     }
     if let Some(subject) = waits {
         step.stand_by(subject);
     }
     step.finish()
+}
+
+/// Write down what the object is about where a backup keeps it.
+fn annotated(object: &CertificateRevocation, value: String) -> Plan<Effect> {
+    let id = Identity::of(&object.metadata);
+    Plan {
+        actions: vec![Action::Annotate {
+            key: Key {
+                kind: Kind::Revocation,
+                namespace: id.namespace,
+                name: id.name,
+            },
+            version: id.version,
+            annotation: labels::REVOKES_ANNOTATION,
+            value,
+        }],
+        ..Plan::idle()
+    }
 }
 
 /// Plan what follows from the answer of the CA.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::mark::marks;
 use crate::api::meta::LocalObjectReference;
 use crate::api::revocation::CERTIFICATE_DELETED;
 use crate::api::{Certificate, CertificateRevocation, CertificateRevocationSpec, labels};
@@ -86,7 +87,8 @@ pub(super) fn is_standing(object: &CertificateRevocation) -> bool {
     object.spec.when.as_deref() == Some(CERTIFICATE_DELETED)
 }
 
-/// Whether it waits for the deletion of this Certificate, which is not deleted yet.
+/// Whether it waits for the deletion of this Certificate, which is not deleted yet. One that has waited to its end waits for no
+/// other.
 pub(super) fn stands_by(object: &CertificateRevocation, certificate: &Certificate) -> bool {
     let meta = &certificate.metadata;
     let uid = object
@@ -94,6 +96,7 @@ pub(super) fn stands_by(object: &CertificateRevocation, certificate: &Certificat
         .as_ref()
         .and_then(|s| s.certificate_uid.as_ref());
     is_standing(object)
+        && marks(object).is_none()
         && meta.deletion_timestamp.is_none()
         && uid.is_none_or(|uid| meta.uid.as_ref() == Some(uid))
 }

@@ -80,7 +80,8 @@ fn scene(spec: &Value) -> Scene {
     let mut whole = json!({ "certificateRef": { "name": "app" } });
     json_patch::merge(&mut whole, spec);
     let object: CertificateRevocation = serde_json::from_value(json!({
-        "metadata": { "name": "gone", "namespace": "shop", "resourceVersion": "7", "generation": 1 },
+        "metadata": { "name": "gone", "namespace": "shop", "resourceVersion": "7", "generation": 1,
+            "creationTimestamp": START.to_string() },
         "spec": whole,
     }))
     .unwrap();
@@ -99,6 +100,7 @@ fn scene(spec: &Value) -> Scene {
             ..IssuerReference::default()
         },
         secret: Some("app-tls".into()),
+        stored: Some(START),
     };
     let acme = json!({ "acme": {
         "server": "https://acme.example.com/directory", "privateKeySecretRef": { "name": "account" },
@@ -123,12 +125,18 @@ impl Scene {
     /// Carry out the writes of a plan; the effect that is left.
     fn carry_out(&mut self, plan: Plan<Effect>) -> Option<Effect> {
         for action in plan.actions {
-            let Action::PatchStatus { status, .. } = action else {
-                assert!(matches!(action, Action::PutList(_)), "{action:?}");
-                continue;
+            let patch = match action {
+                Action::PatchStatus { status, .. } => json!({ "status": status }),
+                Action::Annotate {
+                    annotation, value, ..
+                } => {
+                    json!({ "metadata": { "annotations": { annotation: value } } })
+                }
+                Action::PutList(_) => continue,
+                other => panic!("not expected: {other:?}"),
             };
             let mut object = serde_json::to_value(&*self.seen.object).unwrap();
-            json_patch::merge(&mut object, &json!({ "status": status }));
+            json_patch::merge(&mut object, &patch);
             self.seen.object = Arc::new(serde_json::from_value(object).unwrap());
         }
         if self.seen.status().certificates.is_some() {
@@ -155,6 +163,39 @@ impl Scene {
     fn answer(&mut self, effect: &Effect, outcome: Outcome) {
         let plan = absorb(&self.seen, effect, outcome, self.now);
         assert_eq!(self.carry_out(plan), None);
+    }
+
+    /// The annotation.
+    fn mark(&self) -> Option<String> {
+        let annotations = self.seen.object.metadata.annotations.as_ref()?;
+        annotations.get("everleaf.io/revokes").cloned()
+    }
+
+    fn mark_of(certificate: &ParsedCertificate) -> String {
+        format!(
+            "{}/{}",
+            certificate.fingerprint(),
+            certificate.public_key_hash()
+        )
+    }
+
+    /// The object is created again as a backup has it: without status, with these certificates where the spec leads to.
+    fn restore(&mut self, certificates: &[&ParsedCertificate]) {
+        let object = Arc::make_mut(&mut self.seen.object);
+        object.status = None;
+        let found = certificates.iter().map(|certificate| FoundCertificate {
+            certificate: (*certificate).clone(),
+            key_held: true,
+        });
+        self.seen.found = Some(Ok(Found {
+            certificates: found.collect(),
+            issuer: IssuerReference {
+                name: "ca".into(),
+                ..IssuerReference::default()
+            },
+            secret: Some("app-tls".into()),
+            stored: Some(START),
+        }));
     }
 
     fn entry(&self) -> &RevokedCertificate {
@@ -186,6 +227,13 @@ fn what_is_to_be_revoked_is_written_before_the_ca_is_asked_once() {
     assert_eq!(entry.serial, scene.certificate.serial());
     assert_eq!(scene.seen.status().issuer_ref.as_ref().unwrap().name, "ca");
 
+    assert_eq!(scene.step(), None);
+    assert_eq!(
+        scene.entry().attempts,
+        None,
+        "where a backup keeps it, first"
+    );
+    assert_eq!(scene.mark(), Some(Scene::mark_of(&scene.certificate)));
     assert_eq!(scene.step(), None, "only written");
     assert_eq!(scene.entry().state, "Requested");
     assert_eq!(scene.entry().attempts, Some(1));
@@ -307,6 +355,7 @@ fn nothing_is_asked_without_an_account_an_acme_issuer_or_a_life() {
     let mut other = scene(&json!({}));
     other.seen.issuer = Some(issuer(json!({ "selfSigned": {} }), Some((true, "IsReady"))).into());
     other.step();
+    other.step();
     assert_eq!(other.step(), None);
     assert!(other.ready().2.contains("EL-1602"), "{:?}", other.ready());
     other.seen.issuer = None;
@@ -314,6 +363,7 @@ fn nothing_is_asked_without_an_account_an_acme_issuer_or_a_life() {
     assert!(other.ready().2.contains("does not exist"));
 
     let mut late = scene(&json!({}));
+    late.step();
     late.step();
     late.now = START + SignedDuration::from_hours(2161);
     assert_eq!(late.step(), None);
@@ -379,6 +429,91 @@ fn what_cannot_be_found_is_said_and_looked_for_again() {
 }
 
 #[test]
+fn one_that_comes_back_without_its_status_is_about_what_it_was_about() {
+    let mut scene = scene(&json!({ "reason": "keyCompromise" }));
+    let effect = scene.until_asked();
+    scene.answer(&effect, Outcome::Revoked(None));
+    let old = scene.certificate.clone();
+    let public = KeyFact::of(&scene.key).public;
+    let (key, next) = pair();
+    let innocent = KeyFact::of(&key).public;
+
+    // Another certificate is in the Secret by now.
+    scene.restore(&[&next]);
+    for _ in 0..3 {
+        assert_eq!(scene.step(), None);
+    }
+    assert_eq!(scene.seen.status().certificates, None);
+    let (_, reason, message) = scene.ready();
+    assert_eq!(reason, "NotFound");
+    assert!(
+        message.contains("another certificate") && message.contains("EL-1601"),
+        "{message}"
+    );
+    let claims = Claims::of(&scene.seen.object);
+    assert_eq!(
+        (claims.leaves, claims.keys),
+        (vec![], vec![(public, false)]),
+        "still barred"
+    );
+    assert_ne!(public, innocent);
+
+    // An earlier request was answered with it; or the Secret is older than the object.
+    scene.restore(&[&next, &old]);
+    let Effect::Revoke { certificate, .. } = scene.until_asked() else {
+        panic!("not the CA is asked")
+    };
+    assert_eq!(certificate, old.der());
+    assert_eq!(scene.seen.status().certificates.as_ref().unwrap().len(), 1);
+    assert_eq!(scene.mark(), Some(Scene::mark_of(&old)));
+
+    // What cannot be read names nothing, rather than anything.
+    scene.restore(&[&next]);
+    let object = Arc::make_mut(&mut scene.seen.object);
+    let annotations = object.metadata.annotations.as_mut().unwrap();
+    annotations.insert("everleaf.io/revokes".into(), "all".into());
+    assert_eq!(scene.step(), None);
+    assert_eq!(scene.ready().1, "NotFound");
+}
+
+#[test]
+fn an_object_of_an_earlier_version_is_marked_also_when_it_is_done() {
+    let mut scene = scene(&json!({ "reason": "superseded" }));
+    let effect = scene.until_asked();
+    scene.answer(&effect, Outcome::Revoked(None));
+    assert_eq!(plan(&scene.seen, scene.now), Plan::idle());
+    Arc::make_mut(&mut scene.seen.object).metadata.annotations = None;
+    assert_eq!(scene.step(), None);
+    assert_eq!(scene.mark(), Some(Scene::mark_of(&scene.certificate)));
+    assert_eq!(plan(&scene.seen, scene.now), Plan::idle());
+}
+
+/// A repository from which a cluster is made anew has no annotation.
+#[test]
+fn what_was_made_after_the_object_is_not_what_it_is_about() {
+    let mut early = scene(&json!({ "reason": "keyCompromise" }));
+    let Some(Ok(found)) = &mut early.seen.found else {
+        panic!("something is found")
+    };
+    found.stored = Some(START + SignedDuration::from_secs(1));
+    let found = early.seen.found.clone();
+    assert_eq!(early.step(), None);
+    assert_eq!(early.ready().1, "NotFound");
+    assert!(
+        early.ready().2.contains("made after this object"),
+        "{:?}",
+        early.ready()
+    );
+    assert_eq!(Claims::of(&early.seen.object), Claims::default());
+
+    let mut waiting = scene(&json!({ "when": "CertificateDeleted" }));
+    waiting.seen.found = found;
+    waiting.seen.subject = Some(subject("uid-1", &json!({})).into());
+    assert_eq!(waiting.step(), None);
+    assert_eq!(waiting.ready().1, "Waiting", "it is about what comes");
+}
+
+#[test]
 fn with_renew_first_the_ca_is_asked_once_another_certificate_is_in_the_secret() {
     let mut scene = scene(&json!({ "renewFirst": true }));
     for _ in 0..3 {
@@ -402,8 +537,9 @@ fn with_renew_first_the_ca_is_asked_once_another_certificate_is_in_the_secret() 
     scene.seen.keeper = None;
     let mut orphan = self::scene(&json!({ "renewFirst": true }));
     orphan.seen.keeper = None;
-    orphan.step();
-    orphan.step();
+    for _ in 0..3 {
+        orphan.step();
+    }
     assert!(orphan.ready().2.contains("no Certificate has the Secret"));
 }
 
@@ -515,9 +651,14 @@ fn what_waits_for_a_deletion_follows_its_certificate_and_acts_once_it_is_gone() 
         }],
         issuer: scene.seen.status().issuer_ref.clone().unwrap(),
         secret: Some("app-tls".into()),
+        stored: Some(START),
     }));
     assert_eq!(scene.step(), None);
     assert_eq!(scene.entry().serial, next.serial());
+    assert_eq!(
+        scene.seen.object.metadata.annotations, None,
+        "that may change"
+    );
 
     // One of the same name is another one.
     scene.seen.subject = Some(subject("uid-2", &json!({})).into());

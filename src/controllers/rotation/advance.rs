@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Known, Leaf, Phase, Place, Rotation, Signing, merged, split};
 use crate::api::duration::parse_go_duration;
 use crate::api::issuer::CaRotation;
-use crate::controllers::facts::ca_digest;
+use crate::controllers::facts::{ca_digest, trust_digest};
 use crate::controllers::status::seconds;
 
 /// How long a wave is waited for. What has not come by then is not forgotten, but others get their turn.
@@ -88,8 +88,9 @@ pub fn advance(
         Some(known) if known.authority == now_signing.authority => known.with(&now_signing.root),
         Some(known) => return begin(now_signing, &known.roots, leaves, now),
         None => {
-            let current = ca_digest(now_signing.root.as_bytes());
-            if leaves.iter().any(|leaf| leaf.ca != current) {
+            // By name and key, as ever: one that was renewed with its key has other bytes.
+            let current = trust_digest(now_signing.root.as_bytes());
+            if leaves.iter().any(|leaf| leaf.trust != current) {
                 // The CA was replaced before anybody asked for rotations.
                 return begin(now_signing, "", leaves, now);
             }

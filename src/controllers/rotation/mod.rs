@@ -115,6 +115,8 @@ pub struct Leaf {
     pub not_before: Timestamp,
     /// Digest of `ca.crt`.
     pub ca: u32,
+    /// Digest of whom `ca.crt` has clients trust; see [`trust_digest`](super::facts::trust_digest).
+    pub trust: u32,
     /// `ca.crt` was seen to hold all roots, and others beside them.
     pub noted: bool,
     /// It has failed, or cannot be worked on: nobody should wait for it.
@@ -162,6 +164,7 @@ impl Leaf {
             },
             not_before: leaf.not_before,
             ca: secret.outputs.ca,
+            trust: secret.outputs.trust,
             noted: false,
             stuck: is("Issuing", "False") || (is("Ready", "False") && !is("Issuing", "True")),
         })

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::controllers::facts::trust_digest;
 use crate::controllers::fixtures::{START, issuer};
 use crate::pki::{
     CertificateSigningRequest, CertificateTemplate, KeyAlgorithm, KeyUsages, PrivateKey,
@@ -23,27 +24,32 @@ use crate::pki::{
 static CAS: LazyLock<Vec<Signing>> = LazyLock::new(|| {
     let make = |number| {
         let key = PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap();
-        let params = RequestParams {
-            subject: Subject::from_common_name(format!("CA {number}")),
-            ..RequestParams::default()
-        };
-        let csr = build_request(&params, &key).unwrap();
-        let template = CertificateTemplate {
-            csr: &CertificateSigningRequest::parse_pem(csr.as_bytes()).unwrap(),
-            not_before: START,
-            duration: Duration::from_hours(9000),
-            is_ca: true,
-            usages: KeyUsages::default(),
-            urls: Urls::default(),
-        };
-        let root = self_sign(&template, &key).unwrap();
-        Signing {
-            authority: line_of(&[&root, &root]),
-            root: root.to_pem(),
-        }
+        signing(&format!("CA {number}"), &key, 9000)
     };
     (0..4).map(make).collect()
 });
+
+/// A self-signed CA for this many hours.
+fn signing(name: &str, key: &PrivateKey, hours: u64) -> Signing {
+    let params = RequestParams {
+        subject: Subject::from_common_name(name),
+        ..RequestParams::default()
+    };
+    let csr = build_request(&params, key).unwrap();
+    let template = CertificateTemplate {
+        csr: &CertificateSigningRequest::parse_pem(csr.as_bytes()).unwrap(),
+        not_before: START,
+        duration: Duration::from_hours(hours),
+        is_ca: true,
+        usages: KeyUsages::default(),
+        urls: Urls::default(),
+    };
+    let root = self_sign(&template, key).unwrap();
+    Signing {
+        authority: line_of(&[&root, &root]),
+        root: root.to_pem(),
+    }
+}
 
 const PACE: Pace = Pace {
     rate: 60,
@@ -88,6 +94,7 @@ impl World {
                 },
                 not_before: START - SignedDuration::from_hours(24),
                 ca: ca_digest(CAS[0].root.as_bytes()),
+                trust: trust_digest(CAS[0].root.as_bytes()),
                 noted: false,
                 stuck: false,
             },
@@ -165,6 +172,7 @@ impl World {
 
     fn write(&mut self, number: usize, ca: String) {
         self.served[number].leaf.ca = ca_digest(ca.as_bytes());
+        self.served[number].leaf.trust = trust_digest(ca.as_bytes());
         self.served[number].ca = ca;
     }
 
@@ -379,6 +387,32 @@ fn who_asks_after_the_ca_was_replaced_gets_what_was_left_undone() {
     assert_eq!(world.phase(), Some(Phase::Trusting));
     world.settle(Duration::from_hours(1));
     world.is_settled_on(1);
+}
+
+/// The status is lost, or nobody had asked for rotations, and the CA was renewed in the meantime.
+#[test]
+fn a_ca_that_was_renewed_for_its_key_is_the_same_to_who_asks_later() {
+    let key = PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap();
+    let (first, renewed) = (signing("CA", &key, 9000), signing("CA", &key, 9001));
+    assert_eq!(first.authority, renewed.authority);
+    assert_ne!(first.root, renewed.root);
+    let mut world = World::new(&[1, 2]);
+    let both = merged(&renewed.root, first.root.as_bytes());
+    world.write(0, first.root.clone());
+    world.write(1, both);
+    let turn = |world: &World| advance(None, &renewed, &world.leaves(), &TERMS, START);
+    let quiet = turn(&world);
+    assert_eq!((quiet.known.rotation, quiet.wake), (None, None));
+    assert_eq!(quiet.known.roots, renewed.root);
+
+    // In the middle of a rotation ca.crt has another one beside it.
+    let other = merged(&renewed.root, CAS[0].root.as_bytes());
+    world.write(1, other);
+    assert!(turn(&world).known.rotation.is_some());
+    // The same name with another key is another one.
+    let key = PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap();
+    world.write(1, signing("CA", &key, 9000).root);
+    assert!(turn(&world).known.rotation.is_some());
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Inner {
             || children.any(|child| self.is_whole(child))
     }
 
-    fn children_of(&self, kind: Kind, namespace: &Arc<str>, uid: &str) -> Vec<Name> {
+    pub(super) fn children_of(&self, kind: Kind, namespace: &Arc<str>, uid: &str) -> Vec<Name> {
         let index = self.by_owner.get(&kind).into_iter();
         let names = index.flat_map(|index| index.names(namespace, uid));
         names.map(|n| (namespace.clone(), n.clone())).collect()

@@ -60,7 +60,7 @@ pub(super) struct CertificateEntry {
     pub(super) settled: bool,
     /// Of the issuer, as [`issuer_digest`] has it.
     pub(super) issuer: u64,
-    /// Of what the indexes have of it.
+    /// Of its uid, and of what the indexes have of it.
     pub(super) links: u64,
     /// Of what its Ingress has written or would mend; 0 without one.
     pub(super) shim: u64,
@@ -80,7 +80,7 @@ impl CertificateEntry {
         let shim =
             ingress.map(|uid| digest(&(uid, meta.generation, &meta.labels, &meta.annotations)));
         Self {
-            links: digest(&(&object.spec.secret_name, passwords, ingress)),
+            links: digest(&(&meta.uid, &object.spec.secret_name, passwords, ingress)),
             shim: shim.unwrap_or_default(),
             object: Packed::of(object),
             measured: Measured::of(object),

@@ -45,6 +45,40 @@ impl Store {
             .cloned()
     }
 
+    /// Whether what controls a request that is not answered is not there, by its uid: it was deleted, or the request is from a
+    /// backup.
+    pub fn is_orphaned_request(&self, request: &RequestFact) -> bool {
+        let namespace = &request.id.namespace;
+        if request.is_final() {
+            return false;
+        }
+        if let Some((uid, name)) = &request.owner {
+            let certificate = self.certificate(namespace, name);
+            return certificate.is_none_or(|c| c.metadata.uid.as_deref() != Some(&**uid));
+        }
+        let parent = request.parent.as_deref();
+        parent.is_some_and(|(uid, name)| !self.has_request(namespace, name, uid))
+    }
+
+    /// Whether the request that controls an Order of which the CA has not heard is not there, by its uid.
+    pub fn is_orphaned_order(&self, order: &Order) -> bool {
+        let namespace = order.metadata.namespace.as_deref().unwrap_or_default();
+        if order
+            .status
+            .as_ref()
+            .is_some_and(|status| status.url.is_some())
+        {
+            return false;
+        }
+        let owner = controller_of(&order.metadata, "CertificateRequest");
+        owner.is_some_and(|owner| !self.has_request(namespace, &owner.name, &owner.uid))
+    }
+
+    fn has_request(&self, namespace: &str, name: &str, uid: &str) -> bool {
+        let request = self.request(namespace, name);
+        request.is_some_and(|request| request.id.uid == uid)
+    }
+
     /// The requests that a Certificate controls.
     pub fn requests_of(&self, namespace: &str, uid: &str) -> Vec<Arc<RequestFact>> {
         let inner = self.inner.read();

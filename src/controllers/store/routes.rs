@@ -23,6 +23,7 @@ impl Inner {
         self.share_issuer(&mut entry.measured.issuer);
         let old = self.certificates.get(&name);
         let shim = old.map(|old| old.shim);
+        let is_new = old.is_none_or(|old| old.links != entry.links);
         if old.is_some_and(|old| old.links != entry.links)
             && let Some(old) = self.opened_certificate(&name)
         {
@@ -46,8 +47,17 @@ impl Inner {
             keys.extend(ingress_of(object));
         }
         keys.extend(self.revocations_of(&name));
+        if let (true, Some(uid)) = (is_new, object.metadata.uid.as_deref()) {
+            keys.extend(self.children_keys(Kind::CertificateRequest, &name.0, uid));
+        }
         self.certificates.insert(name, entry);
         keys
+    }
+
+    /// What somebody controls who was not known before.
+    fn children_keys(&self, kind: Kind, namespace: &Arc<str>, uid: &str) -> Vec<Key> {
+        let names = self.children_of(kind, namespace, uid).into_iter();
+        names.map(|name| key(kind, &name)).collect()
     }
 
     pub(super) fn opened_certificate(&self, name: &Name) -> Option<Arc<Certificate>> {
@@ -116,8 +126,13 @@ impl Inner {
         }
         self.count_as_listed(&fact);
         let lists = self.doubters(&fact);
-        self.requests.insert(name.clone(), Arc::new(fact));
         let mut keys = vec![key(Kind::CertificateRequest, &name)];
+        let uid = fact.id.uid.clone();
+        let old = self.requests.insert(name.clone(), Arc::new(fact));
+        if old.is_none_or(|old| old.id.uid != uid) {
+            keys.extend(self.children_keys(Kind::CertificateRequest, &name.0, &uid));
+            keys.extend(self.children_keys(Kind::Order, &name.0, &uid));
+        }
         keys.extend(owner.map(|o| key(Kind::Certificate, &o)));
         if let Some(parent) = self.parent_of_request(&name) {
             keys.push(parent);

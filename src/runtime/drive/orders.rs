@@ -28,8 +28,10 @@ impl Driver {
         let ahead = self.preflights.ahead(store, key).filter(|_| made.is_none());
         // What is in the way of an order takes no place from others.
         let standing = ahead.as_ref().map(|ahead| ahead.standing(now()));
-        let is_clear = matches!(standing, None | Some(Standing::Clear(_)));
-        if let Some(Standing::Held(..)) = standing {
+        let order = store.order(&key.namespace, &key.name);
+        let orphaned = order.is_some_and(|order| made.is_none() && store.is_orphaned_order(&order));
+        let is_clear = !orphaned && matches!(standing, None | Some(Standing::Clear(_)));
+        if orphaned || matches!(standing, Some(Standing::Held(..))) {
             self.limits.withdraw(store, key, now());
         }
         let memo = self.orders.memo(&subject, key, now());

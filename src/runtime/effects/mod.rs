@@ -106,6 +106,16 @@ impl Effects {
                 );
                 self.merge(&place, &id.name, &id.version, patch).await
             }
+            Action::Annotate {
+                key,
+                version,
+                annotation,
+                value,
+            } => {
+                let place = place_of(key.kind, &key.namespace, status_manager(key.kind));
+                let patch = json!({ "metadata": { "annotations": { annotation: value } } });
+                self.merge(&place, &key.name, &version, patch).await
+            }
             Action::PatchAccountSecret(secret) => {
                 let id = &secret.id;
                 let place = account_secret_place(&id.namespace);

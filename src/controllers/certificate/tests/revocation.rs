@@ -74,12 +74,9 @@ fn a_compromised_key_is_replaced_whatever_the_policy_says() {
 }
 
 /// The reasons that CertificateRevocations are made for in one step, and the words of its events.
-fn reported(world: &World, revision: &str) -> (Vec<String>, Vec<String>) {
+fn reported(world: &World, value: &str) -> (Vec<String>, Vec<String>) {
     let mut seen = world.observe();
-    let annotations = [(
-        "everleaf.io/key-compromised".to_owned(),
-        revision.to_owned(),
-    )];
+    let annotations = [("everleaf.io/key-compromised".to_owned(), value.to_owned())];
     let certificate = std::sync::Arc::make_mut(&mut seen.certificate);
     certificate.metadata.annotations = Some(annotations.into());
     let plan = plan(&seen, &world.settings, world.now);
@@ -98,23 +95,30 @@ fn reported(world: &World, revision: &str) -> (Vec<String>, Vec<String>) {
     (made.collect(), said.collect())
 }
 
+fn named(key: KeyFact) -> String {
+    format!("{:016x}", key.public)
+}
+
 #[test]
-fn the_annotation_has_the_key_of_a_revision_revoked_once() {
+fn the_annotation_has_the_key_that_it_names_revoked_once() {
     let never = json!({ "algorithm": "ECDSA", "rotationPolicy": "Never" });
-    let spec = json!({ "privateKey": never, "revisionHistoryLimit": 2 });
-    let mut world = World::issued(&spec);
-    assert_eq!(reported(&world, "1").0, ["keyCompromise"]);
-    for (value, words) in [
-        ("true", "that of now is 1"),
-        ("0", "that of now is 1"),
-        ("2", "no revision 2 yet, status.revision is 1"),
-    ] {
+    let mut world = World::issued(&json!({ "privateKey": never }));
+    let nothing = (vec![], vec![]);
+    let old = key(&world);
+    let whole = format!("{}{}", named(old).to_uppercase(), "0".repeat(48));
+    for value in [named(old), whole] {
+        let done = (vec!["keyCompromise".to_owned()], vec![]);
+        assert_eq!(reported(&world, &value), done, "{value}");
+    }
+    // A revision begins anew with each new Certificate of the name; and true is about whatever comes.
+    for value in ["true", "1", "0", "2", "00112233", "no-digits-at-all"] {
         let (made, said) = reported(&world, value);
         assert!(made.is_empty(), "{value}: {made:?}");
-        assert!(said.iter().any(|said| said.contains(words)), "{said:?}");
+        let advice = format!("say everleaf.io/key-compromised={}", named(old));
+        assert!(said.iter().any(|said| said.ends_with(&advice)), "{said:?}");
     }
     world.is_reported = true;
-    assert!(reported(&world, "1").0.is_empty(), "it is there");
+    assert_eq!(reported(&world, &named(old)), nothing, "it is there");
     world.is_reported = false;
     // A renewal came in between, and the policy has kept the key.
     world.withdrawal = Some(Withdrawal::Revoked { by: by() });
@@ -123,9 +127,8 @@ fn the_annotation_has_the_key_of_a_revision_revoked_once() {
     world.withdrawal = None;
     world.run(8);
     assert_eq!(world.status().revision, Some(2));
-    assert_eq!(reported(&world, "1").0, ["keyCompromise"]);
+    assert_eq!(reported(&world, &named(old)).0, ["keyCompromise"]);
     // With another key it is done, also when the CertificateRevocation is gone.
-    let old = key(&world);
     world.compromised = vec![old.public];
     world.withdrawal = Some(Withdrawal::Compromised { by: by() });
     for _ in 0..8 {
@@ -138,14 +141,22 @@ fn the_annotation_has_the_key_of_a_revision_revoked_once() {
     world.compromised = vec![];
     world.run(8);
     assert_eq!(world.status().revision, Some(3));
-    let nothing = (vec![], vec![]);
-    assert_eq!(reported(&world, "2"), nothing);
-    // Of the first one nothing is left to compare with.
-    let (made, said) = reported(&world, "1");
+    let (made, said) = reported(&world, &named(old));
     assert_eq!(made, Vec::<String>::new());
-    assert!(said[0].contains("the revision of now: 3"), "{said:?}");
+    assert!(said[0].contains("is not the one in the Secret"), "{said:?}");
     world.is_reported = true;
-    assert_eq!(reported(&world, "1"), nothing);
+    assert_eq!(reported(&world, &named(old)), nothing);
+}
+
+/// Deleted and applied again, or in a cluster that is made anew: its revisions begin at 1, and its keys are others.
+#[test]
+fn the_annotation_of_a_certificate_that_is_created_again_is_about_no_other_key() {
+    let gone = key(&World::issued(&json!({})));
+    let world = World::issued(&json!({}));
+    assert_eq!(world.status().revision, Some(1));
+    for value in ["1".to_owned(), named(gone)] {
+        assert!(reported(&world, &value).0.is_empty(), "{value}");
+    }
 }
 
 #[test]

@@ -111,3 +111,52 @@ fn orders_that_a_list_brings_back_are_made_small_again() {
         assert!(!is_whole());
     }
 }
+
+/// As a backup brings them back: with another uid than what they were made for.
+#[test]
+fn requests_and_orders_are_orphaned_until_what_controls_them_comes() {
+    let store = Store::new("system");
+    let request = |name: &str, kind: &str, of: &str| -> CertificateRequest {
+        serde_json::from_value(json!({
+            "metadata": { "namespace": "shop", "name": name, "uid": format!("uid-of-{name}"),
+                "ownerReferences": owner(kind, of) },
+            "spec": { "request": "", "issuerRef": { "name": "ca" } },
+        }))
+        .unwrap()
+    };
+    let order: Order = serde_json::from_value(json!({
+        "metadata": { "namespace": "shop", "name": "site-1-2", "uid": "uid-of-order",
+            "ownerReferences": owner("CertificateRequest", "site-1") },
+        "spec": { "request": "", "issuerRef": { "name": "ca" } },
+    }))
+    .unwrap();
+    let orphaned = |name: &str| {
+        let request = store.request("shop", name).unwrap();
+        store.is_orphaned_request(&request)
+    };
+    let wakes = |keys: Vec<Key>, kind, name: &str| keys.contains(&Key::new(kind, "shop", name));
+    store.apply(Change::Order(order.clone()));
+    assert!(store.is_orphaned_order(&order));
+    let mut begun = order.clone();
+    begun.status = serde_json::from_value(json!({ "url": "https://ca.example/order/1" })).unwrap();
+    assert!(!store.is_orphaned_order(&begun), "it is the CA's by now");
+
+    let child = request("site-1-first", "CertificateRequest", "site-1");
+    store.apply(Change::Request(RequestFact::of(child)));
+    assert!(orphaned("site-1-first"));
+    let fact = RequestFact::of(request("site-1", "Certificate", "site"));
+    let keys = store.apply(Change::Request(fact));
+    assert!(wakes(keys.clone(), Kind::Order, "site-1-2"));
+    assert!(wakes(keys, Kind::CertificateRequest, "site-1-first"));
+    assert!(!store.is_orphaned_order(&order) && !orphaned("site-1-first"));
+    assert!(orphaned("site-1"));
+
+    // One of the name that is another one.
+    let mut other = site("", 1);
+    other.metadata.uid = Some("another".into());
+    store.apply(Change::Certificate(other));
+    assert!(orphaned("site-1"));
+    let keys = store.apply(Change::Certificate(site("", 1)));
+    assert!(wakes(keys, Kind::CertificateRequest, "site-1"));
+    assert!(!orphaned("site-1"));
+}

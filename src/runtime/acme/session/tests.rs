@@ -92,6 +92,7 @@ impl World {
                 turn: Turn::Go,
                 memo: Memo::default(),
                 made: None,
+                orphaned: false,
             },
             accounts: AccountsInUse::new(Hooks::default(), Arc::new(Signer::default())),
             ca,
