@@ -300,6 +300,12 @@ impl Ledger {
         *progress != Progress::Refused && later(at, MEMORY) >= now && !is_over
     }
 
+    /// What an Order that has not come to its end asked for, as it was told last.
+    pub fn asked(&self, (id, uid): (&Id, &str)) -> Option<Ask> {
+        let entry = self.entries.get(id).filter(|entry| &*entry.uid == uid)?;
+        Some(entry.ask.clone())
+    }
+
     /// How far an Order is, at the time at which the cluster says so. Told twice, it counts once.
     pub fn see(
         &mut self,

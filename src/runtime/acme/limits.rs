@@ -259,7 +259,9 @@ fn see(ledger: &mut Ledger, store: &Store, subject: &Subject, now: Timestamp) ->
     let at = written.map_or(now, |written| written + SECOND);
     let which = (&subject.id, uid.as_str());
     if ledger.is_news(&subject.ca, which, &progress, (at, now))
-        && let Some(ask) = order::ask(store, order, &subject.account, now)
+        // Of one that has ended the names may be gone from memory, before this is heard.
+        && let Some(ask) =
+            order::ask(store, order, &subject.account, now).or_else(|| ledger.asked(which))
     {
         ledger.see(&subject.ca, which, ask, &progress, (at, now));
     }
@@ -319,3 +321,6 @@ fn restored(stored: &AcmeLimitsStatus) -> Vec<Kept> {
     };
     stored.buckets.iter().filter_map(known).collect()
 }
+
+#[cfg(test)]
+mod tests;
