@@ -377,8 +377,12 @@ fn not_yet(
         if !state.is_empty() && old.state.as_deref() != Some(state) && age >= MOMENT {
             status.insert("state".into(), json!(state));
         }
+        let since = o.memo.working.filter(|_| o.memo.works_for(MOMENT, now));
+        let is_slow = since.filter(|_| state == "processing");
+        let slow = is_slow
+            .map(|since| format!("The CA has been at work on the certificate since {since:.0}"));
         // Where there is none: the CA could not be reached; now it can.
-        let reason = is_late.then_some(not_done);
+        let reason = is_late.then_some(not_done).or(slow);
         if old.reason != reason {
             status.insert("reason".into(), json!(reason));
         }
