@@ -17,6 +17,10 @@ use super::url::Origin;
 use crate::net::{Bounds, Connections, Dialer, MAX_PIECE, Proxies, Resolver, clean};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For what is only read, without a signature: nothing is made at the server that a repetition would make twice.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for renewal information, which a worker waits for that has other certificates to look after.
+const RENEWAL_INFO_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_BODY: usize = 1 << 20;
 
 /// What a request is for: the `action` label of the metrics, named as cert-manager names them.
@@ -146,7 +150,7 @@ impl Transport {
             Err(error) => return Exchange::failed(error),
         };
         let start = Instant::now();
-        let bounds = bounds(deadline, start);
+        let bounds = bounds(action, &method, deadline, start);
         let outcome = self.connections.exchange(request, &host, bounds).await;
         let duration = start.elapsed();
         if let Some(observer) = &self.observer {
@@ -190,11 +194,16 @@ impl Transport {
     }
 }
 
-/// A server may take all the time that its call has left: some are slow to make accounts, orders and certificates, and what
-/// is asked again meanwhile is made twice.
-pub(super) fn bounds(deadline: Instant, now: Instant) -> Bounds {
+/// A server may take all the time that its call has left for what is signed: some are slow to make accounts, orders and
+/// certificates, and what is asked again meanwhile is made twice.
+pub(super) fn bounds(action: Action, method: &Method, deadline: Instant, now: Instant) -> Bounds {
+    let most = match action {
+        _ if *method == Method::POST => Duration::MAX,
+        Action::GetRenewalInfo => RENEWAL_INFO_TIMEOUT,
+        _ => READ_TIMEOUT,
+    };
     Bounds {
-        time: deadline.duration_since(now),
+        time: deadline.duration_since(now).min(most),
         body: MAX_BODY,
     }
 }

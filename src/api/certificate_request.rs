@@ -35,10 +35,11 @@ use super::schema::Base64;
     selectable = ".spec.issuerRef.kind",
     selectable = ".spec.issuerRef.name"
 )]
-// As cert-manager's webhook has it: what was approved is what is signed.
+// As cert-manager's webhook has it: what was approved is what is signed. Of these two fields alone: clients in Go leave out what is
+// false or empty when they write a whole object, and to a rule that is a change.
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "self == oldSelf",
-    "message": "a request cannot be changed: make another CertificateRequest",
+    "rule": "self.request == oldSelf.request && self.issuerRef.name == oldSelf.issuerRef.name",
+    "message": "request and issuerRef.name cannot be changed: make another CertificateRequest",
 }]))]
 pub struct CertificateRequestSpec {
     /// Wanted lifetime as a Go duration; 90 days when absent. Example: `2160h0m0s`.

@@ -5,6 +5,9 @@
 /// Group of Certificate, `CertificateRequest`, Issuer and `ClusterIssuer`.
 pub const GROUP: &str = "cert-manager.io";
 
+/// The groups of the kinds that control others.
+pub const GROUPS: [&str; 2] = [GROUP, "acme.cert-manager.io"];
+
 /// Group of the kinds that are ours alone.
 pub const OWN_GROUP: &str = "everleaf.io";
 

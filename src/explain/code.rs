@@ -41,6 +41,7 @@ codes! {
     1301 ORDER_FAILED, "The ACME order does not go on";
     1302 CHALLENGE_WAITS, "The challenge's answer cannot be reached yet";
     1303 CHALLENGE_FAILED, "The CA could not validate a name";
+    1304 AT_WORK, "The CA is at work for long, or others come first";
     1401 ACME_REJECTED_IDENTIFIER, "The CA does not issue for this name";
     1402 ACME_UNSUPPORTED_IDENTIFIER, "The CA does not issue for names of this sort";
     1403 ACME_CAA, "A CAA record forbids this CA";

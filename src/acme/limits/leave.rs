@@ -1,10 +1,12 @@
 //! How an Order leaves the ledger, or moves in it, without having come to its end.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::ledger::{Ledger, MEMORY};
 use super::line::Id;
-use super::order::{Ca, Stage};
+use super::order::{Ca, Entry, Stage};
 use super::rate::later;
 use super::scope::{Ask, Exemption, Scope};
 
@@ -63,16 +65,25 @@ impl Ledger {
 
     /// Its issuer says something else of what the CA allows. So it is for all who wait there, at once: who still waits by
     /// what was said before would keep those behind it.
-    pub(super) fn hear(&mut self, ca: &Ca, id: &Id) {
-        let entry = self.entries.get(id);
+    pub(super) fn hear(&mut self, ca: &Ca, id: &Id, now: Timestamp) {
+        let waits = |entry: &Entry| matches!(entry.stage, Stage::Waiting(_));
+        let entry = self.entries.get(id).filter(|entry| waits(entry));
         if entry.is_none_or(|entry| entry.ca.policy == ca.policy) {
             return;
         }
+        let mut heard = HashSet::new();
         for entry in self.entries.values_mut() {
             let is_there = entry.ca.issuer == ca.issuer && entry.ca.directory == ca.directory;
-            if is_there && matches!(entry.stage, Stage::Waiting(_)) {
+            if is_there && waits(entry) {
                 entry.ca.policy = ca.policy.clone();
                 entry.block = None;
+                heard.insert(entry.ask.account.clone());
+            }
+        }
+        // Who is behind whom is counted anew.
+        for of in heard {
+            if let Some(account) = self.accounts.get_mut(&of) {
+                account.due = Some(now);
             }
         }
     }

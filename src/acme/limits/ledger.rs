@@ -68,7 +68,7 @@ impl Ledger {
         self.sweep(now);
         self.replace(id, uid, now);
         self.move_over(ca, id, &ask, now);
-        self.hear(ca, id);
+        self.hear(ca, id, now);
         if !self.stand(ca, id, uid, ask) {
             return Turn::Go;
         }

@@ -564,11 +564,19 @@ async fn a_silent_server_is_given_up_at_the_deadline() {
 #[test]
 fn a_slow_server_has_the_whole_time_of_its_call() {
     let now = Instant::now();
-    let whole = bounds(now + CALL_TIMEOUT, now);
-    assert_eq!(whole.time, Duration::from_secs(90));
-    let rest = bounds(now + CALL_TIMEOUT, now + Duration::from_mins(1));
-    assert_eq!(rest.time, Duration::from_secs(30));
-    assert_eq!(bounds(now, now + CALL_TIMEOUT).time, Duration::ZERO);
+    let bound = |action, method, passed| {
+        let (now, end) = (now + Duration::from_secs(passed), now + CALL_TIMEOUT);
+        bounds(action, &method, end, now).time.as_secs()
+    };
+    let order = Action::AuthorizeOrder;
+    assert_eq!(bound(order, Method::POST, 0), 90);
+    assert_eq!(bound(order, Method::POST, 60), 30);
+    assert_eq!(bound(order, Method::POST, 91), 0);
+    // What makes nothing there may be asked again.
+    assert_eq!(bound(order, Method::HEAD, 0), 30);
+    assert_eq!(bound(Action::Discover, Method::GET, 0), 30);
+    assert_eq!(bound(Action::Discover, Method::GET, 80), 10);
+    assert_eq!(bound(Action::GetRenewalInfo, Method::GET, 0), 10);
 }
 
 #[tokio::test]

@@ -229,6 +229,12 @@ fn a_wait_for_a_place_that_takes_long_is_said_until_it_ends() {
         c.status = serde_json::from_value(told).unwrap();
     });
     assert_eq!(plan(&seen, &settings(), after(60)).actions, [], "once");
+    let mut caused = seen.clone();
+    edit(&mut caused, |c| {
+        let status = json!({ "reason": "Error presenting challenge: quota" });
+        c.status = serde_json::from_value(status).unwrap();
+    });
+    assert_eq!(plan(&caused, &settings(), after(60)).actions, []);
     seen.admitted = true;
     let unsaid = plan(&seen, &settings(), after(60));
     assert_eq!(status(&unsaid.actions[0]), &json!({ "reason": null }));
@@ -249,7 +255,7 @@ fn a_ca_that_is_at_work_for_long_is_named() {
     let reason = status(&told.actions[0])["reason"].clone();
     assert_eq!(
         reason,
-        "The CA has been at work on this challenge since 2026-01-01T00:00:00Z: it still is \"processing\" there"
+        "The CA has been at work on this challenge since 2026-01-01T00:00:00Z: it still is \"processing\" there (EL-1304)."
     );
     edit(&mut seen, |c| {
         let status = json!({ "state": "pending", "reason": reason });

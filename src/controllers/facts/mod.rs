@@ -29,7 +29,7 @@ pub use pod::PodView;
 pub use request::{Made, RequestFact};
 pub use secret::{KeyFact, LeafFact, SecretFact};
 
-use crate::api::Certificate;
+use crate::api::{Certificate, labels};
 
 /// Identity and version of an object.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -65,12 +65,17 @@ impl Identity {
     }
 }
 
-/// The controller among the owners, if it is of this kind.
+/// The controller among the owners, if it is of this kind, and of the API that we speak: others have Certificates, too. An
+/// Ingress is one in whichever group it was when it was written.
 pub fn controller_of<'a>(meta: &'a ObjectMeta, kind: &str) -> Option<&'a OwnerReference> {
+    let is_known = |version: &str| {
+        let group = version.split_once('/').map(|(group, _)| group);
+        kind == "Ingress" || group.is_some_and(|group| labels::GROUPS.contains(&group))
+    };
     meta.owner_references
         .as_deref()?
         .iter()
-        .find(|o| o.controller == Some(true) && o.kind == kind)
+        .find(|o| o.controller == Some(true) && o.kind == kind && is_known(&o.api_version))
 }
 
 /// The Certificate that controls an object: uid and name. There are thousands: a pair of strings is smaller so, and an

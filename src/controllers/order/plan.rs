@@ -379,8 +379,10 @@ fn not_yet(
         }
         let since = o.memo.working.filter(|_| o.memo.works_for(MOMENT, now));
         let is_slow = since.filter(|_| state == "processing");
-        let slow = is_slow
-            .map(|since| format!("The CA has been at work on the certificate since {since:.0}"));
+        let slow = is_slow.map(|since| {
+            let text = format!("The CA has been at work on the certificate since {since:.0}");
+            Verdict::new(Code::AT_WORK, text).to_string()
+        });
         // Where there is none: the CA could not be reached; now it can.
         let reason = is_late.then_some(not_done).or(slow);
         if old.reason != reason {

@@ -88,7 +88,8 @@ fn decide(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> 
     if !o.admitted {
         // It is woken when its turn comes.
         return Plan {
-            actions: if waited >= LONG {
+            // What kept it from being put in place when it had one is still the cause.
+            actions: if waited >= LONG && !is_caused(o) {
                 say(o, NO_PLACE)
             } else {
                 vec![]
@@ -125,6 +126,13 @@ fn decide(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> 
         (Some(presentation), Some(solver)) => http01::live(o, settings, &presentation, solver, now),
         _ => unsupported(o),
     }
+}
+
+/// Whether its status says why it does not go on, other than that others come first.
+fn is_caused(o: &Observation) -> bool {
+    let status = o.challenge.status.as_ref();
+    let reason = status.and_then(|status| status.reason.as_deref());
+    reason.is_some_and(|reason| ![ANOTHER, NO_PLACE].contains(&reason))
 }
 
 fn unsupported(o: &Observation) -> Plan<Effect> {

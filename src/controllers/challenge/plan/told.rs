@@ -11,6 +11,7 @@ use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::Kind;
 use crate::controllers::status::seconds;
+use crate::explain::{Code, Verdict};
 
 /// How a reason begins that says why the answer could not be put in place.
 pub(super) const NOT_PRESENTED: &str = "Error presenting challenge: ";
@@ -20,13 +21,14 @@ pub(super) const ANOTHER: &str =
     "Waiting for an older Challenge for the same name: its solver answers for one at a time";
 
 /// Why one that has no place waits.
-pub(super) const NO_PLACE: &str = "Waiting for its turn: as many challenges as --max-concurrent-challenges allows are being validated";
+pub(super) const NO_PLACE: &str = "Waiting for its turn: as many challenges as --max-concurrent-challenges allows are being validated (EL-1304).";
 
 /// What is said of a CA that has been at work for long, without a word of its own.
 pub(super) fn at_work(state: &str, since: Timestamp) -> String {
-    format!(
+    let text = format!(
         "The CA has been at work on this challenge since {since:.0}: it still is \"{state}\" there"
-    )
+    );
+    Verdict::new(Code::AT_WORK, text).to_string()
 }
 
 /// Write `reason`, if it is not there already.

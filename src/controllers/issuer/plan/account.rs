@@ -235,12 +235,17 @@ fn refused(
 /// There was an account already, whose key is not there any more: somebody may know where it is.
 fn replaced(o: &Observation, made: &SecretObject) -> Option<Event> {
     let account = o.issuer.status.acme.as_ref()?.uri.as_deref()?;
+    let server = &o.issuer.spec.acme.as_ref()?.server;
+    if host(account) != host(server) {
+        // It is another server's, whose issuer this was.
+        return None;
+    }
     let meta = &made.0.metadata;
     let (name, namespace) = (meta.name.as_deref()?, meta.namespace.as_deref()?);
     let message = format!(
-        "Secret \"{name}\" with the key of the ACME account {account} is not in namespace \"{namespace}\": a new key is \
-         made, and with it another account. If the Secret is elsewhere, put it there in place of the new one; the Secrets of \
-         ClusterIssuers are looked for where --cluster-resource-namespace says"
+        "Secret \"{name}\" for the key of the ACME account is not in namespace \"{namespace}\", though the account {account} is \
+         registered: a new key is made, and with it another account. If that account's key is in a Secret elsewhere, put it \
+         there in place of the new one; the Secrets of ClusterIssuers are looked for where --cluster-resource-namespace says"
     );
     Some(Event::warning(component(o), "AccountKeyMissing", message))
 }

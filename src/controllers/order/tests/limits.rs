@@ -142,7 +142,7 @@ fn object<T: DeserializeOwned>(value: Value) -> T {
 /// A Certificate, its Secret with a certificate for these names, its second request and that one's Order.
 fn store(secret_names: &[&str], secret_issuer: &str) -> Store {
     let store = Store::new("system");
-    let owner = |kind: &str, name: &str| json!([{ "apiVersion": "v1", "kind": kind, "name": name, "uid": format!("uid-of-{name}"), "controller": true }]);
+    let owner = |kind: &str, name: &str| json!([{ "apiVersion": "cert-manager.io/v1", "kind": kind, "name": name, "uid": format!("uid-of-{name}"), "controller": true }]);
     let revision = json!({ "cert-manager.io/certificate-revision": "2" });
     store.apply(Change::Certificate(object(json!({
         "metadata": { "namespace": "shop", "name": "app", "uid": "uid-of-app" },

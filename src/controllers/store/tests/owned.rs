@@ -8,7 +8,7 @@ use crate::controllers::facts::RequestFact;
 use crate::controllers::key::{Key, Kind};
 
 fn owner(kind: &str, name: &str) -> Value {
-    json!([{ "apiVersion": "v1", "kind": kind, "name": name, "uid": format!("uid-of-{name}"), "controller": true }])
+    json!([{ "apiVersion": "cert-manager.io/v1", "kind": kind, "name": name, "uid": format!("uid-of-{name}"), "controller": true }])
 }
 
 /// The Certificate `site`, of the Ingress of that name or of nobody.
