@@ -1,6 +1,6 @@
 //! What a CertificateRevocation means for the certificates and keys of others.
 
-use super::mark::marks;
+use super::mark::{self, marks};
 use super::standing::is_standing;
 use super::{reason, renews_first};
 use crate::api::revocation::{signer, state};
@@ -78,8 +78,9 @@ impl Claims {
         // Also of what was not found any more.
         let compromised =
             (reason(object) == RevocationReason::KeyCompromise).then(|| marks(object));
-        for mark in compromised.flatten().unwrap_or_default() {
-            let key = short(&mark.key);
+        let marked = compromised.flatten().unwrap_or_default();
+        let keys = marked.iter().map(|mark| mark.key.as_str());
+        for key in keys.chain(mark::compromised(object)).map(short) {
             if claims.keys.iter().all(|(known, _)| *known != key) {
                 claims.keys.push((key, false));
             }

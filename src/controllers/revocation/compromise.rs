@@ -34,5 +34,10 @@ pub fn compromise_order(certificate: &Certificate, key: &str) -> CertificateRevo
     let name = compromise_name(certificate, key);
     let mut order = order_for(certificate, name, RevocationReason::KeyCompromise);
     order.spec.older_revisions = Some(true);
+    let about = (
+        labels::KEY_COMPROMISED_ANNOTATION.to_owned(),
+        key.to_owned(),
+    );
+    order.metadata.annotations = Some([about].into());
     order
 }

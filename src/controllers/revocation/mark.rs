@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::standing::is_standing;
 use super::{Found, FoundCertificate};
 use crate::api::{CertificateRevocation, labels};
+use crate::controllers::action::Event;
 use crate::explain::{Code, Verdict};
 use crate::pki::parse_chain;
 
@@ -52,34 +53,67 @@ pub(super) fn unmarked(object: &CertificateRevocation) -> Option<String> {
     })
 }
 
+/// The API server refuses the annotation, for this reason.
+pub fn unmarkable(problem: &str) -> Event {
+    let message = format!(
+        "The annotation {} cannot be written: {problem}. What this object is about is in its status alone: do not restore it from \
+         a backup",
+        labels::REVOKES_ANNOTATION
+    );
+    Event::warning("everleaf", "NotMarked", message)
+}
+
+/// The private key that it is about, if a Certificate's annotation has asked for it: the front of the SHA-256 of its public key.
+pub(super) fn compromised(object: &CertificateRevocation) -> Option<&str> {
+    let annotations = object.metadata.annotations.as_ref()?;
+    let key = annotations.get(labels::KEY_COMPROMISED_ANNOTATION)?;
+    Some(key)
+}
+
 /// Of what the spec leads to, what the object is about: only what the annotation names, if it is there; and nothing that came
 /// after the object.
 pub(super) fn meant(object: &CertificateRevocation, found: &Found) -> Result<Found, Verdict> {
     let nothing = |text| Err(Verdict::new(Code::REVOCATION_SUBJECT, text));
     let secret = found.secret.as_deref().unwrap_or_default();
+    let only = |is_meant: &dyn Fn(&FoundCertificate) -> bool| {
+        let meant = found.certificates.iter().filter(|f| is_meant(f));
+        let certificates: Vec<_> = meant.cloned().collect();
+        let is_any = !certificates.is_empty();
+        is_any.then(|| Found {
+            certificates,
+            ..found.clone()
+        })
+    };
     if let Some(marks) = marks(object) {
-        let is_meant = |f: &&FoundCertificate| {
+        let is_meant = |f: &FoundCertificate| {
             let fingerprint = f.certificate.fingerprint();
             marks.iter().any(|mark| mark.certificate == fingerprint)
         };
-        let certificates: Vec<_> = found
-            .certificates
-            .iter()
-            .filter(is_meant)
-            .cloned()
-            .collect();
-        if certificates.is_empty() {
-            return nothing(format!(
-                "Secret \"{secret}\" has another certificate than this object is about (annotation {}), so that nothing is \
-                 revoked; name the certificate itself in spec.certificate of another CertificateRevocation if it still has \
-                 to be",
-                labels::REVOKES_ANNOTATION
-            ));
-        }
-        return Ok(Found {
-            certificates,
-            ..found.clone()
-        });
+        return only(&is_meant).map_or_else(
+            || {
+                nothing(format!(
+                    "Secret \"{secret}\" has another certificate than this object is about (annotation {}), so that nothing is \
+                     revoked; name the certificate itself in spec.certificate of another CertificateRevocation if it still has \
+                     to be",
+                    labels::REVOKES_ANNOTATION
+                ))
+            },
+            Ok,
+        );
+    }
+    if let Some(key) = compromised(object) {
+        // A renewal may have come between.
+        let is_meant = |f: &FoundCertificate| f.certificate.public_key_hash().starts_with(key);
+        return only(&is_meant).map_or_else(
+            || {
+                nothing(format!(
+                    "Secret \"{secret}\" has no certificate any more of the key that is compromised ({key}), which is not used \
+                     again; name the certificate itself in spec.certificate of another CertificateRevocation if it still has \
+                     to be revoked"
+                ))
+            },
+            Ok,
+        );
     }
     let made = object.metadata.creation_timestamp.as_ref();
     let stored = found.stored.filter(|_| !is_standing(object));

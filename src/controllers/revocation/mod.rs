@@ -21,6 +21,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 
 pub use claims::{Claims, Stage, Withdrawal, listed};
 pub use compromise::{compromise_name, compromise_order, compromised_key};
+pub use mark::unmarkable;
 pub use observe::observe;
 pub use plan::{absorb, plan};
 pub use standing::{standing_name, standing_order};
@@ -48,6 +49,8 @@ pub struct Observation {
     pub keeper: Option<Arc<Certificate>>,
     /// The Certificate that the spec names.
     pub subject: Option<Arc<Certificate>>,
+    /// The API server refuses the annotation that says what it is about.
+    pub unmarkable: bool,
 }
 
 /// What is to be revoked.

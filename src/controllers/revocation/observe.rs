@@ -51,6 +51,7 @@ pub async fn observe(
         secret: secret.and_then(|name| store.secret(&key.namespace, name)),
         keeper: keepers.and_then(|keepers| keepers.first().cloned()),
         subject,
+        unmarkable: false,
         object,
     }))
 }

@@ -53,7 +53,7 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
         Some(Err(verdict)) => step.say("NotFound", verdict),
         None if waits.is_some() => {}
         // Before the CA hears of it.
-        None => match unmarked(&o.object) {
+        None => match unmarked(&o.object).filter(|_| !o.unmarkable) {
             Some(value) => return annotated(&o.object, value),
             None => step.decide(),
         },

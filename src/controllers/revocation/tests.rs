@@ -114,6 +114,7 @@ fn scene(spec: &Value) -> Scene {
             secret: Some(secret(&key, &certificate)),
             keeper: Some(keeper.into()),
             subject: None,
+            unmarkable: false,
         },
         now: START,
         key,
@@ -474,6 +475,47 @@ fn one_that_comes_back_without_its_status_is_about_what_it_was_about() {
     annotations.insert("everleaf.io/revokes".into(), "all".into());
     assert_eq!(scene.step(), None);
     assert_eq!(scene.ready().1, "NotFound");
+}
+
+/// The annotation of a Certificate names a key; by the time the Secret is read, a renewal may have come between.
+#[test]
+fn a_compromised_key_that_is_not_in_the_secret_any_more_costs_no_other_its_certificate() {
+    let mut scene = scene(&json!({ "reason": "keyCompromise" }));
+    let (old, (_, next)) = (scene.certificate.clone(), pair());
+    let hash = old.public_key_hash();
+    let about = |scene: &mut Scene| {
+        let object = Arc::make_mut(&mut scene.seen.object);
+        let annotation = (
+            "everleaf.io/key-compromised".to_owned(),
+            hash[..16].to_owned(),
+        );
+        object.metadata.annotations = Some([annotation].into());
+    };
+    scene.restore(&[&next]);
+    about(&mut scene);
+    assert_eq!(scene.step(), None);
+    assert_eq!(scene.ready().1, "NotFound");
+    let barred = KeyFact::of(&scene.key).public;
+    assert_eq!(Claims::of(&scene.seen.object).keys, [(barred, false)]);
+
+    scene.restore(&[&next, &old]);
+    about(&mut scene);
+    let Effect::Revoke { certificate, .. } = scene.until_asked() else {
+        panic!("not the CA is asked")
+    };
+    assert_eq!(certificate, old.der());
+    assert_eq!(scene.seen.status().certificates.as_ref().unwrap().len(), 1);
+}
+
+/// The annotation is for backups: a right that is missing does not keep the CA from being asked.
+#[test]
+fn one_that_cannot_be_marked_is_revoked_all_the_same() {
+    let mut scene = scene(&json!({ "reason": "superseded" }));
+    scene.seen.unmarkable = true;
+    assert!(matches!(scene.until_asked(), Effect::Revoke { .. }));
+    assert_eq!(scene.mark(), None);
+    let said = super::unmarkable("forbidden");
+    assert_eq!(said.reason, "NotMarked");
 }
 
 #[test]

@@ -19,11 +19,23 @@ impl Driver {
             let account = self.accounts.account(store, &key.namespace, issuer);
             account.is_some()
         };
-        let Some(seen) = revocation::observe(&self.reader, key, usable).await? else {
+        let Some(mut seen) = revocation::observe(&self.reader, key, usable).await? else {
             return Ok(());
         };
         let uid = seen.object.metadata.uid.clone().unwrap_or_default();
         let mut plan = revocation::plan(&seen, now());
+        let marks = |action: &Action| matches!(action, Action::Annotate { .. });
+        if plan.actions.iter().any(marks) {
+            match self.carry_out(key, &uid, plan, ended).await {
+                // It is for backups; the CA is not kept waiting for a right that is missing.
+                Err(Failure::Write(error)) if error.refusal().is_some() => {
+                    self.announce(key, &uid, vec![revocation::unmarkable(&error.to_string())]);
+                    seen.unmarkable = true;
+                    plan = revocation::plan(&seen, now());
+                }
+                written => return written,
+            }
+        }
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
         let Some(effect) = effect else {

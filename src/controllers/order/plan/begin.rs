@@ -21,8 +21,9 @@ use crate::explain::{Code, Verdict, quoted};
 
 /// A wait that is shorter is not written down.
 const WORTH_SAYING: Duration = Duration::from_secs(5);
-/// The same of a wait for others: of many orders at once each waits for those before it.
-const WORTH_SAYING_OF_OTHERS: Duration = Duration::from_mins(1);
+/// The same of a wait for others: of many orders at once each waits for those before it, and a write for each would make them wait
+/// longer.
+const WORTH_SAYING_OF_OTHERS: Duration = Duration::from_mins(5);
 
 /// So that the time has come when it is asked for.
 const TICK: Duration = Duration::from_millis(10);

@@ -108,7 +108,11 @@ fn a_wait_for_others_that_takes_long_is_said_once_until_it_ends() {
     let until = START + SignedDuration::from_mins(10);
     for (turn, patience, words) in [
         (Turn::Twin(until), 5, "for the same names"),
-        (Turn::Behind(Some(until)), 60, "other orders of the account"),
+        (
+            Turn::Behind(Some(until)),
+            300,
+            "other orders of the account",
+        ),
     ] {
         seen.turn = turn;
         let patience = Duration::from_secs(patience);
@@ -121,7 +125,7 @@ fn a_wait_for_others_that_takes_long_is_said_once_until_it_ends() {
         let reason = status(&late.actions[0])["reason"].clone();
         let text = reason.as_str().unwrap();
         assert!(text.contains(words) && text.contains("EL-1432"), "{text}");
-        assert!(late.wake.unwrap() > Duration::from_mins(8));
+        assert!(late.wake.unwrap() >= Duration::from_mins(5));
         // Another CA would do no better for the others, which are this one's work.
         assert_eq!(crate::explain::ca_fault(text), None);
         edit(&mut seen, &json!({ "reason": reason }));
