@@ -14,9 +14,9 @@ fn object<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-fn order(name: &str, spec: Value, status: Value) -> Change {
+fn order(name: &str, spec: &Value, status: &Value) -> Change {
     let mut all = json!({ "issuerRef": { "name": "ca" }, "request": "" });
-    json_patch::merge(&mut all, &spec);
+    json_patch::merge(&mut all, spec);
     Change::Order(object(json!({
         "metadata": { "namespace": "shop", "name": name, "uid": name, "creationTimestamp": NOW },
         "spec": all,
@@ -40,17 +40,17 @@ fn an_order_of_which_little_is_left_has_ended_all_the_same() {
         let key = Key::new(Kind::Order, "shop", name);
         limits.order(&store, &key, true, NOW)
     };
-    let names = || json!({ "dnsNames": ["a.example.com"] });
-    store.apply(order("first", names(), json!({})));
+    let names = json!({ "dnsNames": ["a.example.com"] });
+    store.apply(order("first", &names, &json!({})));
     assert_eq!(turn("first"), Turn::Go);
     let made = json!({ "url": "https://ca.example/order/1", "state": "pending" });
-    store.apply(order("first", names(), made));
+    store.apply(order("first", &names, &made));
     turn("first");
-    store.apply(order("second", names(), json!({})));
+    store.apply(order("second", &names, &json!({})));
     assert!(matches!(turn("second"), Turn::Twin(_)));
 
     let left = json!({ "state": "valid", "certificate": "" });
-    store.apply(order("first", json!({}), left));
+    store.apply(order("first", &json!({}), &left));
     turn("first");
     assert_eq!(turn("second"), Turn::Go);
 }
