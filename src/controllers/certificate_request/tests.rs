@@ -72,6 +72,7 @@ fn scene(issuer: Value, params: &RequestParams) -> Scene {
                 "app-key",
             )])),
             owner_references: Some(vec![OwnerReference {
+                api_version: "cert-manager.io/v1".into(),
                 kind: "Certificate".into(),
                 name: "app".into(),
                 uid: "uid-of-app".into(),

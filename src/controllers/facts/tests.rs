@@ -41,3 +41,16 @@ fn why_a_solver_pod_does_not_run() {
         assert_eq!(problem(status.clone()).as_deref(), expected, "{status}");
     }
 }
+
+#[test]
+fn a_certificate_of_another_api_controls_nothing_here() {
+    let owned = |version: &str, kind: &str| {
+        let owner = json!({ "apiVersion": version, "kind": kind, "name": "a", "uid": "u", "controller": true });
+        let meta = serde_json::from_value(json!({ "ownerReferences": [owner] })).unwrap();
+        super::controller_of(&meta, kind).is_some()
+    };
+    assert!(owned("cert-manager.io/v1", "Certificate"));
+    assert!(!owned("cert.gardener.cloud/v1alpha1", "Certificate"));
+    assert!(owned("acme.cert-manager.io/v1", "Order"));
+    assert!(owned("extensions/v1beta1", "Ingress"), "as it was then");
+}
