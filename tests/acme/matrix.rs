@@ -59,7 +59,11 @@ fn fifty_orders(cluster: &Cluster, reuse: u32) -> Result<Seen> {
         namespace.issue_all(half, LIMIT)?;
     }
     namespace.all_are_right(&wanted, &root)?;
-    assert_eq!((ca.orders()?, ca.accounts()?), (ORDERS, 1));
+    let events = namespace.list("event")?;
+    let warnings = events.iter().filter(|event| event["type"] == "Warning");
+    let warnings: Vec<_> = warnings.map(|event| &event["message"]).collect();
+    let made = (ca.orders()?, ca.accounts()?);
+    assert_eq!(made, (ORDERS, 1), "{warnings:#?}");
     assert!(
         nonces_refused(cluster, &ca)? > 100,
         "the test tests something"

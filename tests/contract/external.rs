@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::signing::{shell, sign};
+use crate::signing::sign;
 use crate::support::{DEADLINE, Namespace, certificate, ready_condition, requests};
 use crate::{FLAGS, aside, cluster, condition, now, patch_status, self_signed, set_condition};
 
@@ -344,45 +344,4 @@ fn a_request_that_has_failed_without_a_word_is_a_failure() -> Result<()> {
     let done = namespace.ready("site", DEADLINE)?;
     assert!(done["status"]["failedIssuanceAttempts"].is_null(), "{done}");
     Ok(())
-}
-
-#[test]
-fn each_attempt_has_a_key_of_its_own_without_a_back_off_too() -> Result<()> {
-    let Some(cluster) = aside() else {
-        return Ok(());
-    };
-    let namespace = cluster.alone("external-keys")?;
-    let eager = "--certificate-request-minimum-backoff-duration=0s";
-    cluster.operator(&[FLAGS[0], eager])?;
-    let tried = keys_of_attempts(&namespace);
-    cluster.operator(&FLAGS)?;
-    let keys = tried?;
-    assert!(
-        keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2],
-        "{keys:?}"
-    );
-    Ok(())
-}
-
-fn public_key(namespace: &Namespace<'_>, request: &Value) -> Result<String> {
-    let csr = request["spec"]["request"].as_str().context("a CSR")?;
-    let read = "echo \"$1\" | base64 -d | openssl req -noout -pubkey";
-    shell(namespace, read, &[csr])
-}
-
-/// The public keys of three requests, of which the first two fail.
-fn keys_of_attempts(namespace: &Namespace<'_>) -> Result<[String; 3]> {
-    namespace.apply(&external("one.external-keys.example.com"))?;
-    let mut keys = [String::new(), String::new(), String::new()];
-    let mut last = Value::Null;
-    for key in &mut keys {
-        let request =
-            namespace.until(DEADLINE, "certificaterequest", "site-1", "new", |object| {
-                object["metadata"]["uid"] != last
-            })?;
-        last = request["metadata"]["uid"].clone();
-        *key = public_key(namespace, &request)?;
-        stall(namespace)?;
-    }
-    Ok(keys)
 }
