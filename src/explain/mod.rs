@@ -13,6 +13,7 @@ pub use code::{Code, acme_failure_may_pass, acme_validation_failed, quoted};
 pub use fault::{Fault, ca_fault, not_before};
 
 use crate::api::meta::{Condition, IssuerReference};
+use crate::api::order::state;
 use crate::api::{CertificateRequest, Challenge, Order};
 
 /// The condition of a request while the issuer of a list that is asked has a fault of its own.
@@ -91,7 +92,7 @@ pub fn verdict(chain: &Chain<'_>) -> Option<Verdict> {
     let unready = || {
         let goes_on = chain.order.is_some_and(|order| {
             let state = order.status.as_ref().and_then(|s| s.state.as_deref());
-            !matches!(state, Some("invalid" | "expired" | "errored"))
+            !state.is_some_and(state::is_failure)
         });
         issuer(chain).filter(|_| goes_on && matches!(chain.issuer, Issuer::NotReady(_)))
     };
@@ -267,8 +268,8 @@ fn challenge(chain: &Chain<'_>) -> Option<Verdict> {
         let status = challenge.status.as_ref()?;
         let reason = status.reason.as_deref().filter(|r| !r.is_empty())?;
         let code = match status.state.as_deref() {
-            Some("valid") => return None,
-            Some("invalid" | "expired" | "errored") => Code::CHALLENGE_FAILED,
+            Some(state::VALID) => return None,
+            Some(state) if state::is_failure(state) => Code::CHALLENGE_FAILED,
             _ => Code::CHALLENGE_WAITS,
         };
         let domain = &challenge.spec.dns_name;

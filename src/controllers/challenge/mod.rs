@@ -17,6 +17,8 @@ pub use memo::{Check, Memo, Sight};
 pub use observe::observe;
 pub use plan::{absorb, plan, presents, refused, without_secrets};
 
+pub use crate::api::order::state::is_final;
+
 use super::action::Target;
 use super::facts::Identity;
 use crate::api::Challenge;
@@ -185,11 +187,6 @@ pub enum Outcome {
         /// What was said.
         reason: String,
     },
-}
-
-/// Whether a state is an end.
-pub fn is_final(state: &str) -> bool {
-    matches!(state, "valid" | "invalid" | "expired" | "errored")
 }
 
 /// `status.state`; empty before the CA was asked.

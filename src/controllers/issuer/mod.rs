@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use plan::{absorb, plan};
+pub use plan::{absorb, plan, same_server};
 
 use super::facts::{IssuerFact, ca_digest};
 use super::key::{Key, Kind};

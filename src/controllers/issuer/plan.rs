@@ -3,6 +3,8 @@
 
 mod account;
 
+pub use account::same_server;
+
 use std::time::Duration;
 
 use jiff::Timestamp;

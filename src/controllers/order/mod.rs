@@ -23,7 +23,7 @@ use super::key::Key;
 use super::reads::Reader;
 use crate::acme::Identifier;
 use crate::acme::limits::Turn;
-use crate::api::order::OrderAuthorization;
+use crate::api::order::{OrderAuthorization, state};
 use crate::api::{Challenge, Order};
 use crate::explain::ca_fault;
 
@@ -162,9 +162,8 @@ pub fn has_ended(order: &Order) -> bool {
         return false;
     };
     match status.state.as_deref() {
-        Some("valid") => status.certificate.is_some(),
-        Some("invalid" | "expired" | "errored") => true,
-        _ => false,
+        Some(state::VALID) => status.certificate.is_some(),
+        state => state.is_some_and(state::is_failure),
     }
 }
 

@@ -52,9 +52,7 @@ pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
 fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
     let status = o.order.status.clone().unwrap_or_default();
     let state = status.state.as_deref().unwrap_or_default();
-    if o.order.metadata.deletion_timestamp.is_some()
-        || matches!(state, "invalid" | "expired" | "errored")
-    {
+    if o.order.metadata.deletion_timestamp.is_some() || state::is_failure(state) {
         return Plan::idle();
     }
     if state == "valid" && status.certificate.is_some() {
@@ -443,10 +441,7 @@ fn cause(o: &Observation, reason: &str) -> String {
 fn failure(o: &Observation) -> Option<String> {
     o.challenges.iter().find_map(|c| {
         let status = c.status.as_ref()?;
-        let failed = matches!(
-            status.state.as_deref(),
-            Some("invalid" | "expired" | "errored")
-        );
+        let failed = status.state.as_deref().is_some_and(state::is_failure);
         let why = status.reason.clone().filter(|r| failed && !r.is_empty())?;
         Some(format!(
             "challenge for \"{}\" failed: {why}",

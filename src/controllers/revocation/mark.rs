@@ -75,11 +75,13 @@ pub(super) fn compromised(object: &CertificateRevocation) -> Option<&str> {
 pub(super) fn meant(object: &CertificateRevocation, found: &Found) -> Result<Found, Verdict> {
     let nothing = |text| Err(Verdict::new(Code::REVOCATION_SUBJECT, text));
     let secret = found.secret.as_deref().unwrap_or_default();
-    let only = |is_meant: &dyn Fn(&FoundCertificate) -> bool| {
+    let only = |is_meant: &dyn Fn(&FoundCertificate) -> bool, none: String| {
         let meant = found.certificates.iter().filter(|f| is_meant(f));
         let certificates: Vec<_> = meant.cloned().collect();
-        let is_any = !certificates.is_empty();
-        is_any.then(|| Found {
+        if certificates.is_empty() {
+            return nothing(none);
+        }
+        Ok(Found {
             certificates,
             ..found.clone()
         })
@@ -89,31 +91,23 @@ pub(super) fn meant(object: &CertificateRevocation, found: &Found) -> Result<Fou
             let fingerprint = f.certificate.fingerprint();
             marks.iter().any(|mark| mark.certificate == fingerprint)
         };
-        return only(&is_meant).map_or_else(
-            || {
-                nothing(format!(
-                    "Secret \"{secret}\" has another certificate than this object is about (annotation {}), so that nothing is \
-                     revoked; name the certificate itself in spec.certificate of another CertificateRevocation if it still has \
-                     to be",
-                    labels::REVOKES_ANNOTATION
-                ))
-            },
-            Ok,
+        let none = format!(
+            "Secret \"{secret}\" has another certificate than this object is about (annotation {}), so that nothing is \
+             revoked; name the certificate itself in spec.certificate of another CertificateRevocation if it still has \
+             to be",
+            labels::REVOKES_ANNOTATION
         );
+        return only(&is_meant, none);
     }
     if let Some(key) = compromised(object) {
         // A renewal may have come between.
         let is_meant = |f: &FoundCertificate| f.certificate.public_key_hash().starts_with(key);
-        return only(&is_meant).map_or_else(
-            || {
-                nothing(format!(
-                    "Secret \"{secret}\" has no certificate any more of the key that is compromised ({key}), which is not used \
-                     again; name the certificate itself in spec.certificate of another CertificateRevocation if it still has \
-                     to be revoked"
-                ))
-            },
-            Ok,
+        let none = format!(
+            "Secret \"{secret}\" has no certificate any more of the key that is compromised ({key}), which is not used \
+             again; name the certificate itself in spec.certificate of another CertificateRevocation if it still has \
+             to be revoked"
         );
+        return only(&is_meant, none);
     }
     let made = object.metadata.creation_timestamp.as_ref();
     let stored = found.stored.filter(|_| !is_standing(object));

@@ -12,23 +12,18 @@ use crate::runtime::clock::now;
 
 impl Driver {
     pub(super) async fn order(&self, key: &Key, ended: &mut Ended) -> Result<(), Failure> {
-        let account = self
-            .reader
-            .store
-            .order(&key.namespace, &key.name)
-            .and_then(|o| {
-                self.accounts
-                    .account(&self.reader.store, &key.namespace, &o.spec.issuer_ref)
-            });
-        let thumbprint = account.as_ref().map(|a| a.thumbprint.clone());
         let store = &self.reader.store;
+        let order = store.order(&key.namespace, &key.name);
+        let issuer = order.as_ref().map(|order| &order.spec.issuer_ref);
+        let account =
+            issuer.and_then(|issuer| self.accounts.account(store, &key.namespace, issuer));
+        let thumbprint = account.as_ref().map(|a| a.thumbprint.clone());
         let subject = Subject::of(store, key);
         let made = self.orders.made(store, key);
         // What the CA has made already is not looked at any more.
         let ahead = self.preflights.ahead(store, key).filter(|_| made.is_none());
         // What is in the way of an order takes no place from others.
         let standing = ahead.as_ref().map(|ahead| ahead.standing(now()));
-        let order = store.order(&key.namespace, &key.name);
         let orphaned = order.is_some_and(|order| made.is_none() && store.is_orphaned_order(&order));
         let is_clear = !orphaned && matches!(standing, None | Some(Standing::Clear(_)));
         if orphaned || matches!(standing, Some(Standing::Held(..))) {

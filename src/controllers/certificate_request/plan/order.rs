@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use super::{ACME, ISSUED, Step};
 use crate::api::acme_issuer::AcmeIssuer;
+use crate::api::order::state;
 use crate::api::{Order, OrderSpec, names};
 use crate::controllers::action::{Action, Object, Target};
 use crate::controllers::digest::public_digest;
@@ -95,7 +96,7 @@ impl Step<'_> {
         let name = order.metadata.name.as_deref().unwrap_or_default();
         let status = order.status.clone().unwrap_or_default();
         match status.state.as_deref().unwrap_or_default() {
-            state @ ("invalid" | "expired" | "errored") => {
+            state if state::is_failure(state) => {
                 let reason = status.reason.unwrap_or_default();
                 let message = format!(
                     "Failed to wait for order resource \"{name}\" to become ready: order is in \"{state}\" \

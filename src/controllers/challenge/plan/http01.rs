@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::{Effect, Observation, Settings};
-use super::{Patience, RETRY, asked, checked, not_presented, started, unsay};
+use super::{Patience, RETRY, asked, checked, first, not_presented, started, unsay};
 use crate::api::solver::IngressSolver;
 use crate::controllers::action::{Action, Object, Plan, Target};
 use crate::controllers::facts::Identity;
@@ -52,11 +52,7 @@ pub(super) fn live(
         };
     }
     if let Some(forget) = unsay(o) {
-        return Plan {
-            actions: vec![forget],
-            wake: Some(Duration::ZERO),
-            ..Plan::idle()
-        };
+        return first(forget);
     }
     let limit = if o.missing_class.is_some() || o.objects.pod_problem.is_some() {
         OBSTACLE_LIMIT

@@ -12,8 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
 use self::told::{
-    ANOTHER, NO_PLACE, NOT_PRESENTED, at_work, not_presented, presented, say, started, unsay,
-    unsay_wait,
+    ANOTHER, NO_PLACE, NOT_PRESENTED, at_work, is_caused, not_presented, presented, say, started,
+    unsay, unsay_wait,
 };
 pub use self::told::{presents, refused, without_secrets};
 use super::{Check, Effect, Observation, Outcome, Settings, is_final, state};
@@ -98,21 +98,13 @@ fn decide(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> 
         };
     }
     if let Some(forget) = unsay_wait(o) {
-        return Plan {
-            actions: vec![forget],
-            wake: Some(Duration::ZERO),
-            ..Plan::idle()
-        };
+        return first(forget);
     }
     if o.memo.valid && order_is_told(o) {
         return clean_up(o, settings, now).unwrap_or_else(Plan::idle);
     }
     if let Some(hold) = hold(o) {
-        return Plan {
-            actions: vec![hold],
-            wake: Some(Duration::ZERO),
-            ..Plan::idle()
-        };
+        return first(hold);
     }
     if dns01::solver(o).is_some() {
         return dns01::live(o, settings, now);
@@ -128,11 +120,13 @@ fn decide(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> 
     }
 }
 
-/// Whether its status says why it does not go on, other than that others come first.
-fn is_caused(o: &Observation) -> bool {
-    let status = o.challenge.status.as_ref();
-    let reason = status.and_then(|status| status.reason.as_deref());
-    reason.is_some_and(|reason| ![ANOTHER, NO_PLACE].contains(&reason))
+/// One write, and the next step at once.
+fn first(action: Action) -> Plan<Effect> {
+    Plan {
+        actions: vec![action],
+        wake: Some(Duration::ZERO),
+        ..Plan::idle()
+    }
 }
 
 fn unsupported(o: &Observation) -> Plan<Effect> {

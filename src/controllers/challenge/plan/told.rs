@@ -33,8 +33,7 @@ pub(super) fn at_work(state: &str, since: Timestamp) -> String {
 
 /// Write `reason`, if it is not there already.
 pub(super) fn say(o: &Observation, reason: &str) -> Vec<Action> {
-    let old = o.challenge.status.as_ref();
-    if old.and_then(|s| s.reason.as_deref()) == Some(reason) {
+    if self::reason(o) == Some(reason) {
         return vec![];
     }
     let mut status = json!({ "reason": reason, "state": "pending" });
@@ -114,16 +113,29 @@ pub(super) fn not_presented(o: &Observation, problem: &str) -> Plan<Effect> {
 
 /// What kept the answer from being put in place does no longer.
 pub(super) fn unsay(o: &Observation) -> Option<Action> {
-    let reason = o.challenge.status.as_ref()?.reason.as_deref()?;
-    let id = Identity::of(&o.challenge.metadata);
-    let forget = || patch_status(Kind::Challenge, &id, json!({ "reason": null }));
-    reason.starts_with(NOT_PRESENTED).then(forget)
+    forget(o, |reason| reason.starts_with(NOT_PRESENTED))
 }
 
 /// It waits for no other Challenge any more.
 pub(super) fn unsay_wait(o: &Observation) -> Option<Action> {
-    let reason = o.challenge.status.as_ref()?.reason.as_deref()?;
+    forget(o, is_wait)
+}
+
+/// Whether its status says why it does not go on, other than that others come first.
+pub(super) fn is_caused(o: &Observation) -> bool {
+    reason(o).is_some_and(|reason| !is_wait(reason))
+}
+
+fn is_wait(reason: &str) -> bool {
+    [ANOTHER, NO_PLACE].contains(&reason)
+}
+
+fn forget(o: &Observation, is_over: impl Fn(&str) -> bool) -> Option<Action> {
     let id = Identity::of(&o.challenge.metadata);
     let forget = || patch_status(Kind::Challenge, &id, json!({ "reason": null }));
-    [ANOTHER, NO_PLACE].contains(&reason).then(forget)
+    reason(o).filter(|reason| is_over(reason)).map(|_| forget())
+}
+
+fn reason(o: &Observation) -> Option<&str> {
+    o.challenge.status.as_ref()?.reason.as_deref()
 }

@@ -115,7 +115,7 @@ fn is_registered(o: &Observation, acme: &AcmeIssuer, hash: &str) -> bool {
     let uri = status.uri.unwrap_or_default();
     o.issuer.is_ready()
         && !uri.is_empty()
-        && host(&uri) == host(&acme.server)
+        && same_server(&uri, &acme.server)
         && status.last_registered_email.unwrap_or_default() == email(acme)
         && status.last_private_key_hash.as_deref() == Some(hash)
         && o.issuer.ready().and_then(|c| c.observed_generation) == Some(o.issuer.generation)
@@ -125,11 +125,11 @@ fn email(acme: &AcmeIssuer) -> String {
     acme.email.clone().unwrap_or_default()
 }
 
-fn host(url: &str) -> Option<String> {
-    url.parse::<http::Uri>()
-        .ok()?
-        .authority()
-        .map(ToString::to_string)
+/// Whether the URL of an account is one of this server, as its directory's URL has it.
+pub fn same_server(account: &str, server: &str) -> bool {
+    let host = |url: &str| Some(url.parse::<http::Uri>().ok()?.authority()?.to_string());
+    let host_of_account = host(account);
+    host_of_account.is_some() && host_of_account == host(server)
 }
 
 pub(super) fn absorb(
@@ -236,7 +236,7 @@ fn refused(
 fn replaced(o: &Observation, made: &SecretObject) -> Option<Event> {
     let account = o.issuer.status.acme.as_ref()?.uri.as_deref()?;
     let server = &o.issuer.spec.acme.as_ref()?.server;
-    if host(account) != host(server) {
+    if !same_server(account, server) {
         // It is another server's, whose issuer this was.
         return None;
     }

@@ -16,7 +16,7 @@ use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
 use crate::controllers::action::{SecretObject, SecretPatch};
 use crate::controllers::facts::Identity;
-use crate::controllers::issuer::{Observation, Outcome};
+use crate::controllers::issuer::{Observation, Outcome, same_server};
 use crate::controllers::key::Key;
 use crate::controllers::reads::{ReadError, Reader};
 use crate::issuers::acme::{Account, next_entry};
@@ -71,7 +71,10 @@ impl AccountsInUse {
                 let same = status.last_private_key_hash.as_deref() == Some(&hash);
                 let known = same
                     && seen.issuer.is_ready()
-                    && same_server(status.uri.as_deref(), &spec.server);
+                    && status
+                        .uri
+                        .as_deref()
+                        .is_some_and(|uri| same_server(uri, &spec.server));
                 let account = account.with_url(status.uri.filter(|_| known));
                 self.accounts.put(name, Arc::new(account));
                 Outcome::KeyLoaded(hash)
@@ -270,13 +273,4 @@ fn patch_of(account: &Account, patch: Value) -> SecretPatch {
         id: Identity::of(&account.secret),
         patch,
     }
-}
-
-fn same_server(uri: Option<&str>, server: &str) -> bool {
-    let host = |url: &str| {
-        url.parse::<http::Uri>()
-            .ok()
-            .and_then(|u| u.authority().map(ToString::to_string))
-    };
-    uri.is_some_and(|uri| host(uri).is_some() && host(uri) == host(server))
 }
