@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 use serde_json::{Value, json};
 
@@ -120,11 +120,31 @@ impl Namespace<'_> {
         holds: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
         let what = format!("{kind} {}/{name} that is {what}", self.name);
-        poll(deadline, &what, || {
+        let seen = poll(deadline, &what, || {
             let object = self.get(kind, name)?;
             ensure!(holds(&object), "{:#}", object["status"]);
             Ok(object)
-        })
+        });
+        seen.map_err(|error| self.with_log(&error))
+    }
+
+    /// What went wrong, with the last that the operator has logged of this namespace.
+    fn with_log(&self, error: &Error) -> Error {
+        let log = self.cluster.operator_log().unwrap_or_default();
+        let of_it = format!(" {}/", self.name);
+        let mut lines: Vec<String> = log
+            .lines()
+            .rev()
+            .filter(|line| line.contains(&of_it) || line.contains(&of_it.replace(' ', "=")))
+            .map(|line| line.chars().take(400).collect())
+            .take(40)
+            .collect();
+        lines.reverse();
+        anyhow!(
+            "{error:#}\nthe operator of {}:\n{}",
+            self.name,
+            lines.join("\n")
+        )
     }
 
     /// Wait until the operator asks for nothing of this namespace, as [`Cluster::quiet`] does for all.

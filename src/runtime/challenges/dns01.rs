@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use crate::controllers::issuer::{self, Solvers};
 use crate::controllers::key::{Key, Kind};
 use crate::controllers::reads::{ReadError, Reader};
 use crate::controllers::store::Store;
-use crate::dns::{self, Name, Resolver, Server, Watch};
+use crate::dns::{self, Name, Propagation, Resolver, Server, Watch};
 use crate::net::Client;
 use crate::runtime::clock::now;
 use crate::runtime::queue::Queue;
@@ -31,6 +32,10 @@ mod entitled;
 mod looks;
 #[cfg(test)]
 pub(in crate::runtime) mod tests;
+
+/// When a record that all servers deny is written once more; doubled each time. A name server drops a value beside a CNAME
+/// record without a word (RFC 2136 §3.4.2.2), and another client of the provider may have written over it.
+const LOST: Duration = Duration::from_secs(5);
 
 const PANICKED: &str = "a bug of Everleaf: the log has where; it is tried again";
 
@@ -70,10 +75,24 @@ struct Kept {
     places: Vec<Record>,
     /// Why it could not be written, as far as the DNS is concerned.
     refused: Option<Refused>,
+    /// When the provider took it last.
+    written: Option<Timestamp>,
+    /// How many times it did.
+    times: u32,
     /// What is seen after a refusal by the CA.
     watch: Watch,
     /// It is being looked at.
     looking: bool,
+}
+
+impl Kept {
+    /// Whether the provider took it, long enough ago, and no server has it.
+    fn is_lost(&self, seen: &Propagation, now: Timestamp) -> bool {
+        let patience = LOST.saturating_mul(1 << self.times.saturating_sub(1).min(16));
+        let passed = self.written.map(|written| now.duration_since(written));
+        let passed = passed.and_then(|passed| Duration::try_from(passed).ok());
+        seen.having == 0 && seen.is_denied() && passed.is_some_and(|passed| passed >= patience)
+    }
 }
 
 /// What the DNS has to do with a record that could not be written.
@@ -159,6 +178,10 @@ impl Dns01 {
             if let Some(kept) = records.get_mut(&key) {
                 kept.asked = asked;
                 kept.state = became(&before, removing, outcome);
+                if kept.state == RecordState::Present {
+                    kept.written = Some(now());
+                    kept.times = kept.times.saturating_add(1);
+                }
             }
             drop(records);
             dns01.queue.add(key);
@@ -177,6 +200,7 @@ impl Dns01 {
             }
             for place in places {
                 provider.clean_up(&place).await?;
+                tracing::debug!(object = %key, name = place.name, zone = place.zone, "TXT record taken away");
                 self.with_kept(key, |kept| kept.places.retain(|known| *known != place));
             }
             return Ok(());
@@ -194,6 +218,9 @@ impl Dns01 {
             is_new
         });
         let done = provider.present(&place).await;
+        if done.is_ok() {
+            tracing::debug!(object = %key, name = place.name, zone = place.zone, "TXT record written");
+        }
         if matches!(&done, Err(error) if error.class == Class::Permanent) {
             self.with_kept(key, |kept| {
                 if is_new {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use lab::Process;
 use serde_json::Value;
 
-use super::{LONG, cluster, named, rfc2136};
+use super::{LONG, cluster, named, rfc2136, with_flags};
 use crate::SAID;
 use crate::support::{Cluster, DEADLINE, certificate, ready_condition};
 
@@ -250,6 +250,27 @@ fn a_refusal_for_an_alias_is_tried_again_once_the_alias_is_put_right() -> Result
     assert_eq!(site["metadata"]["generation"], 1);
     assert_eq!(site["status"]["failedIssuanceAttempts"], Value::Null);
     namespace.none_left(&["challenge"], DEADLINE)
+}
+
+#[test]
+fn a_record_that_was_lost_is_written_once_more() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.alone("dns-lost")?;
+    namespace.dns01(&rfc2136(""))?;
+    let alias = "_acme-challenge.lost.dns01.example.com";
+    cluster.dns_update(&format!("add {alias} 1 CNAME nothing.dns01.example.com"))?;
+    // Nothing but the record itself is to end the wait.
+    with_flags(&namespace, &["--dns01-self-check-limit=10m"], || {
+        namespace.apply(&certificate("site", "pebble", "lost.dns01.example.com", ""))?;
+        // BIND has said yes, and kept nothing.
+        namespace.challenge_says(&["it was written at _acme-challenge.lost.dns01.example.com."])?;
+        cluster.dns_update(&format!("delete {alias} CNAME"))?;
+        let site = namespace.ready("site", LONG)?;
+        assert_eq!(site["status"]["failedIssuanceAttempts"], Value::Null);
+        namespace.none_left(&["challenge"], DEADLINE)
+    })
 }
 
 #[test]

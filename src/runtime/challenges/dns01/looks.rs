@@ -65,8 +65,8 @@ impl Dns01 {
         }
     }
 
-    /// Take note of what was seen. A record that belongs elsewhere by now is written anew there; where it is, if the solver
-    /// does not let it follow its CNAME records.
+    /// Take note of what was seen. A record that belongs elsewhere by now is written anew there, and one that was lost where
+    /// it belongs; where it is, if the solver does not let it follow its CNAME records.
     fn note(
         &self,
         key: &Key,
@@ -89,7 +89,7 @@ impl Dns01 {
         if leads_elsewhere && !follows(solver) {
             return Some(place.name.clone());
         }
-        if leads_elsewhere || place.zone != path.zone {
+        if leads_elsewhere || place.zone != path.zone || kept.is_lost(seen, now()) {
             kept.state = RecordState::Unknown;
         }
         None

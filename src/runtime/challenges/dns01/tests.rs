@@ -9,6 +9,7 @@ use super::looks::Look;
 use super::*;
 use crate::controllers::progress::Progress;
 use crate::controllers::reads::Recoveries;
+use crate::dns::{Fault, Trouble};
 use crate::net;
 
 /// Of an API server that nobody asks.
@@ -68,4 +69,36 @@ async fn a_look_ends_also_by_a_panic() {
     };
     assert!(catch_unwind(AssertUnwindSafe(bug)).is_err());
     assert!(Look::begin(&dns01, &key).is_some());
+}
+
+#[test]
+fn a_record_that_all_servers_deny_is_lost_after_a_while_and_ever_later() {
+    let fault = |trouble| Fault {
+        server: "ns.example. (192.0.2.53)".into(),
+        trouble,
+    };
+    let seen = |having, trouble| Propagation {
+        name: "_acme-challenge.a.example.".into(),
+        path: None,
+        having,
+        faults: vec![fault(trouble)],
+    };
+    let absent = || Trouble::Absent { others: 1 };
+    let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let after = |seconds| at + jiff::SignedDuration::from_secs(seconds);
+    for (times, seconds) in [(1, 5), (2, 10), (3, 20), (40, 5 << 16)] {
+        let kept = Kept {
+            written: Some(at),
+            times,
+            ..Kept::default()
+        };
+        assert!(
+            !kept.is_lost(&seen(0, absent()), after(seconds - 1)),
+            "{times}"
+        );
+        assert!(kept.is_lost(&seen(0, absent()), after(seconds)), "{times}");
+        assert!(!kept.is_lost(&seen(1, absent()), after(seconds)));
+        assert!(!kept.is_lost(&seen(0, Trouble::Slow), after(seconds)));
+    }
+    assert!(!Kept::default().is_lost(&seen(0, absent()), after(1000)));
 }
