@@ -227,7 +227,9 @@ fn unapproved(chain: &Chain<'_>, request: &CertificateRequest) -> Option<Verdict
 
 /// Somebody else signs, and may say what keeps it from that.
 fn external(chain: &Chain<'_>, request: &CertificateRequest) -> Option<Verdict> {
-    if !chain.overdue || chain.issuer != Issuer::External {
+    let ready = find(request, "Ready");
+    let has_signed = ready.is_some_and(Condition::is_true);
+    if !chain.overdue || has_signed || chain.issuer != Issuer::External {
         return None;
     }
     let reference = chain.issuer_ref;
@@ -237,7 +239,7 @@ fn external(chain: &Chain<'_>, request: &CertificateRequest) -> Option<Verdict> 
         reference.group_or_default(),
         reference.name
     );
-    let said = find(request, "Ready").and_then(|c| c.message.as_deref());
+    let said = ready.and_then(|c| c.message.as_deref());
     let said: String = said.unwrap_or_default().chars().take(LONGEST).collect();
     let rest = match said.as_str() {
         "" => ": look at that issuer's controller".to_owned(),

@@ -258,6 +258,18 @@ fn what_an_external_issuer_says_is_told() {
         format!("{begin}, whose controller says: StepIssuer shop/step is not Ready (EL-1204).");
     assert_eq!(text(said), expected);
     assert!(text(&"x".repeat(5000)).len() < 500);
+    // What it has signed may be of no use, and is not waited for.
+    let signed = request(&json!([
+        { "type": "Approved", "status": "True" },
+        { "type": "Ready", "status": "True", "reason": "Issued", "message": "signed" },
+    ]));
+    let chain = Chain {
+        request: Some(&signed),
+        issuer: Issuer::External,
+        overdue: true,
+        ..chain(&reference)
+    };
+    assert_eq!(verdict(&chain).map(|v| v.code), None);
 }
 
 #[test]
