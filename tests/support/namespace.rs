@@ -27,11 +27,21 @@ pub struct Namespace<'a> {
 impl Namespace<'_> {
     /// Apply YAML in this namespace.
     pub fn apply(&self, yaml: &str) -> Result<()> {
+        self.kubectl(&["apply", "-f", &self.file(yaml)?])?;
+        Ok(())
+    }
+
+    /// Create the object of this YAML; as it was before anybody else has changed it.
+    pub fn create(&self, yaml: &str) -> Result<Value> {
+        let created = self.kubectl(&["create", "--output=json", "-f", &self.file(yaml)?])?;
+        Ok(serde_json::from_str(&created)?)
+    }
+
+    fn file(&self, yaml: &str) -> Result<String> {
         let name = format!("{}-{}.yaml", self.name, unique());
         let file = self.cluster.lab.dir().join(name);
         std::fs::write(&file, yaml)?;
-        self.kubectl(&["apply", "-f", &file.to_string_lossy()])?;
-        Ok(())
+        Ok(file.to_string_lossy().into_owned())
     }
 
     /// Run kubectl in this namespace.
