@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use lab::{Lab, Process};
 use serde_json::Value;
 
+use super::namespace::persistently;
 use super::{Cluster, DEADLINE, unique};
 
 /// Of the CAs of this process: each has two ports.
@@ -19,7 +20,8 @@ pub fn on_record(lab: &Lab, serial: &str) -> Result<(String, Option<u64>)> {
 }
 
 fn record(lab: &Lab, management: &str, serial: &str) -> Result<(String, Option<u64>)> {
-    let said = lab.get(&format!("{management}/cert-status-by-serial/{serial}"))?;
+    let url = format!("{management}/cert-status-by-serial/{serial}");
+    let said = persistently(|| lab.get(&url))?;
     let record: Value = serde_json::from_str(&said)?;
     let status = record["Status"].as_str().context("a status")?;
     Ok((status.to_owned(), record["Reason"].as_u64()))
@@ -101,7 +103,8 @@ impl Ca {
 
     /// One of its roots, PEM: 0 is that of the chains that it gives unasked, the others are those of their alternates.
     pub fn root(&self, lab: &Lab, number: usize) -> Result<String> {
-        lab.get(&format!("{}/roots/{number}", self.management))
+        let url = format!("{}/roots/{number}", self.management);
+        persistently(|| lab.get(&url))
     }
 
     /// How many accounts it has made.

@@ -7,7 +7,7 @@ use lab::{Lab, Options, Process, Tier};
 use parking_lot::RwLock;
 use serde_json::Value;
 
-use super::namespace::{Namespace, POLL, Turn};
+use super::namespace::{Namespace, POLL, Turn, persistently};
 use super::{DEADLINE, Request, STOPPED, entry, everleaf, install, repository, requests, unique};
 
 /// A lab with the operator as a process in it.
@@ -166,7 +166,7 @@ impl Cluster {
     }
 
     fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {
-        self.lab.kubectl(&["create", "namespace", name])?;
+        persistently(|| self.lab.kubectl(&["create", "namespace", name]))?;
         Ok(Namespace {
             cluster: self,
             name: name.to_owned(),
@@ -206,8 +206,8 @@ impl Cluster {
 
     /// The operator's metrics.
     pub fn metrics(&self) -> Result<String> {
-        self.lab
-            .get(&format!("http://{}:9402/metrics", lab::ADDRESS))
+        let url = format!("http://{}:9402/metrics", lab::ADDRESS);
+        persistently(|| self.lab.get(&url))
     }
 
     /// Change a zone of the lab that takes updates; `change` is a line as nsupdate reads it.
@@ -215,8 +215,9 @@ impl Cluster {
         let file = self.lab.dir().join(format!("dns-{}", unique()));
         std::fs::write(&file, format!("server {}\n{change}\nsend\n", lab::ADDRESS))?;
         let mut nsupdate = self.lab.command("nsupdate");
+        // By TCP, where nothing is lost, and with no more patience than a test has.
         nsupdate
-            .arg("-y")
+            .args(["-v", "-t", "60", "-y"])
             .arg(format!("hmac-sha256:lab:{}", lab::TSIG_SECRET))
             .arg(&file);
         lab::output(&mut nsupdate)?;
