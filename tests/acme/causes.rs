@@ -97,7 +97,7 @@ fn a_host_that_the_ca_could_not_resolve() -> Result<()> {
     // The CA is asked without a look of our own, so the attempt fails.
     let issuer = cluster
         .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace("{http01:", "{waitInsteadOfSelfCheck: 2s, http01:");
+        .replace("{http01:", "{waitInsteadOfSelfCheck: 15s, http01:");
     namespace.apply(&issuer)?;
     namespace.apply(&certificate("site", "pebble", "y.nowhere.example.com", ""))?;
     let words = [

@@ -19,7 +19,7 @@ fn neither_keys_nor_tokens_are_told() -> Result<()> {
     // The CA is asked without a look of our own, so that one attempt fails.
     let issuer = cluster
         .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace("{http01:", "{waitInsteadOfSelfCheck: 2s, http01:");
+        .replace("{http01:", "{waitInsteadOfSelfCheck: 15s, http01:");
     namespace.apply(&issuer)?;
     namespace.apply(&certificate("good", "pebble", "secrecy.example.com", ""))?;
     namespace.apply(&certificate(
