@@ -14,10 +14,18 @@ use super::{DEADLINE, Request, STOPPED, entry, everleaf, install, repository, re
 pub struct Cluster {
     pub lab: Lab,
     operator: parking_lot::Mutex<Option<Process>>,
+    started: parking_lot::Mutex<Started>,
     /// As [`Options::clock`].
     clock: Option<String>,
     /// Whoever ends the operator, or counts requests, has the cluster to itself.
     turn: RwLock<()>,
+}
+
+/// What the operator was given beside the usual: arguments, and variables of its environment.
+#[derive(Clone, Default)]
+struct Started {
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl Cluster {
@@ -71,6 +79,7 @@ impl Cluster {
         Self {
             lab,
             operator: parking_lot::Mutex::default(),
+            started: parking_lot::Mutex::default(),
             clock: None,
             turn: RwLock::default(),
         }
@@ -99,7 +108,32 @@ impl Cluster {
             lab::begin_at(&mut command, clock);
         }
         *self.operator.lock() = Some(self.lab.spawn("everleaf", command)?);
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        *self.started.lock() = Started {
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            variables: variables.iter().map(owned).collect(),
+        };
         Ok(())
+    }
+
+    /// Do this with an operator that is started so, and then start it as it was before.
+    pub fn while_operator_with(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        act: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let before = self.started.lock().clone();
+        self.operator_with(arguments, variables)?;
+        let done = act();
+        let arguments: Vec<_> = before.arguments.iter().map(String::as_str).collect();
+        let variables: Vec<_> = before
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        self.operator_with(&arguments, &variables)?;
+        done
     }
 
     /// End the operator by SIGTERM and wait for it.

@@ -32,16 +32,18 @@ pub fn cluster() -> Option<&'static Cluster> {
             pebble: vec![("PEBBLE_AUTHZREUSE".into(), "0".into())],
             ..Options::default()
         })?;
-        operate(&cluster, &LIMITS)?;
+        let flags = [&FLAGS[..], &LIMITS].concat();
+        cluster.operator_with(&flags, &[(TRUSTED, &trusted(&cluster))])?;
         Ok(cluster)
     })
 }
 
-/// Start the operator, or start it anew. It trusts the lab's authority, as it would a company's own.
-fn operate(cluster: &Cluster, flags: &[&str]) -> Result<()> {
-    let trusted = cluster.lab.dir().join("pki/ca.crt");
-    let trusted = ("SSL_CERT_FILE", &*trusted.to_string_lossy());
-    cluster.operator_with(&[&FLAGS[..], flags].concat(), &[trusted])
+/// The operator trusts the lab's authority, as it would a company's own.
+const TRUSTED: &str = "SSL_CERT_FILE";
+
+fn trusted(cluster: &Cluster) -> String {
+    let file = cluster.lab.dir().join("pki/ca.crt");
+    file.to_string_lossy().into_owned()
 }
 
 /// Do this with an operator that has other flags. The namespace has the cluster to itself.
@@ -50,10 +52,9 @@ fn with_flags(
     flags: &[&str],
     act: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    operate(namespace.cluster, flags)?;
-    let done = act();
-    operate(namespace.cluster, &LIMITS)?;
-    done
+    let cluster = namespace.cluster;
+    let flags = [&FLAGS[..], flags].concat();
+    cluster.while_operator_with(&flags, &[(TRUSTED, &trusted(cluster))], act)
 }
 
 /// Another name server of these zones, at an address of the loopback interface. `options` of its configuration are those
@@ -314,7 +315,7 @@ fn a_kill_in_the_middle_is_no_matter() -> Result<()> {
             "{waited:?}: the CA was asked"
         );
     }
-    operate(cluster, &LIMITS)?;
+    cluster.operator(&FLAGS)?;
     namespace.ready("site", DEADLINE)?;
     namespace.none_left(&["challenge"], DEADLINE)?;
     assert_eq!(cluster.texts(name)?, [""; 0]);
