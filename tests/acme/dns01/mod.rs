@@ -8,7 +8,6 @@ mod speed;
 mod zones;
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use anyhow::Result;
 use lab::{Options, Process};
@@ -21,7 +20,7 @@ static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 
 /// How long a server that denies a record, or a name that does not answer, keeps the CA from being asked.
 const LIMITS: [&str; 2] = [
-    "--dns01-self-check-limit=15s",
+    "--dns01-self-check-limit=30s",
     "--http01-self-check-limit=15s",
 ];
 
@@ -338,6 +337,3 @@ fn resolvers_of_the_solver_alone() -> Result<()> {
     deaf.says("site", &words, SAID)?;
     Ok(())
 }
-
-/// A while that is longer than the operator is silent.
-const LONG: Duration = Duration::from_mins(2);
