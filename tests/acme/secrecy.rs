@@ -29,7 +29,7 @@ fn neither_keys_nor_tokens_are_told() -> Result<()> {
         "",
     ))?;
     namespace.ready("good", SAID)?;
-    namespace.says("bad", &["could not resolve", "Next attempt at"], SAID)?;
+    namespace.says("bad", &["no such host", "Next attempt at"], SAID)?;
 
     let mut secrets = Vec::new();
     let shown = |events: &[(String, Value)], part: &[&str]| {

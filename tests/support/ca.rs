@@ -60,8 +60,6 @@ impl Ca {
             .arg("-strict")
             .arg("-config")
             .arg(&file)
-            .arg("-dnsserver")
-            .arg(format!("{}:53", lab::ADDRESS))
             .env("PEBBLE_VA_NOSLEEP", "1")
             .envs(environment.iter().copied());
         let process = lab.spawn(&format!("pebble-{number}"), command)?;
