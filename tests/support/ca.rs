@@ -127,7 +127,17 @@ impl Ca {
 
     /// When it was asked when to renew: seconds, from some beginning.
     pub fn renewal_question_times(&self) -> Result<Vec<i64>> {
-        let lines = self.said(RENEWAL_QUESTION)?;
+        self.times(RENEWAL_QUESTION)
+    }
+
+    /// When it has signed a certificate, by the same clock.
+    pub fn issuance_times(&self) -> Result<Vec<i64>> {
+        self.times("Issued certificate serial ")
+    }
+
+    /// When the lines of its log were written that say so.
+    fn times(&self, words: &str) -> Result<Vec<i64>> {
+        let lines = self.said(words)?;
         let time = |line: &String| {
             let mut words = line.split(' ').skip(1);
             let words = [
