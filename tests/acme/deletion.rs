@@ -1,14 +1,10 @@
 //! Deleting in the middle of a challenge leaves nothing behind, also when the operator is down.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::support::{Namespace, certificate};
+use crate::support::{DEADLINE, Namespace, certificate};
 use crate::{FLAGS, SAID, TEMPORARY, TRAEFIK, aside, cluster};
-
-const GONE: Duration = Duration::from_mins(1);
 
 /// A Certificate in the middle of a challenge that will not come to an end by itself: everything is
 /// presented, and no Ingress controller serves it.
@@ -40,8 +36,8 @@ fn delete(namespace: &Namespace<'_>, what: &[&str], down: bool) -> Result<()> {
 fn certificate_deleted(namespace: &Namespace<'_>, host: &str, down: bool) -> Result<()> {
     in_the_middle(namespace, host)?;
     delete(namespace, &["certificate/site"], down)?;
-    namespace.none_left(&["certificate", "certificaterequest", "order"], GONE)?;
-    namespace.none_left(&TEMPORARY, GONE)?;
+    namespace.none_left(&["certificate", "certificaterequest", "order"], DEADLINE)?;
+    namespace.none_left(&TEMPORARY, DEADLINE)?;
     // What belongs to the Certificate goes when the garbage collector knows its kind: a moment after the cluster's start.
     let left = |all: &[Value]| all.len() == 1 && all[0]["metadata"]["name"] == "pebble-account";
     namespace.until_list("secret", "account alone", left)?;
@@ -51,21 +47,21 @@ fn certificate_deleted(namespace: &Namespace<'_>, host: &str, down: bool) -> Res
 fn issuer_deleted(namespace: &Namespace<'_>, host: &str, down: bool) -> Result<()> {
     in_the_middle(namespace, host)?;
     delete(namespace, &["issuer/pebble"], down)?;
-    namespace.none_left(&["issuer"], GONE)?;
-    namespace.none_left(&TEMPORARY, GONE)?;
+    namespace.none_left(&["issuer"], DEADLINE)?;
+    namespace.none_left(&TEMPORARY, DEADLINE)?;
     namespace.says("site", &["Issuer \"pebble\" does not exist"], SAID)?;
     // Its return is all that it takes to go on.
     let solver = "{ingressClassName: traefik}";
     namespace.apply(&namespace.cluster.acme_issuer("pebble", "default", solver)?)?;
     namespace.ready("site", SAID)?;
-    namespace.none_left(&TEMPORARY, GONE)
+    namespace.none_left(&TEMPORARY, DEADLINE)
 }
 
 fn namespace_deleted(namespace: &Namespace<'_>, host: &str, down: bool) -> Result<()> {
     in_the_middle(namespace, host)?;
     delete(namespace, &["namespace", &namespace.name], down)?;
     let lab = &namespace.cluster.lab;
-    lab.wait(GONE, "the namespace's end", || {
+    lab.wait(DEADLINE, "the namespace's end", || {
         let left = lab.kubectl(&["get", "namespace", &namespace.name, "--ignore-not-found"])?;
         Ok(left.trim().is_empty().then_some(()))
     })
@@ -141,5 +137,5 @@ fn a_certificate_that_returns_at_once() -> Result<()> {
         "",
     ))?;
     namespace.ready("site", SAID)?;
-    namespace.none_left(&TEMPORARY, GONE)
+    namespace.none_left(&TEMPORARY, DEADLINE)
 }

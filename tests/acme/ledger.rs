@@ -100,7 +100,7 @@ fn who_waits_is_served_by_expiry() -> Result<()> {
         return Ok(());
     };
     let namespace = cluster.namespace("ledger-expiry")?;
-    let ca = limited(cluster, &namespace, "domain=1/6s")?;
+    let ca = limited(cluster, &namespace, "domain=1/20s")?;
     namespace.apply("{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: own}, spec: {selfSigned: {}}}")?;
     let sites = [("a", "960h"), ("b", "240h"), ("c", "720h"), ("d", "480h")];
     let before = sites.map(|(name, duration)| {
@@ -113,10 +113,13 @@ fn who_waits_is_served_by_expiry() -> Result<()> {
     }
     // The one token is taken while all others come to want it.
     namespace.apply(&site("first"))?;
-    namespace.ready("first", DEADLINE)?;
+    cluster.lab.wait(DEADLINE, "its order", || {
+        Ok((ca.orders()? == 1).then_some(()))
+    })?;
     let after =
         before.map(|site| site.replace("issuerRef: {name: own}", "issuerRef: {name: limited}"));
     namespace.apply(&after.join("\n---\n"))?;
+    namespace.ready("first", DEADLINE)?;
     for (name, _) in sites {
         namespace.until(2 * DEADLINE, "certificate", name, "of the CA", |object| {
             object["status"]["revision"] == 2

@@ -42,6 +42,10 @@ use support::{Cluster, DEADLINE, TEMPORARY, TRAEFIK, certificate, shared};
 /// How long the operator may take to say what is wrong, and to go on once it is put right.
 const SAID: Duration = DEADLINE;
 
+/// A name that does not answer yet keeps the CA from being asked for longer than any test waits: the ingress controller of a
+/// busy machine does not cost an attempt, and who says that something was put right has to see it.
+const PATIENT: &str = "--http01-self-check-limit=5m";
+
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 static ASIDE: OnceLock<Cluster> = OnceLock::new();
 
@@ -49,17 +53,17 @@ static ASIDE: OnceLock<Cluster> = OnceLock::new();
 const FLAGS: [&str; 1] = ["--leader-elect=false"];
 
 fn cluster() -> Option<&'static Cluster> {
-    shared(&CLUSTER, start)
+    shared(&CLUSTER, || start(&[&FLAGS[..], &[PATIENT]].concat()))
 }
 
 /// Another, for tests that end the operator or give it other flags: one at a time, while those of the first go on.
 fn aside() -> Option<&'static Cluster> {
-    shared(&ASIDE, start)
+    shared(&ASIDE, || start(&FLAGS))
 }
 
-fn start() -> Result<Cluster> {
+fn start(flags: &[&str]) -> Result<Cluster> {
     let cluster = Cluster::counted()?;
-    cluster.operator(&FLAGS)?;
+    cluster.operator(flags)?;
     Ok(cluster)
 }
 

@@ -2,6 +2,7 @@
 //! that is as awkward as Pebble can be: it refuses three good nonces of ten, takes its time to validate, knows accounts of
 //! another system only, reads requests strictly, and has three more chains for each certificate.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -58,12 +59,12 @@ fn fifty_orders(cluster: &Cluster, reuse: u32) -> Result<Seen> {
     for half in wanted.chunks(ORDERS / 2) {
         namespace.issue_all(half, LIMIT)?;
     }
+    let invalid = invalid(&ca)?;
+    let why = troubles(&namespace)?;
+    let made = (ca.orders()? - invalid.len(), ca.accounts()?);
+    assert_eq!(made, (ORDERS, 1), "made twice: {invalid:?} {why}");
+    assert_eq!(invalid, BTreeSet::new(), "not proven: {why}");
     namespace.all_are_right(&wanted, &root)?;
-    let events = namespace.list("event")?;
-    let warnings = events.iter().filter(|event| event["type"] == "Warning");
-    let warnings: Vec<_> = warnings.map(|event| &event["message"]).collect();
-    let made = (ca.orders()?, ca.accounts()?);
-    assert_eq!(made, (ORDERS, 1), "{warnings:#?}");
     assert!(
         nonces_refused(cluster, &ca)? > 100,
         "the test tests something"
@@ -74,6 +75,31 @@ fn fifty_orders(cluster: &Cluster, reuse: u32) -> Result<Seen> {
         names: wanted.iter().map(Wanted::size).sum(),
         validations: ca.validations()?,
     })
+}
+
+/// The orders of which the CA could not validate a name: another one is made after each.
+fn invalid(ca: &Ca) -> Result<BTreeSet<String>> {
+    let lines = ca.said(" set INVALID by invalid authz ")?;
+    let id = |line: &String| {
+        let (_, rest) = line.split_once("order ")?;
+        rest.split(' ').next().map(str::to_owned)
+    };
+    let ids = lines.iter().map(|line| id(line).context("an id"));
+    ids.collect()
+}
+
+/// What was warned of, and what the operator has counted of its calls that were not answered and of the times that it was
+/// not up to date.
+fn troubles(namespace: &Namespace<'_>) -> Result<String> {
+    let events = namespace.list("event")?;
+    let warnings = events.iter().filter(|event| event["type"] == "Warning");
+    let warnings: Vec<_> = warnings.map(|event| &event["message"]).collect();
+    let metrics = namespace.cluster.metrics()?;
+    let counts = metrics.lines().filter(|line| {
+        line.starts_with("everleaf_stale_sync_skips_total") || line.contains("status=\"999\"")
+    });
+    let counts: Vec<_> = counts.collect();
+    Ok(format!("{warnings:#?} {counts:#?}"))
 }
 
 fn awkward(cluster: &Cluster, reuse: u32) -> Result<Ca> {

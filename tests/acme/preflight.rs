@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::support::{Ca, Cluster, DEADLINE, Namespace, certificate};
+use crate::support::{Ca, Cluster, DEADLINE, Namespace, certificate, ready_condition};
 use crate::{SAID, TRAEFIK, cluster, dns01};
 
 /// By which name Pebble goes.
@@ -156,9 +156,14 @@ fn the_ca_is_asked_in_the_end_and_nothing_is_waited_for_twice() -> Result<()> {
     let (namespace, ca) = site(cluster, "preflight-end")?;
     let host = "end.nowhere.example.com";
     let orders = namespace.watch("order", "")?;
+    let certificates = namespace.watch("certificate", "site")?;
     namespace.apply(&certificate("site", "pebble", host, ""))?;
+    // For the seconds until the CA is asked.
     let words = [host, "does not resolve", "add a DNS record", "(EL-1441)"];
-    namespace.says("site", &words, SAID)?;
+    certificates.until_one(SAID, &format!("one that says {words:?}"), |object| {
+        let message = ready_condition(object)["message"].to_string();
+        words.iter().all(|word| message.contains(word))
+    })?;
     // The challenge has another self-check of the same, which would wait for as long again.
     let words = ["urn:ietf:params:acme:error:", "Next attempt at"];
     namespace.says("site", &words, 2 * DEADLINE)?;

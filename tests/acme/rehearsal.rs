@@ -68,7 +68,7 @@ fn issuer(namespace: &Namespace<'_>, name: &str, ca: &Ca) -> Result<()> {
     let issuer = ca
         .issuer(cluster, name, TRAEFIK)?
         .replace(&format!("metadata: {{name: {name}}}"), &annotated)
-        .replace("{http01:", "{waitInsteadOfSelfCheck: 2s, http01:");
+        .replace("{http01:", "{waitInsteadOfSelfCheck: 10s, http01:");
     namespace.apply(&issuer)?;
     namespace.until(DEADLINE, "issuer", name, "ready", |issuer| {
         ready_condition(issuer)["status"] == "True"

@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::support::{Namespace, Watch, certificate, entry, is_ready, ready_condition};
+use crate::support::{DEADLINE, Namespace, Watch, certificate, entry, is_ready, ready_condition};
 use crate::{TRAEFIK, cluster};
 
 /// A certificate of the profile `minute` lives for 60 s.
-const RENEWED: Duration = Duration::from_secs(90);
+const RENEWED: Duration = DEADLINE;
 
 fn time(value: &Value) -> Result<Timestamp> {
     Ok(value.as_str().unwrap_or_default().parse()?)
@@ -122,7 +122,9 @@ fn before_the_end_as_asked_for_and_always_with_a_valid_pair() -> Result<()> {
         assert!(now || !ready, "not Ready while it is renewed: {object}");
         ready |= now;
     }
-    let left = requests_after(&requests, "DELETED", "site-1")?;
+    let mut left = requests_after(&requests, "DELETED", "site-1")?;
+    // Whoever collects it late finds the next one there.
+    left.retain(|name, _| name.as_str() <= "site-2");
     assert!(left.keys().eq(["site-2"]), "one request: {left:?}");
     assert_eq!(
         left["site-2"]["metadata"]["annotations"]["cert-manager.io/certificate-revision"],

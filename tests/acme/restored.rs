@@ -1,14 +1,10 @@
 //! What a backup brings back without its status, of a Certificate that has another uid by now: the CA does not hear of it.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::support::{Ca, DEADLINE, Namespace, certificate};
 use crate::{TRAEFIK, cluster};
-
-const GONE: Duration = Duration::from_mins(1);
 
 /// The only object of a kind, as a backup creates it again.
 fn backup(namespace: &Namespace<'_>, kind: &str) -> Result<Value> {
@@ -39,7 +35,7 @@ fn a_request_and_an_order_cost_nothing_and_are_collected() -> Result<()> {
     let (made, serial) = (ca.orders()?, namespace.serial("site")?);
 
     namespace.kubectl(&["delete", "certificate", "site"])?;
-    namespace.none_left(&kinds, GONE)?;
+    namespace.none_left(&kinds, DEADLINE)?;
     namespace.apply(&yaml)?;
     namespace.ready("site", DEADLINE)?;
     assert!(namespace.list("certificaterequest")?.is_empty());
@@ -47,7 +43,7 @@ fn a_request_and_an_order_cost_nothing_and_are_collected() -> Result<()> {
     let versions = namespace.watch("certificaterequest", name)?;
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": [request, order] });
     namespace.apply(&list.to_string())?;
-    namespace.none_left(&kinds, GONE)?;
+    namespace.none_left(&kinds, DEADLINE)?;
     namespace.quiet()?;
     let seen = versions.until(DEADLINE, "its end", |all| {
         all.iter().any(|(kind, _)| kind == "DELETED")

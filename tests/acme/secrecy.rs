@@ -19,7 +19,7 @@ fn neither_keys_nor_tokens_are_told() -> Result<()> {
     // The CA is asked without a look of our own, so that one attempt fails.
     let issuer = cluster
         .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace("{http01:", "{waitInsteadOfSelfCheck: 2s, http01:");
+        .replace("{http01:", "{waitInsteadOfSelfCheck: 15s, http01:");
     namespace.apply(&issuer)?;
     namespace.apply(&certificate("good", "pebble", "secrecy.example.com", ""))?;
     namespace.apply(&certificate(
@@ -29,7 +29,7 @@ fn neither_keys_nor_tokens_are_told() -> Result<()> {
         "",
     ))?;
     namespace.ready("good", SAID)?;
-    namespace.says("bad", &["could not resolve", "Next attempt at"], SAID)?;
+    namespace.says("bad", &["no such host", "Next attempt at"], SAID)?;
 
     let mut secrets = Vec::new();
     let shown = |events: &[(String, Value)], part: &[&str]| {

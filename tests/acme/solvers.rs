@@ -101,14 +101,13 @@ fn ingress_class_name_and_template() -> Result<()> {
     namespace.none_left(&TEMPORARY, DEADLINE)
 }
 
-/// An Ingress of a user, with a path of their own.
+/// An Ingress of a user, with a path of their own; as it is before a challenge that waits for it is presented there.
 fn users_ingress(namespace: &Namespace<'_>, host: &str) -> Result<Value> {
-    namespace.apply(&format!(
+    namespace.create(&format!(
         "{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {{name: web, annotations: {{note: kept}}}}, \
          spec: {{ingressClassName: traefik, rules: [{{host: {host}, http: {{paths: [{{path: /, pathType: Prefix, \
          backend: {{service: {{name: web, port: {{number: 80}}}}}}}}]}}}}]}}}}"
-    ))?;
-    namespace.get("ingress", "web")
+    ))
 }
 
 /// The challenge's path was in the user's Ingress and is out of it again.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use lab::{Lab, Process};
 use serde_json::Value;
 
+use super::namespace::persistently;
 use super::{Cluster, DEADLINE, unique};
 
 /// Of the CAs of this process: each has two ports.
@@ -19,7 +20,8 @@ pub fn on_record(lab: &Lab, serial: &str) -> Result<(String, Option<u64>)> {
 }
 
 fn record(lab: &Lab, management: &str, serial: &str) -> Result<(String, Option<u64>)> {
-    let said = lab.get(&format!("{management}/cert-status-by-serial/{serial}"))?;
+    let url = format!("{management}/cert-status-by-serial/{serial}");
+    let said = persistently(|| lab.get(&url))?;
     let record: Value = serde_json::from_str(&said)?;
     let status = record["Status"].as_str().context("a status")?;
     Ok((status.to_owned(), record["Reason"].as_u64()))
@@ -58,8 +60,6 @@ impl Ca {
             .arg("-strict")
             .arg("-config")
             .arg(&file)
-            .arg("-dnsserver")
-            .arg(format!("{}:53", lab::ADDRESS))
             .env("PEBBLE_VA_NOSLEEP", "1")
             .envs(environment.iter().copied());
         let process = lab.spawn(&format!("pebble-{number}"), command)?;
@@ -101,7 +101,8 @@ impl Ca {
 
     /// One of its roots, PEM: 0 is that of the chains that it gives unasked, the others are those of their alternates.
     pub fn root(&self, lab: &Lab, number: usize) -> Result<String> {
-        lab.get(&format!("{}/roots/{number}", self.management))
+        let url = format!("{}/roots/{number}", self.management);
+        persistently(|| lab.get(&url))
     }
 
     /// How many accounts it has made.
@@ -126,7 +127,17 @@ impl Ca {
 
     /// When it was asked when to renew: seconds, from some beginning.
     pub fn renewal_question_times(&self) -> Result<Vec<i64>> {
-        let lines = self.said(RENEWAL_QUESTION)?;
+        self.times(RENEWAL_QUESTION)
+    }
+
+    /// When it has signed a certificate, by the same clock.
+    pub fn issuance_times(&self) -> Result<Vec<i64>> {
+        self.times("Issued certificate serial ")
+    }
+
+    /// When the lines of its log were written that say so.
+    fn times(&self, words: &str) -> Result<Vec<i64>> {
+        let lines = self.said(words)?;
         let time = |line: &String| {
             let mut words = line.split(' ').skip(1);
             let words = [

@@ -7,17 +7,25 @@ use lab::{Lab, Options, Process, Tier};
 use parking_lot::RwLock;
 use serde_json::Value;
 
-use super::namespace::{Namespace, POLL, Turn};
+use super::namespace::{Namespace, POLL, Turn, persistently};
 use super::{DEADLINE, Request, STOPPED, entry, everleaf, install, repository, requests, unique};
 
 /// A lab with the operator as a process in it.
 pub struct Cluster {
     pub lab: Lab,
     operator: parking_lot::Mutex<Option<Process>>,
+    started: parking_lot::Mutex<Started>,
     /// As [`Options::clock`].
     clock: Option<String>,
     /// Whoever ends the operator, or counts requests, has the cluster to itself.
     turn: RwLock<()>,
+}
+
+/// What the operator was given beside the usual: arguments, and variables of its environment.
+#[derive(Clone, Default)]
+struct Started {
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl Cluster {
@@ -71,6 +79,7 @@ impl Cluster {
         Self {
             lab,
             operator: parking_lot::Mutex::default(),
+            started: parking_lot::Mutex::default(),
             clock: None,
             turn: RwLock::default(),
         }
@@ -99,7 +108,32 @@ impl Cluster {
             lab::begin_at(&mut command, clock);
         }
         *self.operator.lock() = Some(self.lab.spawn("everleaf", command)?);
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        *self.started.lock() = Started {
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            variables: variables.iter().map(owned).collect(),
+        };
         Ok(())
+    }
+
+    /// Do this with an operator that is started so, and then start it as it was before.
+    pub fn while_operator_with(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        act: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let before = self.started.lock().clone();
+        self.operator_with(arguments, variables)?;
+        let done = act();
+        let arguments: Vec<_> = before.arguments.iter().map(String::as_str).collect();
+        let variables: Vec<_> = before
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        self.operator_with(&arguments, &variables)?;
+        done
     }
 
     /// End the operator by SIGTERM and wait for it.
@@ -166,7 +200,7 @@ impl Cluster {
     }
 
     fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {
-        self.lab.kubectl(&["create", "namespace", name])?;
+        persistently(|| self.lab.kubectl(&["create", "namespace", name]))?;
         Ok(Namespace {
             cluster: self,
             name: name.to_owned(),
@@ -206,8 +240,8 @@ impl Cluster {
 
     /// The operator's metrics.
     pub fn metrics(&self) -> Result<String> {
-        self.lab
-            .get(&format!("http://{}:9402/metrics", lab::ADDRESS))
+        let url = format!("http://{}:9402/metrics", lab::ADDRESS);
+        persistently(|| self.lab.get(&url))
     }
 
     /// Change a zone of the lab that takes updates; `change` is a line as nsupdate reads it.
@@ -215,8 +249,9 @@ impl Cluster {
         let file = self.lab.dir().join(format!("dns-{}", unique()));
         std::fs::write(&file, format!("server {}\n{change}\nsend\n", lab::ADDRESS))?;
         let mut nsupdate = self.lab.command("nsupdate");
+        // By TCP, where nothing is lost, and with no more patience than a test has.
         nsupdate
-            .arg("-y")
+            .args(["-v", "-t", "60", "-y"])
             .arg(format!("hmac-sha256:lab:{}", lab::TSIG_SECRET))
             .arg(&file);
         lab::output(&mut nsupdate)?;

@@ -38,8 +38,9 @@ pub use namespace::{Namespace, poll};
 pub use objects::{SELF_SIGNED, certificate, entry, is_ready, ready_condition};
 pub use watch::Watch;
 
-/// Long enough for a loaded machine; a test that waits this long has failed.
-pub const DEADLINE: Duration = Duration::from_mins(1);
+/// Long enough for a loaded machine, and for one more attempt after one that it has spoilt, which comes after a minute; a
+/// test that waits this long has failed.
+pub const DEADLINE: Duration = Duration::from_mins(3);
 
 /// The usual solver, as `ingress` of an Issuer has it.
 pub const TRAEFIK: &str = "{ingressClassName: traefik}";

@@ -27,30 +27,42 @@ pub struct Namespace<'a> {
 impl Namespace<'_> {
     /// Apply YAML in this namespace.
     pub fn apply(&self, yaml: &str) -> Result<()> {
+        self.kubectl(&["apply", "-f", &self.file(yaml)?])?;
+        Ok(())
+    }
+
+    /// Create the object of this YAML; as it was before anybody else has changed it.
+    pub fn create(&self, yaml: &str) -> Result<Value> {
+        let created = self.kubectl(&["create", "--output=json", "-f", &self.file(yaml)?])?;
+        Ok(serde_json::from_str(&created)?)
+    }
+
+    fn file(&self, yaml: &str) -> Result<String> {
         let name = format!("{}-{}.yaml", self.name, unique());
         let file = self.cluster.lab.dir().join(name);
         std::fs::write(&file, yaml)?;
-        self.kubectl(&["apply", "-f", &file.to_string_lossy()])?;
-        Ok(())
+        Ok(file.to_string_lossy().into_owned())
     }
 
     /// Run kubectl in this namespace.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let mut all = vec!["--namespace", self.name.as_str()];
         all.extend(arguments);
-        self.cluster.lab.kubectl(&all)
+        persistently(|| self.cluster.lab.kubectl(&all))
     }
 
     /// One object.
     pub fn get(&self, kind: &str, name: &str) -> Result<Value> {
         let url = api::url(&self.name, kind, name)?;
-        Ok(serde_json::from_str(&self.cluster.lab.get(&url)?)?)
+        let object = persistently(|| self.cluster.lab.get(&url))?;
+        Ok(serde_json::from_str(&object)?)
     }
 
     /// All objects of a kind.
     pub fn list(&self, kind: &str) -> Result<Vec<Value>> {
         let url = api::url(&self.name, kind, "")?;
-        let list: Value = serde_json::from_str(&self.cluster.lab.get(&url)?)?;
+        let list = persistently(|| self.cluster.lab.get(&url))?;
+        let list: Value = serde_json::from_str(&list)?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
     }
 
@@ -266,6 +278,36 @@ impl Namespace<'_> {
         let serial = said.trim().strip_prefix("serial=").context("a serial")?;
         Ok(serial.trim_start_matches('0').to_lowercase())
     }
+}
+
+/// Words of kubectl, of curl and of the API server for an answer that did not come.
+const LOST: [&str; 9] = [
+    "etcdserver:",
+    "(Timeout)",
+    "Client.Timeout",
+    "handshake timeout",
+    "i/o timeout",
+    "Operation timed out",
+    "returned error: 5",
+    "EOF",
+    "connection refused",
+];
+
+/// Run a command that asks a server; once or twice more if the answer is lost, as on a busy machine. No refusal is.
+pub(super) fn persistently(mut ask: impl FnMut() -> Result<String>) -> Result<String> {
+    let is_lost = |error: &Error| {
+        let text = format!("{error:#}");
+        // The command is in the first line.
+        let said = text.split_once('\n').map_or("", |(_, said)| said);
+        LOST.iter().any(|word| said.contains(word))
+    };
+    for _ in 1..3 {
+        match ask() {
+            Err(error) if is_lost(&error) => std::thread::sleep(POLL),
+            done => return done,
+        }
+    }
+    ask()
 }
 
 /// Look until there is what is wanted. An error says what there is instead, or why it could not be seen: one answer that

@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use serde_json::Value;
+
 use super::{Namespace, is_ready, ready_condition};
+
+/// How word of an attempt that has failed begins.
+const FAILED: &str = "The certificate request has failed to complete";
 
 /// A seed other than the usual one, to try others.
 const SEED: &str = "EVERLEAF_SEED";
@@ -124,6 +129,15 @@ impl Namespace<'_> {
                 "{name}: {status}"
             );
         }
+        // The success after a failure takes all signs of it back but this.
+        let events = self.list("event")?;
+        let message = |event: &Value| event["message"].as_str().map(ToOwned::to_owned);
+        let failed: Vec<_> = events
+            .iter()
+            .filter_map(message)
+            .filter(|message| message.starts_with(FAILED))
+            .collect();
+        ensure!(failed.is_empty(), "failed attempts: {failed:#?}");
         let kinds = wanted
             .iter()
             .map(|wanted| ((wanted.size(), &wanted.issuer), wanted));
