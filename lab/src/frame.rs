@@ -51,7 +51,7 @@ impl Frame {
             .process_group(0);
         let mut process = command.spawn()?;
         let input = process.stdin.take();
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_mins(2);
         loop {
             if let Ok(init) = fs::read_to_string(dir.join("init")) {
                 return Ok((Self { process, input }, init.trim_end().to_owned()));

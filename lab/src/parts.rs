@@ -41,7 +41,8 @@ pub(crate) fn start(lab: &mut Lab, tier: Tier, options: &Options) -> Result<()> 
     if options.gateway {
         let crds = lab.find("gateway-api")?.display().to_string();
         lab.kubectl(&["apply", "--server-side", "-f", &crds])?;
-        lab.kubectl(&["wait", "--for=condition=Established", "crd", "--all"])?;
+        let established = ["wait", "--for=condition=Established", "crd", "--all"];
+        lab.kubectl(&[&established[..], &["--timeout=120s"]].concat())?;
         lab.kubectl(&["apply", "-f", &lab.etc("gateway.yaml")])?;
     }
     lab.run("traefik")?;

@@ -64,8 +64,9 @@ impl Process {
     pub fn pid(&self) -> Result<u32> {
         let nsenter = self.state().child.id();
         let children = format!("/proc/{nsenter}/task/{nsenter}/children");
-        let end = Instant::now() + Duration::from_secs(5);
-        while let Ok(pids) = fs::read_to_string(&children)
+        let end = Instant::now() + Duration::from_secs(30);
+        while self.exit_status()?.is_none()
+            && let Ok(pids) = fs::read_to_string(&children)
             && Instant::now() < end
         {
             if let Some(pid) = pids.split_whitespace().next()
@@ -102,7 +103,7 @@ impl Process {
             // Not nsenter, which would be gone before the program is.
             self.signal("KILL")
                 .or_else(|error| self.exit_status()?.map(|_| ()).ok_or(error))?;
-            self.wait(Duration::from_secs(10))?;
+            self.wait(Duration::from_mins(1))?;
         }
         Ok(())
     }

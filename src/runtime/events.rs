@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::clock::{monotonic, now};
-use super::effects::Effects;
+use super::effects::{EffectError, Effects};
 use super::queue::Queue;
 use crate::api::labels;
 use crate::controllers::action::Event;
@@ -29,47 +29,72 @@ const OF_THE_CLUSTER: &str = "default";
 /// A message of an event, in bytes (API limit 1024).
 const LONGEST: usize = 1000;
 
+/// Before an event is posted once more that the API server did not answer for, or could not take.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
+/// Digests of words, and when they were said.
+type Said = Arc<Mutex<HashMap<u64, Instant>>>;
+
 /// Where events are posted.
 #[derive(Clone)]
 pub struct Events {
-    sender: mpsc::Sender<(Instant, CoreEvent)>,
-    said: Arc<Mutex<HashMap<u64, Instant>>>,
+    sender: mpsc::Sender<Waiting>,
+    said: Said,
+}
+
+/// An event that waits to be posted.
+struct Waiting {
+    since: Instant,
+    /// The digest of what is not to be said twice.
+    words: Option<u64>,
+    event: CoreEvent,
 }
 
 impl Events {
     /// Start posting, until `Self` is dropped and all is posted.
     pub fn start(effects: Effects, queue: Arc<Queue>) -> (Self, tokio::task::JoinHandle<()>) {
-        let (sender, mut receiver) = mpsc::channel::<(Instant, CoreEvent)>(WAITING);
+        let (sender, mut receiver) = mpsc::channel::<Waiting>(WAITING);
+        let said = Said::default();
+        let events = Self {
+            sender,
+            said: said.clone(),
+        };
         let task = tokio::spawn(async move {
-            while let Some((since, event)) = receiver.recv().await {
-                let latest = (since + PATIENCE).into();
+            while let Some(waiting) = receiver.recv().await {
+                let latest = (waiting.since + PATIENCE).into();
                 drop(tokio::time::timeout_at(latest, queue.at_rest()).await);
-                if let Err(error) = effects.post_event(&event).await {
+                if let Err(error) = post(&effects, &waiting.event).await {
                     tracing::debug!(%error, "an event could not be posted");
+                    if error.may_pass() {
+                        take_back(&said, waiting.words);
+                    }
                 }
             }
         });
-        let said = Arc::default();
-        (Self { sender, said }, task)
+        (events, task)
     }
 
     /// Post an event about an object.
     pub fn post(&self, key: &Key, uid: &str, event: Event) {
-        if self.said_before(uid, &event) {
+        // A success is told each time.
+        let words = event
+            .warning
+            .then(|| digest(&(uid, &event.reason, &event.message)));
+        if words.is_some_and(|words| self.said_before(words)) {
             return;
         }
-        let event = (monotonic(), build(key, uid, event));
+        let event = Waiting {
+            since: monotonic(),
+            words,
+            event: build(key, uid, event),
+        };
         if self.sender.try_send(event).is_err() {
             tracing::warn!(object = %key, "too many events wait to be posted; one is dropped");
+            take_back(&self.said, words);
         }
     }
 
-    fn said_before(&self, uid: &str, event: &Event) -> bool {
-        if !event.warning {
-            // A success is told each time.
-            return false;
-        }
-        let words = digest(&(uid, &event.reason, &event.message));
+    fn said_before(&self, words: u64) -> bool {
         let time = monotonic();
         let mut said = self.said.lock();
         if said.len() == said.capacity() {
@@ -79,6 +104,30 @@ impl Events {
         let before = said.insert(words, time);
         before.is_some_and(|at| time.duration_since(at) < SILENCE)
     }
+}
+
+/// Nobody has read it: the next one to say it is heard.
+fn take_back(said: &Said, words: Option<u64>) {
+    if let Some(words) = words {
+        said.lock().remove(&words);
+    }
+}
+
+/// Post an event; later ones wait, so that all are told in order.
+async fn post(effects: &Effects, event: &CoreEvent) -> Result<(), EffectError> {
+    let mut answer = effects.post_event(event).await;
+    for pause in PAUSES {
+        if !matches!(&answer, Err(error) if error.may_pass()) {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        answer = match effects.post_event(event).await {
+            // The name is taken by itself: only the answer was lost.
+            Err(EffectError::Stale { .. }) => Ok(()),
+            answer => answer,
+        };
+    }
+    answer
 }
 
 fn build(key: &Key, uid: &str, event: Event) -> CoreEvent {
@@ -135,4 +184,133 @@ fn shortened(mut message: String) -> String {
         message.push('…');
     }
     message
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "tests fail by panicking"
+    )]
+
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::task::{Context, Poll};
+
+    use futures::future::BoxFuture;
+    use http::{Request, Response};
+    use http_body_util::BodyExt as _;
+    use kube::Client;
+    use kube::client::Body;
+    use tower_service::Service;
+
+    use super::*;
+    use crate::controllers::progress::Progress;
+
+    /// An API server that answers with these statuses, then with 201, and keeps what it was sent: a real one fails so by
+    /// chance only.
+    #[derive(Clone, Default)]
+    struct Server {
+        answers: Arc<Mutex<VecDeque<u16>>>,
+        sent: Arc<Mutex<Vec<CoreEvent>>>,
+    }
+
+    impl Service<Request<Body>> for Server {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<Body>) -> Self::Future {
+            let server = self.clone();
+            Box::pin(async move {
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let event = serde_json::from_slice(&body).unwrap();
+                server.sent.lock().push(event);
+                let code = server.answers.lock().pop_front().unwrap_or(201);
+                let reply = if code == 201 {
+                    serde_json::json!({ "metadata": {} })
+                } else {
+                    serde_json::json!({ "kind": "Status", "status": "Failure", "message": "", "code": code })
+                };
+                let body = Body::from(reply.to_string().into_bytes());
+                Ok(Response::builder().status(code).body(body).unwrap())
+            })
+        }
+    }
+
+    fn start(answers: &[u16]) -> (Events, tokio::task::JoinHandle<()>, Server) {
+        let server = Server {
+            answers: Arc::new(Mutex::new(answers.iter().copied().collect())),
+            ..Server::default()
+        };
+        let effects = Effects::new(Client::new(server.clone(), "default"), Arc::default());
+        let queue = Arc::new(Queue::new(8, Arc::<Progress>::default()));
+        let (events, task) = Events::start(effects, queue);
+        (events, task, server)
+    }
+
+    fn warn(events: &Events, message: &str) {
+        let key = Key::new(Kind::Certificate, "shop", "www");
+        let event = Event {
+            warning: true,
+            reason: "Failed".into(),
+            message: message.to_owned(),
+            component: "everleaf",
+        };
+        events.post(&key, "uid", event);
+    }
+
+    fn messages(server: &Server) -> Vec<String> {
+        let sent = server.sent.lock();
+        sent.iter().filter_map(|e| e.message.clone()).collect()
+    }
+
+    #[tokio::test]
+    async fn an_event_whose_answer_is_lost_is_posted_again_under_its_name_before_the_next() {
+        let (events, task, server) = start(&[504, 409]);
+        warn(&events, "first");
+        warn(&events, "first");
+        warn(&events, "second");
+        drop(events);
+        task.await.unwrap();
+        assert_eq!(messages(&server), ["first", "first", "second"]);
+        let sent = server.sent.lock();
+        let names: Vec<_> = sent.iter().map(|e| &e.metadata.name).collect();
+        assert_eq!(names[0], names[1]);
+        assert_ne!(names[1], names[2]);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_posted_is_not_taken_for_said() {
+        let tries = PAUSES.len() + 1;
+        let (events, task, server) = start(&vec![503; tries]);
+        warn(&events, "down");
+        let posted = async {
+            while messages(&server).len() <= tries {
+                warn(&events, "down");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let limit = 10 * PAUSES.iter().sum::<Duration>();
+        tokio::time::timeout(limit, posted).await.unwrap();
+        warn(&events, "down");
+        drop(events);
+        task.await.unwrap();
+        assert_eq!(messages(&server).len(), tries + 1, "said once");
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_not_asked_for_again() {
+        let (events, task, server) = start(&[403]);
+        warn(&events, "no rights");
+        warn(&events, "no rights");
+        drop(events);
+        task.await.unwrap();
+        assert_eq!(messages(&server).len(), 1);
+    }
 }

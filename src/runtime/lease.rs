@@ -26,6 +26,9 @@ pub const NAME: &str = "cert-manager-controller";
 /// How often it is read again at once after somebody else has written it.
 const ROUNDS: usize = 3;
 
+/// Before it is tried once more to give it back.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// The contract's flags `--leader-election-*`.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -137,11 +140,20 @@ pub async fn hold(
     let mut seen = None::<Seen>;
     let mut told = None;
     let mut last = None;
+    let mut unsure = false;
     while !stop.is_cancelled() {
         let began = monotonic();
         let until = last.map(|last| last + settings.renew_deadline);
         let round = before(until, attempt(&api, &settings, &mut seen));
-        match round.await.unwrap_or(Err(Error::Deadline)) {
+        let round = tokio::select! {
+            round = round => round,
+            () = stop.cancelled() => {
+                // What was asked for may still be done: it may be ours.
+                unsure = true;
+                break;
+            }
+        };
+        match round.unwrap_or(Err(Error::Deadline)) {
             Ok(true) => {
                 // From before the write: others wait from when they have seen it.
                 last = Some(began);
@@ -178,7 +190,7 @@ pub async fn hold(
             () = stop.cancelled() => {}
         }
     }
-    if last.is_some() {
+    if last.is_some() || unsure {
         release(&api, &settings).await;
     }
 }
@@ -257,27 +269,31 @@ fn ours(spec: LeaseSpec, settings: &Settings) -> LeaseSpec {
     }
 }
 
-/// Let the next replica in at once.
+/// Let the next replica in at once. It is tried until the API server has taken it; the caller sets the limit.
 async fn release(api: &Api<Lease>, settings: &Settings) {
-    let Ok(Some(mut lease)) = deadline(settings, api.get_opt(NAME)).await else {
-        return;
+    let mut told = false;
+    while let Err(error) = released(api, settings).await {
+        if !told {
+            tracing::warn!(%error, "the Lease could not be released yet; until it is, or expires, the next replica waits");
+        }
+        told = true;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// One try, which takes as long as it takes: another one would not be answered sooner.
+async fn released(api: &Api<Lease>, settings: &Settings) -> Result<(), kube::Error> {
+    let Some(mut lease) = api.get_opt(NAME).await? else {
+        return Ok(());
     };
-    let mine = lease
-        .spec
-        .as_ref()
-        .and_then(|s| s.holder_identity.as_deref())
-        == Some(&settings.identity);
-    if !mine {
-        return;
-    }
-    if let Some(spec) = &mut lease.spec {
-        spec.holder_identity = Some(String::new());
-        spec.lease_duration_seconds = Some(1);
-    }
-    if let Err(error) = deadline(settings, api.replace(NAME, &PostParams::default(), &lease)).await
-    {
-        tracing::warn!(%error, "the Lease could not be released; the next replica waits until it expires");
-    }
+    let ours = |spec: &&mut LeaseSpec| spec.holder_identity.as_ref() == Some(&settings.identity);
+    let Some(spec) = lease.spec.as_mut().filter(ours) else {
+        return Ok(());
+    };
+    spec.holder_identity = Some(String::new());
+    spec.lease_duration_seconds = Some(1);
+    let params = PostParams::default();
+    api.replace(NAME, &params, &lease).await.map(drop)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -321,12 +337,15 @@ mod tests {
 
     use super::*;
 
+    /// In place of a status: there is no answer.
+    const HANGS: u16 = 0;
+
     /// An API server with one Lease, whose writes are answered as by a server that another writer is faster at, or that
     /// hangs: a real one does so by chance only.
     #[derive(Clone)]
     struct Server {
         lease: Lease,
-        /// Statuses of writes, in order; after the last it hangs.
+        /// Statuses of writes, in order; after the last it hangs too.
         writes: Arc<Mutex<VecDeque<u16>>>,
     }
 
@@ -352,7 +371,7 @@ mod tests {
                 .unwrap(),
             };
             Box::pin(async move {
-                let Some(status) = status else {
+                let Some(status) = status.filter(|status| *status != HANGS) else {
                     return std::future::pending().await;
                 };
                 let reply = Response::builder().status(status).body(Body::from(body));
@@ -361,16 +380,22 @@ mod tests {
         }
     }
 
+    impl Server {
+        fn held_by(holder: &str, writes: &[u16]) -> Self {
+            let lease = Lease {
+                metadata: ObjectMeta {
+                    name: Some(NAME.into()),
+                    ..ObjectMeta::default()
+                },
+                spec: Some(held_by(holder, 1)),
+            };
+            let writes = Arc::new(Mutex::new(writes.iter().copied().collect()));
+            Self { lease, writes }
+        }
+    }
+
     fn server(holder: &str, writes: &[u16]) -> Client {
-        let lease = Lease {
-            metadata: ObjectMeta {
-                name: Some(NAME.into()),
-                ..ObjectMeta::default()
-            },
-            spec: Some(held_by(holder, 1)),
-        };
-        let writes = Arc::new(Mutex::new(writes.iter().copied().collect()));
-        Client::new(Server { lease, writes }, "system")
+        Client::new(Server::held_by(holder, writes), "system")
     }
 
     fn settings() -> Settings {
@@ -417,6 +442,38 @@ mod tests {
             assert!(seen.has_changed().unwrap() && seen.borrow_and_update().is_none());
         }
         assert!(monotonic().duration_since(began) >= 2 * settings().renew_deadline);
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_given_back_though_the_api_server_fails_at_first() {
+        let server = Server::held_by("me", &[200, 500, 409, 200]);
+        let (held, mut seen) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let client = Client::new(server.clone(), "system");
+        let hold = tokio::spawn(hold(client, settings(), held, stop.clone()));
+        super::held(&mut seen).await.unwrap();
+        stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(20), hold);
+        ended.await.unwrap().unwrap();
+        assert!(server.writes.lock().is_empty(), "it was given up");
+    }
+
+    #[tokio::test]
+    async fn a_lease_whose_write_has_no_answer_is_given_back_at_the_end() {
+        let server = Server::held_by("me", &[HANGS, 200]);
+        let stop = CancellationToken::new();
+        let client = Client::new(server.clone(), "system");
+        let hold = hold(client, settings(), watch::channel(None).0, stop.clone());
+        let asked = async {
+            while server.writes.lock().len() == 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stop.cancel();
+        };
+        let both = futures::future::join(hold, asked);
+        let ended = tokio::time::timeout(Duration::from_secs(20), both);
+        ended.await.unwrap();
+        assert!(server.writes.lock().is_empty(), "it was not given back");
     }
 
     fn held_by(holder: &str, renewed: i64) -> LeaseSpec {

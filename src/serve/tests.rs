@@ -7,6 +7,12 @@ use tokio::task::JoinHandle;
 
 use super::{Bounds, Bytes, CancellationToken, Duration, Full, Response, TcpListener, TcpStream};
 
+/// Out of the way of what is tested.
+const LONG: Duration = Duration::from_mins(10);
+
+/// A test that waits this long has failed.
+const LIMIT: Duration = Duration::from_mins(1);
+
 async fn start(bounds: Bounds) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -40,12 +46,13 @@ async fn one_request_is_answered_and_the_connection_closed() {
 async fn a_slow_head_ends_the_connection() {
     let bounds = Bounds {
         head: Duration::from_millis(50),
+        life: LONG,
         ..Bounds::PUBLIC
     };
     let (address, ..) = start(bounds).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
-    let answer = tokio::time::timeout(Duration::from_secs(5), read_all(&mut stream))
+    let answer = tokio::time::timeout(LIMIT, read_all(&mut stream))
         .await
         .unwrap();
     assert!(!answer.contains("200"), "{answer}");
@@ -65,6 +72,8 @@ async fn a_head_that_is_too_large_is_refused() {
 async fn the_one_beyond_the_last_place_waits_until_a_place_is_free() {
     let bounds = Bounds {
         connections: 1,
+        head: LONG,
+        life: LONG,
         ..Bounds::PUBLIC
     };
     let (address, ..) = start(bounds).await;
@@ -85,10 +94,7 @@ async fn the_one_beyond_the_last_place_waits_until_a_place_is_free() {
 async fn a_stop_ends_the_server_and_frees_the_port() {
     let (address, stop, server) = start(Bounds::PUBLIC).await;
     stop.cancel();
-    tokio::time::timeout(Duration::from_secs(5), server)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(LIMIT, server).await.unwrap().unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }
 
@@ -96,14 +102,13 @@ async fn a_stop_ends_the_server_and_frees_the_port() {
 async fn the_drain_is_bounded() {
     let bounds = Bounds {
         drain: Duration::from_millis(50),
+        head: LONG,
+        life: LONG,
         ..Bounds::PUBLIC
     };
     let (address, stop, server) = start(bounds).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     stop.cancel();
-    tokio::time::timeout(Duration::from_secs(4), server)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(LIMIT, server).await.unwrap().unwrap();
 }

@@ -35,7 +35,7 @@ use std::sync::OnceLock;
 
 use anyhow::Result;
 use serde_json::Value;
-use support::{Cluster, Namespace, shared};
+use support::{Cluster, Namespace, served, shared};
 
 /// It holds no Lease, so that one started after another acts at once. It serves revocation lists.
 const FLAGS: [&str; 3] = [
@@ -62,6 +62,7 @@ fn aside() -> Option<&'static Cluster> {
 fn start() -> Result<Cluster> {
     let cluster = Cluster::counted()?;
     cluster.lab.apply(external::KIND)?;
+    served(&cluster.lab)?;
     cluster.operator(&FLAGS)?;
     Ok(cluster)
 }

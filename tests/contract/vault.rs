@@ -319,7 +319,7 @@ fn by_service_account() -> Result<()> {
     )?;
     says(&namespace, "bound", "VaultError", "EL-1506")?;
     namespace.kubectl(&["create", "serviceaccount", "vault"])?;
-    says(&namespace, "bound", WELL.0, WELL.1)?;
+    says_within(2 * DEADLINE, &namespace, "bound", WELL)?;
 
     let jwt = namespace.kubectl(&["create", "token", "vault", "--audience=vault"])?;
     namespace.apply(&secret("jwt", &json!({ "token": jwt })))?;
@@ -373,7 +373,7 @@ fn by_service_account() -> Result<()> {
         "late",
         "vault://vault-kubernetes/late",
     )?;
-    namespace.ready("by-late", DEADLINE)?;
+    namespace.ready("by-late", 2 * DEADLINE)?;
     Ok(())
 }
 
@@ -424,14 +424,15 @@ fn a_token_that_ends_is_told_and_another_is_noticed() -> Result<()> {
     namespace.apply(&secret("token", &json!({ "other": "x" })))?;
     says(&namespace, "vault", "VaultError", "no data for \"t\"")?;
     let states = namespace.watch("issuer", "vault")?;
-    let brief = token(&cluster.lab, vault, "30s")?;
+    let brief = token(&cluster.lab, vault, "60s")?;
     namespace.apply(&secret("token", &json!({ "t": brief })))?;
     states.until_one(DEADLINE, "one that is well", |issuer| {
         let ready = ready_condition(issuer);
         ready["reason"] == WELL.0 && ready["message"] == WELL.1
     })?;
     let ended = ("VaultError", "invalid token");
-    says_within(2 * DEADLINE, &namespace, "vault", ended)?;
+    // It lives for a minute, and is looked at once a minute.
+    says_within(3 * DEADLINE, &namespace, "vault", ended)?;
     says(&namespace, "vault", "VaultError", "EL-1505")?;
     issue(&namespace, "site", "vault")?;
     namespace.says(
@@ -561,7 +562,7 @@ fn an_issuer_says_what_its_vault_lacks_and_recovers_by_itself() -> Result<()> {
     namespace.says("second", &["Vault is sealed", "(EL-1502)"], DEADLINE)?;
     says(&namespace, "vault", "VaultError", &format!("{state}sealed"))?;
     vault.unseal(lab)?;
-    namespace.ready("second", DEADLINE)?;
+    namespace.ready("second", 2 * DEADLINE)?;
     verify(&namespace, "second", "")?;
 
     vault.process().kill()?;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::support::install::{helm, rolled_out};
+use crate::support::install::{helm, pods, rolled_out};
 use crate::support::{Cluster, DEADLINE, Namespace, requests};
 use crate::{SAID, appeared, ask, cluster, issued, prepare};
 
@@ -47,7 +47,7 @@ fn a_new_pod_of_the_operator_answers_for_the_old() -> Result<()> {
         "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: moved}, \
          spec: {controller: traefik.io/ingress-controller}}",
     )?;
-    namespace.ready("site", DEADLINE)?;
+    namespace.ready("site", 2 * DEADLINE)?;
     slices.until_one(DEADLINE, "a slice that leads elsewhere", |slice| {
         let address = &slice["endpoints"][0]["addresses"][0];
         address.is_string() && *address != old
@@ -78,7 +78,9 @@ fn set_mode(cluster: &Cluster, mode: &str) -> Result<()> {
     let line =
         "upgrade everleaf charts/everleaf --namespace everleaf --reuse-values --set http01.mode=";
     helm(&cluster.lab, &format!("{line}{mode}"))?;
-    rolled_out(&cluster.lab)
+    rolled_out(&cluster.lab)?;
+    // The one before acts until it has ended.
+    pods(&cluster.lab, 1)
 }
 
 fn address(namespace: &Namespace<'_>) -> Result<Value> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::pod::NOWHERE;
 use crate::support::Cluster;
-use crate::support::install::{NAMESPACE, log, rolled_out};
+use crate::support::install::{NAMESPACE, log, pods, rolled_out};
 use crate::{SAID, ask, cluster, issued, prepare};
 
 #[test]
@@ -98,7 +98,8 @@ pub fn replace(cluster: &Cluster) -> Result<()> {
     cluster
         .lab
         .kubectl(&["--namespace", NAMESPACE, "delete", "pod", selector])?;
-    rolled_out(&cluster.lab)
+    rolled_out(&cluster.lab)?;
+    pods(&cluster.lab, 1)
 }
 
 /// All requests of the operator to the API server.

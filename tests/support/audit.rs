@@ -1,5 +1,8 @@
 //! What the API server was asked, from its audit log.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+
 use anyhow::Result;
 use lab::Lab;
 use serde_json::Value;
@@ -32,15 +35,42 @@ impl Request {
 /// All requests of the operator so far that have been answered, in order.
 pub fn requests(lab: &Lab) -> Result<Vec<Request>> {
     let log = std::fs::read_to_string(lab.audit_log())?;
-    let events = log
-        .lines()
-        // Most requests are others', and reading them takes its time.
-        .filter(|line| line.contains("everleaf/"))
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    Ok(events.filter_map(|event| request(&event)).collect())
+    Ok(log.lines().filter_map(request).collect())
 }
 
-fn request(event: &Value) -> Option<Request> {
+/// Those that are answered from now on.
+pub struct Tail {
+    log: BufReader<File>,
+    /// The beginning of a line whose end is not there yet.
+    line: Vec<u8>,
+}
+
+impl Tail {
+    pub fn start(lab: &Lab) -> Result<Self> {
+        let mut log = BufReader::new(File::open(lab.audit_log())?);
+        log.seek(SeekFrom::End(0))?;
+        Ok(Self { log, line: vec![] })
+    }
+
+    /// Since this was last asked.
+    pub fn requests(&mut self) -> Result<Vec<Request>> {
+        let mut all = vec![];
+        while self.log.read_until(b'\n', &mut self.line)? > 0 {
+            if self.line.ends_with(b"\n") {
+                all.extend(request(&String::from_utf8_lossy(&self.line)));
+                self.line.clear();
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn request(line: &str) -> Option<Request> {
+    // Most requests are others', and reading them takes its time.
+    let event = line
+        .contains("everleaf/")
+        .then(|| serde_json::from_str(line));
+    let event: Value = event?.ok()?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     if event["stage"] != "ResponseComplete" || !text(&event["userAgent"]).starts_with("everleaf/") {
         return None;

@@ -8,7 +8,27 @@ use parking_lot::RwLock;
 use serde_json::Value;
 
 use super::namespace::{Namespace, POLL, Turn, persistently};
-use super::{DEADLINE, Request, STOPPED, entry, everleaf, install, repository, requests, unique};
+use super::{DEADLINE, Request, STOPPED, Tail, entry, everleaf, install, repository, unique};
+
+/// The operator's probes, as it has them by default.
+const PROBES: &str = "http://10.244.0.1:9403";
+
+/// So often nothing was asked for since the last look when the operator is at rest, and it has answered each time.
+const LOOKS: usize = 12;
+
+/// Wait until the API server serves every kind that is defined: it does so a moment after it has said that it will.
+pub fn served(lab: &Lab) -> Result<()> {
+    let established = ["wait", "--for=condition=Established", "crd", "--all"];
+    lab.kubectl(&[&established[..], &["--timeout=120s"]].concat())?;
+    let crds = lab.kubectl(&["get", "crds", "-o", "name"])?;
+    let kinds: Vec<_> = crds
+        .lines()
+        .filter_map(|name| name.split('/').nth(1))
+        .collect();
+    let all = ["get", &kinds.join(","), "--all-namespaces"];
+    lab.wait(2 * DEADLINE, "all kinds", || lab.kubectl(&all).map(Some))?;
+    Ok(())
+}
 
 /// A lab with the operator as a process in it.
 pub struct Cluster {
@@ -48,13 +68,7 @@ impl Cluster {
         let lab = Lab::start(tier, options)?;
         let crds = repository().join("crds");
         lab.kubectl(&["apply", "--server-side", "-f", &crds.to_string_lossy()])?;
-        lab.kubectl(&[
-            "wait",
-            "--for=condition=Established",
-            "crd",
-            "--all",
-            "--timeout=120s",
-        ])?;
+        served(&lab)?;
         let clock = options.clock.clone();
         Ok(Self {
             clock,
@@ -216,26 +230,49 @@ impl Cluster {
 
     /// The same, of some requests.
     pub(super) fn quiet_as_to(&self, counts: impl Fn(&Request) -> bool) -> Result<()> {
-        let end = Instant::now() + DEADLINE;
-        let busy = || -> Result<usize> {
-            let all = requests(&self.lab)?;
-            Ok(all
-                .iter()
-                .filter(|r| r.verb != "watch" && r.resource != "leases" && counts(r))
-                .count())
-        };
-        let (mut count, mut since) = (busy()?, Instant::now());
-        while since.elapsed() < Duration::from_secs(3) {
+        let end = Instant::now() + 2 * DEADLINE;
+        self.acts()?;
+        let mut log = Tail::start(&self.lab)?;
+        let mut last = None;
+        let (mut looks, mut since) = (0, Instant::now());
+        // Looks too: where the machine stands still, time alone says nothing.
+        while looks < LOOKS || since.elapsed() < Duration::from_secs(3) {
             if Instant::now() > end {
-                bail!("the operator does not come to rest");
+                bail!("the operator does not come to rest: {last:?}");
             }
             std::thread::sleep(POLL);
-            let now = busy()?;
-            if now != count {
-                (count, since) = (now, Instant::now());
+            let lives = self.lives();
+            let all = log.requests()?.into_iter();
+            let mut asked =
+                all.filter(|r| r.verb != "watch" && r.resource != "leases" && counts(r));
+            match (lives, asked.next()) {
+                (Ok(()), None) => looks += 1,
+                seen => {
+                    last = Some(seen);
+                    (looks, since) = (0, Instant::now());
+                }
             }
         }
         Ok(())
+    }
+
+    /// Wait until the operator, if it runs as a process, knows everything and acts.
+    fn acts(&self) -> Result<()> {
+        if self.operator.lock().is_none() {
+            return Ok(());
+        }
+        self.lab.wait(2 * DEADLINE, "the operator acts", || {
+            let said = self.lab.get(&format!("{PROBES}/readyz?verbose"))?;
+            Ok(said.contains("role leader").then_some(()))
+        })
+    }
+
+    /// The operator, if it runs as a process, answers.
+    fn lives(&self) -> Result<()> {
+        if self.operator.lock().is_none() {
+            return Ok(());
+        }
+        self.lab.get(&format!("{PROBES}/livez")).map(drop)
     }
 
     /// The operator's metrics.

@@ -50,6 +50,29 @@ pub fn rolled_out(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// Wait until the operator has so many Pods, those that are ending included.
+pub fn pods(lab: &Lab, count: usize) -> Result<()> {
+    let what = format!("{count} Pods of the operator");
+    lab.wait(2 * DEADLINE, &what, || {
+        let all = of_pods(lab, "{.metadata.uid}")?;
+        Ok((all.len() == count).then_some(()))
+    })
+}
+
+/// What is found at this JSONPath of each of the operator's Pods.
+pub fn of_pods(lab: &Lab, path: &str) -> Result<Vec<String>> {
+    let of = [
+        "--namespace",
+        NAMESPACE,
+        "get",
+        "pods",
+        "--selector=app.kubernetes.io/name=everleaf",
+    ];
+    let output = format!("-o=jsonpath={{range .items[*]}}{path}{{\"\\n\"}}{{end}}");
+    let found = lab.kubectl(&[of.as_slice(), &[&output]].concat())?;
+    Ok(found.lines().map(str::to_owned).collect())
+}
+
 /// What the operator's Pods have logged.
 pub fn log(lab: &Lab) -> Result<String> {
     let selector = "app.kubernetes.io/name=everleaf";

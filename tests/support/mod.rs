@@ -30,10 +30,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-pub use audit::{Request, requests};
+pub use audit::{Request, Tail, requests};
 #[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use ca::{Ca, on_record};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, served};
 pub use namespace::{Namespace, poll};
 pub use objects::{SELF_SIGNED, certificate, entry, is_ready, ready_condition};
 pub use watch::Watch;
@@ -48,7 +48,7 @@ pub const TRAEFIK: &str = "{ingressClassName: traefik}";
 /// Everything temporary of a challenge.
 pub const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
 
-/// A process that is told to end has ended by then, however busy the machine: the operator itself allows ten seconds.
+/// A process that is told to end has ended by then, however busy the machine: the operator itself allows thirteen seconds.
 pub const STOPPED: Duration = Duration::from_secs(30);
 
 /// The binary under test.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lab::{Lab, Process};
 use serde_json::Value;
 
@@ -34,13 +34,27 @@ impl Watch {
             .arg(format!("{list}?watch=1{selector}"));
         let process = lab.spawn(&log, curl)?;
         // The API server answers when the watch stands.
-        let head = lab.wait(DEADLINE, "an answer to the watch", || {
-            let head = std::fs::read_to_string(&head)?;
-            Ok(head.contains("\r\n\r\n").then_some(head))
+        let answer = lab.wait(DEADLINE, "an answer to the watch", || {
+            let answer = std::fs::read_to_string(&head).unwrap_or_default();
+            let ended = process.exit_status()?.is_some();
+            Ok((ended || answer.contains("\r\n\r\n")).then_some(answer))
         })?;
-        let status = head.lines().next().unwrap_or_default();
-        ensure!(status.contains(" 200"), "the watch was answered {status}");
-        Ok(Self(process))
+        let watch = Self(process);
+        if let Some(status) = answer.lines().next() {
+            ensure!(status.contains(" 200"), "the watch was answered {status}");
+        }
+        watch.goes_on()?;
+        Ok(watch)
+    }
+
+    /// One that has ended shows nothing any more.
+    fn goes_on(&self) -> Result<()> {
+        let Some(status) = self.0.exit_status()? else {
+            return Ok(());
+        };
+        let log = self.0.log()?;
+        let said = log.lines().next_back().unwrap_or_default();
+        bail!("the watch has ended: {status}: {said}")
     }
 
     /// Wait until what has happened satisfies `holds`. A watch may be behind what a GET has shown.
@@ -51,10 +65,16 @@ impl Watch {
         holds: impl Fn(&[(String, Value)]) -> bool,
     ) -> Result<Vec<(String, Value)>> {
         poll(deadline, what, || {
+            let ended = self.goes_on();
             let events = self.events()?;
-            ensure!(holds(&events), "{events:?}");
-            Ok(events)
-        })
+            if holds(&events) {
+                return Ok(Ok(events));
+            }
+            if ended.is_err() {
+                return Ok(ended.map(|()| events));
+            }
+            bail!("{events:?}")
+        })?
     }
 
     /// The same, of one version of an object.

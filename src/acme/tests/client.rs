@@ -1,9 +1,11 @@
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 use tokio::time::Instant;
 
 use super::super::client::CALL_TIMEOUT;
@@ -19,6 +21,14 @@ use crate::pki::{Curve, KeyAlgorithm, PrivateKey};
 
 fn key() -> PrivateKey {
     PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap()
+}
+
+/// An address where nobody listens, nor will while the socket is kept.
+fn deaf() -> (TcpSocket, SocketAddr) {
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = taken.local_addr().unwrap();
+    (taken, address)
 }
 
 pub(super) fn account(server: &FakeServer) -> AccountRef {
@@ -471,10 +481,7 @@ async fn broken_connections_are_transient_and_not_repeated() {
     assert_eq!(error.class(), Class::Transient);
     assert_eq!(server.posts().len(), 1);
     // A port where nobody listens.
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let (_taken, free) = deaf();
     let config = ServerConfig {
         directory_url: format!("https://{free}/"),
         ..server.config()
@@ -581,9 +588,8 @@ fn a_slow_server_has_the_whole_time_of_its_call() {
 
 #[tokio::test]
 async fn failing_directories_are_not_asked_by_everyone_in_turn() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("https://{}/", listener.local_addr().unwrap());
-    drop(listener);
+    let (_taken, address) = deaf();
+    let url = format!("https://{address}/");
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);
     let hooks = Hooks {

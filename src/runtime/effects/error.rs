@@ -75,4 +75,16 @@ impl EffectError {
             _ => None,
         }
     }
+
+    /// Whether the same may be taken a moment later: the API server did not answer, or could not do it now.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Deadline { .. } => true,
+            Self::Api { source, .. } => match &**source {
+                kube::Error::Api(status) => status.code >= 500 || PASSING.contains(&status.code),
+                _ => true,
+            },
+            _ => false,
+        }
+    }
 }

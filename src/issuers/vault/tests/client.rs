@@ -195,9 +195,10 @@ async fn a_token_that_may_not_look_itself_up_is_taken_as_it_is() {
 
 #[tokio::test]
 async fn who_does_not_answer_is_not_reached() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    // Taken, so that nobody else listens there.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("http://{}", taken.local_addr().unwrap());
     let error = vault(&url, None).health().await.unwrap_err();
     assert_eq!(error.class(), Class::Unreachable);
     assert!(error.to_string().contains("onnection refused"), "{error}");
