@@ -560,6 +560,17 @@ async fn nobody_is_blamed_on_the_word_of_what_was_known() {
 }
 
 #[tokio::test]
+async fn what_the_servers_deny_stands_where_they_cannot_be_looked_up_again() {
+    let (parent, resolver) = zone_of_a_hundred("ns.example.", "127.0.4.5").await;
+    let name = name(numbered(1)).unwrap();
+    let seen = resolver.propagation(&name, "value", false).await.unwrap();
+    assert!(seen.is_complete(), "{seen}");
+    parent.lock().zone.remove(&("example.com.", Rtype::NS));
+    let seen = resolver.propagation(&name, "other", false).await;
+    assert!(seen.as_ref().is_ok_and(Propagation::is_denied), "{seen:?}");
+}
+
+#[tokio::test]
 async fn how_things_stand_is_asked_of_all_and_a_new_alias_is_a_change() {
     let (parent, resolver) = zone_of_a_hundred("ns.example.", "127.0.4.4").await;
     let start = name(numbered(1)).unwrap();
