@@ -32,6 +32,8 @@ pub struct Memo {
     pub check: Check,
     /// What it saw of a DNS-01 record.
     pub sight: Sight,
+    /// When a server denied that there is one, last.
+    pub denied: Option<Timestamp>,
     /// The operator itself answers for it.
     pub direct: bool,
     /// The CA was asked to validate, by this process.
@@ -56,6 +58,14 @@ impl Memo {
     /// Until when the CA is left alone, if it is.
     pub fn rests(&self, now: Timestamp) -> Option<Timestamp> {
         self.resting.filter(|until| *until > now)
+    }
+
+    /// Take note of a look at a DNS-01 record.
+    pub fn see(&mut self, check: Check, sight: Sight, now: Timestamp) {
+        if sight == Sight::Denied {
+            self.denied = Some(now);
+        }
+        (self.check, self.sight) = (check, sight);
     }
 
     /// Whether the CA has been at work for too long. One that says what it has not found waits for that, and the end of

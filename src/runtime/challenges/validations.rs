@@ -299,8 +299,7 @@ impl Validations {
             let mut places = self.places.lock();
             // Without an entry the Challenge has gone meanwhile.
             if places.knows(&key) {
-                let memo = places.memo_mut(&key);
-                (memo.check, memo.sight) = (check, sight);
+                places.memo_mut(&key).see(check, sight, now());
             }
             drop(places);
             self.queue.add(key);

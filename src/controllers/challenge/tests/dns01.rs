@@ -191,14 +191,22 @@ fn a_record_that_is_not_seen_is_looked_for_ever_more_seldom() {
 
 #[test]
 fn what_was_seen_says_how_long_the_ca_is_kept_from_its_turn() {
-    for (sight, limit) in [
-        (Sight::Partly, 10),
-        (Sight::Nothing, 30),
-        (Sight::Denied, 600),
+    for (denied, sight, limit) in [
+        (None, Sight::Partly, 10),
+        (None, Sight::Nothing, 30),
+        (None, Sight::Denied, 600),
+        // Whoever has denied it just now, and is silent.
+        (Some(100), Sight::Partly, 110),
+        (Some(100), Sight::Nothing, 130),
+        (Some(-9), Sight::Nothing, 30),
+        (Some(590), Sight::Nothing, 600),
     ] {
         let mut seen = written();
-        seen.memo.sight = sight;
-        seen.memo.check = failed(limit - 1);
+        if let Some(denied) = denied {
+            seen.memo.see(Check::None, Sight::Denied, after(denied));
+        }
+        let at = after(limit - 1);
+        seen.memo.see(failed(limit - 1), sight, at);
         let before = plan(&seen, &settings(), after(limit - 1));
         assert_eq!(before.effect, None, "{sight:?}");
         let reason = "Waiting for DNS-01 challenge propagation: connection refused";
