@@ -89,8 +89,10 @@ impl Dns01 {
         if leads_elsewhere && !follows(solver) {
             return Some(place.name.clone());
         }
-        if leads_elsewhere || place.zone != path.zone || kept.is_lost(seen, now()) {
+        let has_moved = leads_elsewhere || place.zone != path.zone;
+        if has_moved || kept.is_lost(seen, now()) {
             kept.state = RecordState::Unknown;
+            kept.lost = !has_moved;
         }
         None
     }

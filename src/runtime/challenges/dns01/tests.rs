@@ -100,5 +100,29 @@ fn a_record_that_all_servers_deny_is_lost_after_a_while_and_ever_later() {
         assert!(!kept.is_lost(&seen(1, absent()), after(seconds)));
         assert!(!kept.is_lost(&seen(0, Trouble::Slow), after(seconds)));
     }
-    assert!(!Kept::default().is_lost(&seen(0, absent()), after(1000)));
+    let never = Kept::default();
+    assert!(!never.is_lost(&seen(0, absent()), after(1000)));
+}
+
+#[test]
+fn a_provider_that_does_not_take_a_lost_record_twice_undoes_nothing() {
+    let refusal = || Err(Error::permanent("already exists"));
+    for (written, lost, removing, fails) in [
+        (true, true, false, false),
+        (true, false, false, true),
+        (true, true, true, true),
+        (false, true, false, true),
+    ] {
+        let mut kept = Kept {
+            written: written.then(now),
+            times: 1,
+            lost,
+            ..Kept::default()
+        };
+        kept.end(&RecordState::Unknown, removing, refusal());
+        let failed = matches!(kept.state, RecordState::Failed(_));
+        assert_eq!(failed, fails, "{written} {lost} {removing}");
+        // It is tried ever later; once.
+        assert_eq!((kept.times, kept.lost), (if fails { 1 } else { 2 }, false));
+    }
 }
