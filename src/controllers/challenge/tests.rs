@@ -428,6 +428,17 @@ fn the_ca_is_asked_all_the_same_after_a_bounded_time() {
         |seen: &Observation, at| plan(seen, &settings(), after(at)).effect == Some(Effect::Accept);
     assert!(!accepts(&checked(failed(29)), 29));
     assert!(accepts(&checked(failed(29)), 30));
+    // Not on the word of an old look, and no later than that.
+    let looked = |at, now| {
+        let mut seen = dns01::written();
+        seen.memo.check = failed(at);
+        let plan = plan(&seen, &settings(), after(now));
+        (plan.effect, plan.wake)
+    };
+    let rest = Some(Duration::from_secs(3));
+    assert_eq!(looked(25, 27), (None, rest));
+    assert_eq!(looked(25, 30), (Some(Effect::SelfCheck), None));
+    assert_eq!(looked(30, 40), (Some(Effect::Accept), None));
     // What its Order has waited for already is not waited for again; what came in its way since is.
     let mut waited = checked(failed(0));
     waited.waited = true;
@@ -684,7 +695,7 @@ fn whatever_wakes_it_a_ca_that_wants_to_be_left_alone_is() {
 #[test]
 fn what_the_ca_has_said_stands_while_it_is_left_alone() {
     let mut seen = dns01::written();
-    seen.memo.check = failed(0);
+    seen.memo.check = failed(3600);
     seen.memo.presented = Some(START);
     let late = after(3600);
     let asks = plan(&seen, &settings(), late);
