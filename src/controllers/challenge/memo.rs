@@ -52,6 +52,8 @@ pub struct Memo {
     pub blocked: bool,
     /// How many looks there were since it failed.
     pub probes: u32,
+    /// When the newest of them began.
+    pub probed: Option<Timestamp>,
 }
 
 impl Memo {

@@ -808,6 +808,12 @@ fn what_has_ended_leaves_nothing_and_after_a_failure_watches_the_name() {
             Plan::idle()
         };
         assert_eq!(clean, wanted, "{state}");
+        // What wakes it in between makes it look no sooner.
+        let mut probed = ended(pod_mode(), state);
+        probed.memo.probed = Some(START);
+        let left = watches.then_some(Duration::from_secs(1));
+        assert_eq!(plan(&probed, &settings(), after(4)), does(None, left));
+        assert_eq!(plan(&probed, &settings(), after(5)), wanted, "{state}");
     }
     // cert-manager left it marked as under way.
     let mut marked = ended(pod_mode(), "valid");

@@ -187,6 +187,7 @@ impl Validations {
                 let mut places = self.places.lock();
                 let memo = places.memo_mut(key);
                 memo.probes = memo.probes.saturating_add(1);
+                memo.probed = Some(now());
                 drop(places);
                 if is_dns01(&seen.challenge) {
                     self.dns01.watch(key);

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::{Check, Effect, Failure, Observation, RecordState, Retry, Settings, Sight};
 use super::{
-    CHALLENGES, NOT_PRESENTED, PROBE, Patience, asked, between, checked, effect, say, started,
+    CHALLENGES, NOT_PRESENTED, PROBE, Patience, asked, between, checked, effect, probe, say,
+    started,
 };
 use crate::api::challenge::DNS_01;
 use crate::api::dns01::Dns01Solver;
@@ -71,8 +72,7 @@ pub(super) fn live(o: &Observation, settings: &Settings, now: Timestamp) -> Plan
             let mut plan = again(failure, Effect::Present, now);
             if plan.effect.is_none() {
                 // Where the record belongs may be what was wrong.
-                plan.effect = Some(Effect::Probe);
-                plan.wake = plan.wake.map(|wake| wake.min(until_probe(o)));
+                probe(o, &mut plan, until_probe(o), now);
             }
             plan.actions = say(o, &format!("{NOT_PRESENTED}{}", failure.reason));
             if !plan.actions.is_empty() {

@@ -329,14 +329,27 @@ fn rest(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
     let failed = state(&o.challenge) != "valid";
     let is_http01 = o.challenge.spec.type_ == HTTP_01;
     if failed && (is_http01 || is_dns01) && plan.actions.is_empty() {
-        plan.effect = Some(Effect::Probe);
-        plan.wake = Some(if is_dns01 {
+        let pause = if is_dns01 {
             dns01::until_probe(o)
         } else {
             PROBE
-        });
+        };
+        probe(o, &mut plan, pause, now);
     }
     plan
+}
+
+/// Look at the name each time that this has passed, whatever else wakes the Challenge: what two looks agree in is to be so
+/// for a while.
+fn probe(o: &Observation, plan: &mut Plan<Effect>, pause: Duration, now: Timestamp) {
+    let passed = o.memo.probed.map_or(pause, |at| between(at, now));
+    let left = pause.saturating_sub(passed);
+    if left.is_zero() {
+        plan.effect = Some(Effect::Probe);
+        plan.sooner(pause);
+    } else {
+        plan.sooner(left);
+    }
 }
 
 /// A Challenge that nobody holds would go without being cleaned up: whoever has made it left our finalizer out.

@@ -268,6 +268,10 @@ fn a_provider_that_fails_is_asked_again_and_the_fault_is_said_once() {
         assert_eq!(first.wake, Some(wake), "{retry:?}");
         let early = plan(&seen, &settings(), after(i64::try_from(pause).unwrap() - 1));
         assert_eq!(early.effect, Some(Effect::Probe), "{retry:?}");
+        seen.memo.probed = Some(START);
+        let woken = plan(&seen, &settings(), after(1));
+        assert_eq!(woken.effect, None, "{retry:?}");
+        assert_eq!(woken.wake, Some(Duration::from_secs(pause.min(5) - 1)));
         let reason = "Error presenting challenge: the server refuses";
         assert_eq!(statuses(&first)[0]["reason"], reason);
         assert_eq!(
