@@ -190,6 +190,7 @@ impl Resolver {
         let found = names.into_iter().map(|server| async move {
             let (four, six) =
                 futures::join!(self.know(server, Rtype::A), self.know(server, Rtype::AAAA));
+            let fault = four.as_ref().err().or(six.as_ref().err()).cloned();
             let addresses = [four, six]
                 .into_iter()
                 .flatten()
@@ -198,11 +199,15 @@ impl Resolver {
                     Data::Address(address) => Some(SocketAddr::new(address, self.port)),
                     _ => None,
                 });
-            (server.clone(), addresses.take(MOST_ADDRESSES).collect())
+            let addresses: Vec<SocketAddr> = addresses.take(MOST_ADDRESSES).collect();
+            ((server.clone(), addresses), fault)
         });
-        let found: Servers = futures::future::join_all(found).await;
+        let found = futures::future::join_all(found).await;
+        let (found, faults): (Servers, Vec<_>) = found.into_iter().unzip();
         if found.iter().all(|(_, addresses)| addresses.is_empty()) {
-            return Err(Error::NoServers(absolute(zone)));
+            // That nothing came may be the resolver's fault.
+            let fault = faults.into_iter().flatten().next();
+            return Err(fault.unwrap_or_else(|| Error::NoServers(absolute(zone))));
         }
         Ok(found)
     }
