@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Outcome, is_final};
 use crate::controllers::status::{doubled, granted, spread};
+use crate::solvers::http01::watch::Watch;
 
 /// The first look at the authorization after the CA was asked.
 const FIRST_POLL: Duration = Duration::from_millis(200);
@@ -50,6 +51,8 @@ pub struct Memo {
     pub valid: bool,
     /// The newest look at the name reached nobody.
     pub blocked: bool,
+    /// What is seen of the name after it failed, by HTTP-01.
+    pub watch: Watch,
     /// How many looks there were since it failed.
     pub probes: u32,
     /// When the newest of them began.
