@@ -1,5 +1,6 @@
 //! What resolvers know: where names lead, whose they are.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -139,6 +140,25 @@ impl Resolver {
     /// count (RFC 8659 §3).
     pub async fn caa(&self, name: &Name) -> Result<Vec<Caa>, Error> {
         Ok(self.ask(name, Rtype::CAA).await?.caa_of(name))
+    }
+
+    /// The CAA records that count for a name: those of the closest name upwards that has any.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub async fn caa_upwards(&self, name: &Name) -> Result<BTreeSet<Caa>, Error> {
+        for place in name.iter_suffixes() {
+            let place: Name = place.to_canonical_name();
+            let found = if place.is_root() {
+                vec![]
+            } else {
+                self.caa(&place).await?
+            };
+            if !found.is_empty() {
+                return Ok(found.into_iter().collect());
+            }
+        }
+        Ok(BTreeSet::new())
     }
 
     /// The zone that a name is in: the closest name upwards with an SOA record. A name with a CNAME record is no top of

@@ -80,6 +80,11 @@ fn caa_is_told_by_the_ca_too() -> Result<()> {
         "an order an attempt",
         |object| object["status"]["failedIssuanceAttempts"] == orders,
     )?;
+    // Once it may, it is asked again.
+    let right = format!("update add {host} 1 CAA 0 issue \"{CAA_IDENTITY}\"");
+    stage.cluster.dns_update(&right)?;
+    namespace.ready("told", DEADLINE)?;
+    stage.verify(&namespace, "told")?;
     Ok(())
 }
 

@@ -316,6 +316,7 @@ impl Validations {
             Some(Glimpse {
                 addresses,
                 answer: Answer::of(&found),
+                caa: self.dns01.caa(&object).await,
             })
         } else {
             None
@@ -411,7 +412,13 @@ mod tests {
         for probe in [true, false] {
             let answer = Answer::of(&Checked::Reachable);
             let addresses = BTreeSet::new();
-            let glimpse = probe.then_some(Glimpse { addresses, answer });
+            let caa = None;
+            let glimpse = Glimpse {
+                addresses,
+                answer,
+                caa,
+            };
+            let glimpse = probe.then_some(glimpse);
             assert!(!validations.found(&key, &object, &Checked::Reachable, glimpse));
             validations.look(key.clone(), object.clone(), probe).await;
             validations.broke(key.clone());

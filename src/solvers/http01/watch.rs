@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::self_check::{Outcome, Reason};
+use crate::dns::Caa;
 
 /// How many looks in a row have to agree: a server that answers now and then is not to cost an attempt each time.
 const TWICE: u32 = 2;
@@ -18,6 +19,8 @@ pub struct Glimpse {
     pub addresses: BTreeSet<IpAddr>,
     /// What comes from there.
     pub answer: Answer,
+    /// The CAA records that count for the name, where the CA has refused it for those.
+    pub caa: Option<BTreeSet<Caa>>,
 }
 
 /// The kind of an answer; nothing of what a server sends.
@@ -57,6 +60,10 @@ impl Answer {
 impl Glimpse {
     /// How many looks have to agree that it has changed since; `None` if it has not, or only for the worse.
     fn change_since(&self, before: &Self) -> Option<u32> {
+        let caa = self.caa.as_ref().zip(before.caa.as_ref());
+        if caa.is_some_and(|(now, before)| now != before) {
+            return Some(TWICE);
+        }
         if !self.answer.is_somebody() {
             return None;
         }
@@ -93,6 +100,7 @@ impl Watch {
         let glimpse = Glimpse {
             addresses: BTreeSet::new(),
             answer: Answer::of(found),
+            caa: None,
         };
         Self {
             before: (glimpse.answer == Answer::Nobody).then_some(glimpse),
@@ -118,6 +126,9 @@ impl Watch {
         if before.answer == Answer::Passing && matches!(now.answer, Answer::Other(_)) {
             before.answer = now.answer.clone();
         }
+        if before.caa.is_none() {
+            before.caa.clone_from(&now.caa);
+        }
         let needed = now.change_since(before);
         let has_changed = needed.is_some_and(|needed| self.times >= needed);
         if has_changed {
@@ -139,6 +150,7 @@ mod tests {
         Glimpse {
             addresses: addresses.collect(),
             answer: Answer::of(&found),
+            caa: None,
         }
     }
 
@@ -265,6 +277,24 @@ mod tests {
         for (looks, expected) in cases {
             assert_eq!(told(Watch::default(), &looks), expected, "{looks:?}");
         }
+    }
+
+    #[test]
+    fn other_caa_records_are_a_change_whoever_answers() {
+        let look = |caa: Option<&str>| {
+            let record = |value: &str| Caa {
+                flags: 0,
+                tag: "issue".to_owned(),
+                value: value.to_owned(),
+            };
+            let caa = caa.map(|values| values.split_terminator(' ').map(record).collect());
+            let look = at(&["192.0.2.1"], Err(Reason::Refused(80)));
+            (Glimpse { caa, ..look }, 2)
+        };
+        let (other, none) = (look(Some("other")), look(Some("")));
+        let looks = [look(None), other.clone(), look(None), none.clone(), none];
+        assert_eq!(told(Watch::default(), &looks), [7]);
+        assert_eq!(told(Watch::default(), &[other.clone(), other]), [0; 0]);
     }
 
     #[test]

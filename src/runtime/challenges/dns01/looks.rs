@@ -1,13 +1,18 @@
 //! Looks at the DNS: before the CA is asked, for the record; after it has refused, for what stood in the way.
 
+use std::collections::BTreeSet;
+
 use crate::api::Challenge;
 use crate::api::dns01::Dns01Solver;
 use crate::controllers::challenge::{Check, RecordState, Sight};
 use crate::controllers::key::Key;
-use crate::dns::{self, Propagation, Standing, Watch};
+use crate::dns::{self, Caa, Propagation, Standing, Watch};
 use crate::runtime::clock::now;
 
 use super::{Dns01, Refused, challenge_name, follows, place};
+
+/// What is in the reason of a Challenge that the CA has refused for the CAA records of its name (RFC 8555 §6.7).
+const FOR_CAA: &str = "urn:ietf:params:acme:error:caa";
 
 /// A look that is under way; it ends also by a panic.
 pub(super) struct Look<'a>(&'a Dns01, &'a Key);
@@ -111,12 +116,29 @@ impl Dns01 {
             Ok(name) => resolver.standing(&name, only).await,
             Err(error) => Err(error),
         };
+        let caa = self.caa(object).await;
+        let looked = looked.map(|standing| standing.with_caa(caa));
         let mut records = self.records.lock();
         // Without an entry the Challenge has gone meanwhile.
         let Some(kept) = records.get_mut(key) else {
             return false;
         };
         kept.watch.see(looked)
+    }
+
+    /// The CAA records that count for a name which the CA has refused for those.
+    pub async fn caa(&self, object: &Challenge) -> Option<BTreeSet<Caa>> {
+        let reason = object.status.as_ref()?.reason.as_deref()?;
+        if !reason.contains(FOR_CAA) {
+            return None;
+        }
+        let solver = object.spec.solver.dns01.as_ref();
+        let resolver = match solver {
+            Some(solver) => self.resolver(solver).ok()?.0,
+            None => self.resolver.clone(),
+        };
+        let name = dns::name(&object.spec.dns_name).ok()?;
+        resolver.caa_upwards(&name).await.ok()
     }
 
     /// After a record could not be written: whether it belongs elsewhere by now, and is to be written there.
