@@ -49,8 +49,8 @@ pub struct Memo {
     pub faults: u32,
     /// The CA has found it valid.
     pub valid: bool,
-    /// The newest look at the name reached nobody.
-    pub blocked: bool,
+    /// How many looks in a row reached nobody, up to the newest.
+    pub blocked: u32,
     /// What is seen of the name after it failed, by HTTP-01.
     pub watch: Watch,
     /// How many looks there were since it failed.

@@ -344,7 +344,11 @@ impl Validations {
             return false;
         }
         let memo = places.memo_mut(key);
-        memo.blocked = blocked;
+        memo.blocked = if blocked {
+            memo.blocked.saturating_add(1)
+        } else {
+            0
+        };
         if memo.direct && *found != Checked::Reachable && !blocked {
             self.shared.doubt(key, monotonic());
         }
