@@ -4,6 +4,7 @@
 //! a URL and an account and gives back what the server said; nothing is remembered here but the directory and unused
 //! nonces. Account keys are of any type: clusters that cert-manager set up hold RSA keys.
 
+mod asked;
 mod caa;
 mod calls;
 mod chain;
@@ -26,6 +27,7 @@ pub(crate) mod tests;
 
 /// A part of [`Error`], and which links of strangers may be shown.
 pub use crate::net::{Unanswered, web_link};
+pub use asked::Asked;
 pub use caa::{Caa, Issuance, Refusal, Why};
 pub use calls::{AccountRef, Preference};
 pub use chain::{CertificateChain, prefers};

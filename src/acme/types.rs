@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Problem;
+use super::{Asked, Problem};
 
 /// State of an account, order, authorization or challenge (RFC 8555 §7.1.6).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -204,6 +204,12 @@ pub struct Challenge {
     #[serde(deserialize_with = "nullable")]
     pub status: Status,
     pub error: Option<Problem>,
+    /// Whom the server has asked.
+    #[serde(
+        rename = "validationRecord",
+        deserialize_with = "super::asked::lenient"
+    )]
+    pub asked: Asked,
     /// When the server asks to be polled again.
     #[serde(skip)]
     pub retry_after: Option<Timestamp>,

@@ -24,7 +24,7 @@ pub use tsig::{Algorithm, Key};
 pub use update::{Change, Refusal, Update, UpdateError};
 
 /// A CAA record (RFC 8659 §4).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Caa {
     /// 128: whoever does not know the tag must not issue.
     pub flags: u8,

@@ -122,22 +122,26 @@ impl Resolver {
             return Ok(collect(name, None, found));
         }
         let name = self.follow(name).await?;
-        let zone = self.zone(&name).await?;
-        let servers = self.servers_of(&zone).await?;
+        let (zone, servers) = self.place(&name).await?;
         let seen = self.at_servers(&name, &zone, &servers, value).await;
         if seen.is_complete() {
             return Ok(seen);
         }
-        // Nobody is blamed on the word of what was known from before.
+        // Nobody is blamed on the word of what was known from before; where it cannot be asked again, it stands.
         let fresh = self.fresh();
-        let zone_now = fresh.zone(&name).await?;
-        let servers_now = fresh.servers_of(&zone_now).await?;
-        if (&zone_now, &servers_now) == (&zone, &servers) {
-            return Ok(seen);
+        match fresh.place(&name).await {
+            Ok((zone_now, servers_now)) if (&zone_now, &servers_now) != (&zone, &servers) => {
+                let again = fresh.at_servers(&name, &zone_now, &servers_now, value);
+                Ok(again.await)
+            }
+            _ => Ok(seen),
         }
-        Ok(fresh
-            .at_servers(&name, &zone_now, &servers_now, value)
-            .await)
+    }
+
+    async fn place(&self, name: &Name) -> Result<(Name, Servers), Error> {
+        let zone = self.zone(name).await?;
+        let servers = self.servers_of(&zone).await?;
+        Ok((zone, servers))
     }
 
     async fn at_servers(

@@ -1,5 +1,6 @@
 //! What resolvers know: where names lead, whose they are.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -141,6 +142,25 @@ impl Resolver {
         Ok(self.ask(name, Rtype::CAA).await?.caa_of(name))
     }
 
+    /// The CAA records that count for a name: those of the closest name upwards that has any.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub async fn caa_upwards(&self, name: &Name) -> Result<BTreeSet<Caa>, Error> {
+        for place in name.iter_suffixes() {
+            let place: Name = place.to_canonical_name();
+            let found = if place.is_root() {
+                vec![]
+            } else {
+                self.caa(&place).await?
+            };
+            if !found.is_empty() {
+                return Ok(found.into_iter().collect());
+            }
+        }
+        Ok(BTreeSet::new())
+    }
+
     /// The zone that a name is in: the closest name upwards with an SOA record. A name with a CNAME record is no top of
     /// a zone.
     pub async fn zone(&self, name: &Name) -> Result<Name, Error> {
@@ -190,6 +210,7 @@ impl Resolver {
         let found = names.into_iter().map(|server| async move {
             let (four, six) =
                 futures::join!(self.know(server, Rtype::A), self.know(server, Rtype::AAAA));
+            let fault = four.as_ref().err().or(six.as_ref().err()).cloned();
             let addresses = [four, six]
                 .into_iter()
                 .flatten()
@@ -198,11 +219,15 @@ impl Resolver {
                     Data::Address(address) => Some(SocketAddr::new(address, self.port)),
                     _ => None,
                 });
-            (server.clone(), addresses.take(MOST_ADDRESSES).collect())
+            let addresses: Vec<SocketAddr> = addresses.take(MOST_ADDRESSES).collect();
+            ((server.clone(), addresses), fault)
         });
-        let found: Servers = futures::future::join_all(found).await;
+        let found = futures::future::join_all(found).await;
+        let (found, faults): (Servers, Vec<_>) = found.into_iter().unzip();
         if found.iter().all(|(_, addresses)| addresses.is_empty()) {
-            return Err(Error::NoServers(absolute(zone)));
+            // That nothing came may be the resolver's fault.
+            let fault = faults.into_iter().flatten().next();
+            return Err(fault.unwrap_or_else(|| Error::NoServers(absolute(zone))));
         }
         Ok(found)
     }

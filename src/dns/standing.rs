@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use domain::base::{Rtype, Serial};
 
-use super::Error;
 use super::message::{Answer, Data, Name, absolute};
 use super::propagation::{Propagation, Trouble, responsible};
 use super::resolver::{Resolver, Servers};
+use super::{Caa, Error};
 
 /// Where a name leads, absolute: the end of its CNAME records, its zone and its servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Standing {
     troubled: BTreeSet<String>,
     /// Servers whose copy of the zone is older than another's: for a moment after each change, or for good.
     behind: BTreeSet<String>,
+    /// The CAA records that count for the name, where a CA has refused it for those.
+    caa: Option<BTreeSet<Caa>>,
 }
 
 impl Path {
@@ -46,6 +48,7 @@ impl Standing {
             path,
             troubled: BTreeSet::new(),
             behind: BTreeSet::new(),
+            caa: None,
         };
         for (server, serial) in found {
             match serial {
@@ -69,14 +72,24 @@ impl Standing {
             path: seen.path.clone()?,
             troubled: troubled.map(|fault| fault.server.clone()).collect(),
             behind: BTreeSet::new(),
+            caa: None,
         })
     }
 
-    /// The name leads elsewhere, or a server that was in trouble is not any more.
+    /// The same, with the CAA records that count for the name.
+    #[must_use]
+    pub fn with_caa(self, caa: Option<BTreeSet<Caa>>) -> Self {
+        Self { caa, ..self }
+    }
+
+    /// The name leads elsewhere, other CAA records count for it, or a server that was in trouble is not any more.
     fn is_better_than(&self, before: &Self) -> bool {
         let ended =
             |server: &String| !self.troubled.contains(server) && !self.behind.contains(server);
-        self.path != before.path || before.troubled.iter().any(ended)
+        let is_other = |caa: &BTreeSet<Caa>| before.caa.as_ref().is_some_and(|old| old != caa);
+        self.path != before.path
+            || self.caa.as_ref().is_some_and(is_other)
+            || before.troubled.iter().any(ended)
     }
 }
 
@@ -103,6 +116,12 @@ impl Watch {
     pub fn see(&mut self, looked: Result<Standing, Error>) -> bool {
         if !is_of_the_name(&looked) {
             return false;
+        }
+        if let (Ok(now), Some(Ok(before))) = (&looked, &mut self.before)
+            && before.caa.is_none()
+        {
+            // Before the CA was asked nobody had looked for them.
+            before.caa.clone_from(&now.caa);
         }
         let better = match (&looked, &self.before) {
             (_, None) | (Err(_), _) => false,
@@ -266,6 +285,20 @@ mod tests {
                 .collect();
             assert_eq!(told, expected, "{looks:?}");
         }
+        let caa = |owner: &str| {
+            let (tag, value) = ("issue".to_owned(), owner.to_owned());
+            let record = Caa {
+                flags: 0,
+                tag,
+                value,
+            };
+            at(Ok(1), Ok(1)).with_caa(Some(BTreeSet::from([record])))
+        };
+        let none = || Ok(at(Ok(1), Ok(1)).with_caa(Some(BTreeSet::new())));
+        let mut watch = Watch::since(Some(good()));
+        let looks = [Ok(caa("other")), Ok(caa("other")), good(), none(), none()];
+        let told = looks.map(|look| watch.see(look));
+        assert_eq!(told, [false, false, false, false, true]);
         let mut watch = Watch::since(Some(bad()));
         assert_eq!([watch.see(good()), watch.see(good())], [false, true]);
     }

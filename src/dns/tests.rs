@@ -34,6 +34,8 @@ enum Rr {
     Server(&'static str),
     Top,
     Text(&'static str),
+    /// SERVFAIL, whatever else there is.
+    Fails,
     /// `issue` with this value; alone at another name if that is given.
     Issue(&'static str, Option<&'static str>),
 }
@@ -74,6 +76,7 @@ fn answer(zone: &Zone, manner: Manner, query: &[u8], by_udp: bool) -> Vec<u8> {
     let records = zone.get(&(name.as_str(), question.qtype()));
     let code = match (manner, records) {
         (Manner::Refusing, _) => Rcode::REFUSED,
+        (_, Some(records)) if records.iter().any(|r| matches!(r, Rr::Fails)) => Rcode::SERVFAIL,
         (_, None) => Rcode::NXDOMAIN,
         _ => Rcode::NOERROR,
     };
@@ -113,6 +116,7 @@ fn answer(zone: &Zone, manner: Manner, query: &[u8], by_udp: bool) -> Vec<u8> {
                     .push(Record::new(&owner, Class::IN, TTL, data))
                     .unwrap();
             }
+            Rr::Fails => {}
             Rr::Issue(value, at) => {
                 let at = at.map(|at| at.parse::<Name>().unwrap());
                 let tag = CaaTag::from_octets(b"issue".to_vec()).unwrap();
@@ -568,6 +572,33 @@ async fn nobody_is_blamed_on_the_word_of_what_was_known() {
         seen.to_string().contains("old.example. (127.0.4.3)"),
         "{seen}"
     );
+}
+
+#[tokio::test]
+async fn what_the_servers_deny_stands_where_they_cannot_be_looked_up_again() {
+    let (parent, resolver) = zone_of_a_hundred("ns.example.", "127.0.4.5").await;
+    let name = name(numbered(1)).unwrap();
+    let seen = resolver.propagation(&name, "value", false).await.unwrap();
+    assert!(seen.is_complete(), "{seen}");
+    parent.lock().zone.remove(&("example.com.", Rtype::NS));
+    let seen = resolver.propagation(&name, "other", false).await;
+    assert!(seen.as_ref().is_ok_and(Propagation::is_denied), "{seen:?}");
+}
+
+#[tokio::test]
+async fn servers_whose_addresses_cannot_be_looked_up_are_not_said_to_have_none() {
+    let (parent, resolver) = zone_of_a_hundred("ns.example.", "127.0.4.6").await;
+    let name = name(numbered(1)).unwrap();
+    let address = |records: &[Rr]| {
+        let at = ("ns.example.", Rtype::A);
+        parent.lock().zone.insert(at, records.to_vec());
+    };
+    address(&[]);
+    let none = resolver.standing(&name, false).await;
+    assert_eq!(none, Err(Error::NoServers("example.com.".into())));
+    address(&[Rr::Fails]);
+    let failed = resolver.standing(&name, false).await;
+    assert!(matches!(failed, Err(Error::Failed { .. })), "{failed:?}");
 }
 
 #[tokio::test]

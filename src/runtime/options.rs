@@ -92,8 +92,8 @@ pub struct Options {
     /// Port of the HTTP-01 responder of this process; 0 for none.
     #[arg(long, default_value_t = PORT)]
     pub http01_port: u16,
-    /// How long a failing self-check keeps the CA from being asked, and before that a name that cannot be reached an order
-    /// from being made.
+    /// How long a name that cannot be reached keeps an order from being made, and the CA from being asked; a wrong answer
+    /// keeps the CA from it five times as long.
     #[arg(long, default_value = "60s", value_parser = go_duration)]
     pub http01_self_check_limit: Duration,
     /// Name servers that are asked where HTTP-01 self-checks go, as `ADDRESS:PORT` or `https://…`; without any, those of

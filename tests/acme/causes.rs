@@ -121,6 +121,49 @@ fn a_host_that_the_ca_could_not_resolve() -> Result<()> {
     recovers(&namespace)
 }
 
+/// The CA reaches a server before the repair and after, and neither answers the challenge by then.
+#[test]
+fn a_rule_that_takes_every_path() -> Result<()> {
+    let Some(cluster) = cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("taken")?;
+    let host = "taken.example.com";
+    // A server that speaks TLS only, and says so.
+    let directory: http::Uri = cluster.lab.acme_directory().parse()?;
+    let (address, port) = directory.host().zip(directory.port_u16()).unwrap();
+    for object in [
+        "{apiVersion: v1, kind: Service, metadata: {name: other}, spec: {ports: [{port: 80}]}}"
+            .into(),
+        format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: other, labels: \
+             {{kubernetes.io/service-name: other}}}}, addressType: IPv4, ports: [{{port: {port}}}], \
+             endpoints: [{{addresses: [{address}]}}]}}"
+        ),
+        format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {{name: other, annotations: \
+             {{traefik.ingress.kubernetes.io/router.priority: '100000'}}}}, spec: {{ingressClassName: traefik, rules: [{{host: \
+             {host}, http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: other, port: {{number: 80}}}}}}}}]}}}}]}}}}"
+        ),
+    ] {
+        namespace.apply(&object)?;
+    }
+    // The CA is asked without a look of our own.
+    let issuer = cluster
+        .acme_issuer("pebble", "default", TRAEFIK)?
+        .replace("{http01:", "{waitInsteadOfSelfCheck: 2s, http01:");
+    namespace.apply(&issuer)?;
+    namespace.apply(&certificate("site", "pebble", host, ""))?;
+    let words = [
+        host,
+        "urn:ietf:params:acme:error:unauthorized",
+        "or as soon as the cause has changed",
+    ];
+    namespace.says("site", &words, SAID)?;
+    namespace.kubectl(&["delete", "ingress,service,endpointslice", "other"])?;
+    recovers(&namespace)
+}
+
 #[test]
 fn a_solver_class_that_does_not_exist() -> Result<()> {
     let Some(cluster) = cluster() else {

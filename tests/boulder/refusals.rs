@@ -5,8 +5,11 @@ use std::time::Duration;
 use anyhow::Result;
 use lab::boulder::{CAA_IDENTITY, PUBLIC_ADDRESS};
 
-use crate::support::{DEADLINE, certificate};
+use crate::support::{DEADLINE, TRAEFIK, certificate};
 use crate::{SAID, account, stage};
+
+/// Of another host, which is not there.
+const OTHER_ADDRESS: &str = "64.112.117.200";
 
 #[test]
 fn a_profile_that_it_does_not_have() -> Result<()> {
@@ -77,6 +80,33 @@ fn caa_is_told_by_the_ca_too() -> Result<()> {
         "an order an attempt",
         |object| object["status"]["failedIssuanceAttempts"] == orders,
     )?;
+    // Once it may, it is asked again.
+    let right = format!("update add {host} 1 CAA 0 issue \"{CAA_IDENTITY}\"");
+    stage.cluster.dns_update(&right)?;
+    namespace.ready("told", DEADLINE)?;
+    stage.verify(&namespace, "told")?;
+    Ok(())
+}
+
+/// A name has two addresses, and at neither is the answer: which of them the CA has asked it says beside its problem.
+#[test]
+fn whom_it_has_asked_is_told() -> Result<()> {
+    let Some(stage) = stage() else { return Ok(()) };
+    let namespace = stage.cluster.namespace("asked")?;
+    // Nobody serves that class, and the CA is asked all the same.
+    let issuer = stage.issuer(&stage.boulder.directory(), "")?;
+    let unserved = "{waitInsteadOfSelfCheck: 1s, http01: {ingress: {ingressClassName: absent}}}";
+    let issuer = issuer.replace(&format!("{{http01: {{ingress: {TRAEFIK}}}}}"), unserved);
+    assert!(issuer.contains(unserved));
+    namespace.apply(&issuer)?;
+    let host = "asked.zone.shop";
+    for address in [PUBLIC_ADDRESS, OTHER_ADDRESS] {
+        let change = format!("update add {host} 1 A {address}");
+        stage.cluster.dns_update(&change)?;
+    }
+    namespace.apply(&certificate("site", "boulder", host, ""))?;
+    let words = ["the CA asked ", " (of ", PUBLIC_ADDRESS, OTHER_ADDRESS];
+    namespace.says("site", &words, SAID)?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Outcome, is_final};
 use crate::controllers::status::{doubled, granted, spread};
+use crate::solvers::http01::watch::Watch;
 
 /// The first look at the authorization after the CA was asked.
 const FIRST_POLL: Duration = Duration::from_millis(200);
@@ -32,6 +33,8 @@ pub struct Memo {
     pub check: Check,
     /// What it saw of a DNS-01 record.
     pub sight: Sight,
+    /// When a server denied that there is one, last.
+    pub denied: Option<Timestamp>,
     /// The operator itself answers for it.
     pub direct: bool,
     /// The CA was asked to validate, by this process.
@@ -46,16 +49,28 @@ pub struct Memo {
     pub faults: u32,
     /// The CA has found it valid.
     pub valid: bool,
-    /// The newest look at the name reached nobody.
-    pub blocked: bool,
+    /// How many looks in a row reached nobody, up to the newest.
+    pub blocked: u32,
+    /// What is seen of the name after it failed, by HTTP-01.
+    pub watch: Watch,
     /// How many looks there were since it failed.
     pub probes: u32,
+    /// When the newest of them began.
+    pub probed: Option<Timestamp>,
 }
 
 impl Memo {
     /// Until when the CA is left alone, if it is.
     pub fn rests(&self, now: Timestamp) -> Option<Timestamp> {
         self.resting.filter(|until| *until > now)
+    }
+
+    /// Take note of a look at a DNS-01 record.
+    pub fn see(&mut self, check: Check, sight: Sight, now: Timestamp) {
+        if sight == Sight::Denied {
+            self.denied = Some(now);
+        }
+        (self.check, self.sight) = (check, sight);
     }
 
     /// Whether the CA has been at work for too long. One that says what it has not found waits for that, and the end of

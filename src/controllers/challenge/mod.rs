@@ -33,7 +33,7 @@ pub struct Settings {
     pub mode: Mode,
     /// Where the operator itself can be reached, for [`Mode::Direct`].
     pub address: Option<SocketAddr>,
-    /// How long a failing self-check delays the CA.
+    /// How long a name that cannot be reached delays the CA; a wrong answer five times as long.
     pub self_check_limit: Duration,
     /// The same, and more, of DNS-01.
     pub dns01: Dns01Settings,

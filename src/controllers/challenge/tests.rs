@@ -426,14 +426,33 @@ fn a_failing_self_check_is_repeated_and_after_a_while_said() {
 fn the_ca_is_asked_all_the_same_after_a_bounded_time() {
     let accepts =
         |seen: &Observation, at| plan(seen, &settings(), after(at)).effect == Some(Effect::Accept);
-    assert!(!accepts(&checked(failed(29)), 29));
-    assert!(accepts(&checked(failed(29)), 30));
+    let looked = |blocked, at| {
+        let mut seen = checked(failed(at));
+        seen.memo.blocked = blocked;
+        seen
+    };
+    assert!(!accepts(&looked(1, 29), 29));
+    assert!(accepts(&looked(1, 29), 30));
+    // Somebody answers, and not the right thing.
+    assert!(!accepts(&looked(0, 149), 149));
+    assert!(accepts(&looked(0, 149), 150));
+    // Not on the word of an old look, and no later than that.
+    let wait = |at, now| {
+        let mut seen = dns01::written();
+        seen.memo.check = failed(at);
+        let plan = plan(&seen, &settings(), after(now));
+        (plan.effect, plan.wake)
+    };
+    let rest = Some(Duration::from_secs(3));
+    assert_eq!(wait(25, 27), (None, rest));
+    assert_eq!(wait(25, 30), (Some(Effect::SelfCheck), None));
+    assert_eq!(wait(30, 40), (Some(Effect::Accept), None));
     // What its Order has waited for already is not waited for again; what came in its way since is.
-    let mut waited = checked(failed(0));
-    waited.waited = true;
-    assert!(!accepts(&waited, 0));
-    waited.memo.blocked = true;
-    assert!(accepts(&waited, 0));
+    for (blocked, is_over) in [(0, false), (1, false), (2, true)] {
+        let mut waited = looked(blocked, 0);
+        waited.waited = true;
+        assert_eq!(accepts(&waited, 0), is_over, "{blocked}");
+    }
     // Nobody answers without a class or a Pod: those get longer.
     let obstacles: [fn(&mut Observation); 2] = [
         |s| s.missing_class = Some("nginx".into()),
@@ -684,7 +703,7 @@ fn whatever_wakes_it_a_ca_that_wants_to_be_left_alone_is() {
 #[test]
 fn what_the_ca_has_said_stands_while_it_is_left_alone() {
     let mut seen = dns01::written();
-    seen.memo.check = failed(0);
+    seen.memo.check = failed(3600);
     seen.memo.presented = Some(START);
     let late = after(3600);
     let asks = plan(&seen, &settings(), late);
@@ -797,6 +816,12 @@ fn what_has_ended_leaves_nothing_and_after_a_failure_watches_the_name() {
             Plan::idle()
         };
         assert_eq!(clean, wanted, "{state}");
+        // What wakes it in between makes it look no sooner.
+        let mut probed = ended(pod_mode(), state);
+        probed.memo.probed = Some(START);
+        let left = watches.then_some(Duration::from_secs(1));
+        assert_eq!(plan(&probed, &settings(), after(4)), does(None, left));
+        assert_eq!(plan(&probed, &settings(), after(5)), wanted, "{state}");
     }
     // cert-manager left it marked as under way.
     let mut marked = ended(pod_mode(), "valid");
@@ -1149,7 +1174,7 @@ proptest! {
             edited: bits[5].then(|| Box::new(user_ingress())),
             adopted: adopted.iter().map(|target| (*target, identity("theirs"))).collect(),
         };
-        seen.memo = Memo { presented: bits[6].then_some(START), check, direct: bits[11], accepted: bits[7], valid: bits[12], blocked: bits[8], ..Memo::default() };
+        seen.memo = Memo { presented: bits[6].then_some(START), check, direct: bits[11], accepted: bits[7], valid: bits[12], blocked: bits[8].into(), ..Memo::default() };
         seen.last = bits[13];
         seen.missing_class = bits[9].then(|| "nginx".into());
         seen.admitted = admitted;

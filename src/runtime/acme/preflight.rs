@@ -30,8 +30,8 @@ use crate::solvers::http01::self_check::{Reason, SelfCheck};
 
 /// Names of one ordered issuer that are looked at in peacetime.
 pub const MOST_NAMES: usize = 1000;
-/// For one name.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// For one name, each of two times: within [`LOOK`].
+const DEADLINE: Duration = Duration::from_secs(4);
 /// Names that are looked at at once, of all Orders together.
 const TOGETHER: usize = 32;
 /// Of one Order.
@@ -209,16 +209,16 @@ impl Preflights {
             if subject.is_address || !is_restricted {
                 return Records::Unasked;
             }
-            let read = timeout(DEADLINE, self.records(subject)).await;
-            read.unwrap_or_else(|_| {
-                Records::Unread(format!("no answer within {} s", DEADLINE.as_secs()))
+            let read = twice(DEADLINE, || self.records(subject)).await;
+            read.unwrap_or_else(|| {
+                Records::Unread(format!("no answer within {} s, twice", DEADLINE.as_secs()))
             })
         };
         let reach = async {
             if !subject.reach {
                 return Reach::Untried;
             }
-            let tried = timeout(DEADLINE, self.reach(&subject.name)).await;
+            let tried = twice(DEADLINE, || self.reach(&subject.name)).await;
             tried.unwrap_or(Reach::Untried)
         };
         futures::join!(records, reach)
@@ -281,6 +281,14 @@ impl Preflights {
     }
 }
 
+/// An answer that takes longer than this is asked for once more: what was lost on the way is no word about the name.
+async fn twice<T, F: Future<Output = T>>(each: Duration, question: impl Fn() -> F) -> Option<T> {
+    match timeout(each, question()).await {
+        Ok(answer) => Some(answer),
+        Err(_) => timeout(each, question()).await.ok(),
+    }
+}
+
 fn record(found: dns::Caa) -> Caa {
     let dns::Caa { flags, tag, value } = found;
     Caa { flags, tag, value }
@@ -333,6 +341,23 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_question_without_an_answer_is_asked_once_more() {
+        // How many are asked in vain, and the number of the one that is answered.
+        for (silent, expected) in [(0, Some(0)), (1, Some(1)), (2, None)] {
+            let asked = AtomicUsize::new(0);
+            let question = || async {
+                let number = asked.fetch_add(1, Ordering::Relaxed);
+                if number < silent {
+                    std::future::pending::<()>().await;
+                }
+                number
+            };
+            let answer = twice(Duration::from_millis(20), question).await;
+            assert_eq!(answer, expected, "{silent}");
+        }
+    }
 
     #[tokio::test]
     async fn many_who_ask_the_same_ask_once() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::acme::{self, AccountRef, Authorization, Blame, Client, Problem, Status};
+use crate::acme::{self, AccountRef, Authorization, Blame, Client, Status};
 use crate::controllers::challenge;
 use crate::explain::{Code, Verdict, not_before};
 use crate::issuers::acme::{Account, Trouble, closed_account};
@@ -228,14 +228,18 @@ fn told_with_end(doing: &str, error: &acme::Error) -> String {
 /// Why the CA has not found the challenge to be proven, if it says so.
 fn obstacle(challenge: &acme::Challenge) -> Option<String> {
     let problem = challenge.error.as_ref()?;
-    let problem = without(&challenge.token, problem);
-    Some(format!("Error accepting authorization: {problem}"))
+    let problem = problem.to_string();
+    let asked = challenge.asked.beside(&problem);
+    let asked = asked.map(|asked| format!("; {asked}"));
+    let text = format!(
+        "Error accepting authorization: {problem}{}",
+        asked.unwrap_or_default()
+    );
+    Some(without(&challenge.token, text))
 }
 
-/// A problem in words, without the token: CAs quote the URL that they asked for, and who knows it can
-/// answer in the name of the site.
-fn without(token: &str, problem: &Problem) -> String {
-    let text = problem.to_string();
+/// A text without the token: CAs quote the URL that they asked for, and who knows it can answer in the name of the site.
+fn without(token: &str, text: String) -> String {
     if token.is_empty() {
         text
     } else {

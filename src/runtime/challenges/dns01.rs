@@ -79,6 +79,8 @@ struct Kept {
     written: Option<Timestamp>,
     /// How many times it did.
     times: u32,
+    /// It is written anew only since no server has it.
+    lost: bool,
     /// What is seen after a refusal by the CA.
     watch: Watch,
     /// It is being looked at.
@@ -86,6 +88,21 @@ struct Kept {
 }
 
 impl Kept {
+    /// The provider has been asked. One that took a record and does not take it once more, since it is there already or for
+    /// another reason, still has it for all that is known.
+    fn end(&mut self, before: &RecordState, removing: bool, outcome: Result<(), Error>) {
+        let repeated = std::mem::take(&mut self.lost) && !removing && self.written.is_some();
+        self.state = if repeated {
+            RecordState::Present
+        } else {
+            became(before, removing, outcome)
+        };
+        if self.state == RecordState::Present {
+            self.written = Some(now());
+            self.times = self.times.saturating_add(1);
+        }
+    }
+
     /// Whether the provider took it, long enough ago, and no server has it.
     fn is_lost(&self, seen: &Propagation, now: Timestamp) -> bool {
         let patience = LOST.saturating_mul(1 << self.times.saturating_sub(1).min(16));
@@ -177,11 +194,7 @@ impl Dns01 {
             let mut records = dns01.records.lock();
             if let Some(kept) = records.get_mut(&key) {
                 kept.asked = asked;
-                kept.state = became(&before, removing, outcome);
-                if kept.state == RecordState::Present {
-                    kept.written = Some(now());
-                    kept.times = kept.times.saturating_add(1);
-                }
+                kept.end(&before, removing, outcome);
             }
             drop(records);
             dns01.queue.add(key);

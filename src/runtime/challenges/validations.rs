@@ -23,6 +23,7 @@ use crate::runtime::queue::Queue;
 use crate::solvers::http01::objects::Mode;
 use crate::solvers::http01::self_check::{Outcome as Checked, SelfCheck};
 use crate::solvers::http01::tokens::Tokens;
+use crate::solvers::http01::watch::{Answer, Glimpse, Watch};
 
 /// A Challenge that is no older than this when a process begins to act may have failed for want of one to answer.
 const AROUND_A_START: SignedDuration = SignedDuration::from_mins(10);
@@ -187,6 +188,7 @@ impl Validations {
                 let mut places = self.places.lock();
                 let memo = places.memo_mut(key);
                 memo.probes = memo.probes.saturating_add(1);
+                memo.probed = Some(now());
                 drop(places);
                 if is_dns01(&seen.challenge) {
                     self.dns01.watch(key);
@@ -299,8 +301,7 @@ impl Validations {
             let mut places = self.places.lock();
             // Without an entry the Challenge has gone meanwhile.
             if places.knows(&key) {
-                let memo = places.memo_mut(&key);
-                (memo.check, memo.sight) = (check, sight);
+                places.memo_mut(&key).see(check, sight, now());
             }
             drop(places);
             self.queue.add(key);
@@ -310,13 +311,29 @@ impl Validations {
             .self_check
             .check(&spec.dns_name, &spec.token, &spec.key)
             .await;
-        if self.found(&key, &object, &found, probe) {
+        let glimpse = if probe {
+            let addresses = self.self_check.leads_to(&spec.dns_name).await;
+            Some(Glimpse {
+                addresses,
+                answer: Answer::of(&found),
+                caa: self.dns01.caa(&object).await,
+            })
+        } else {
+            None
+        };
+        if self.found(&key, &object, &found, glimpse) {
             self.queue.add(key);
         }
     }
 
-    /// Take note of an answer; whether the Challenge has to know at once.
-    fn found(&self, key: &Key, object: &Challenge, found: &Checked, probe: bool) -> bool {
+    /// Take note of an answer, after a failure with the rest of what was seen; whether the Challenge has to know at once.
+    fn found(
+        &self,
+        key: &Key,
+        object: &Challenge,
+        found: &Checked,
+        after: Option<Glimpse>,
+    ) -> bool {
         let blocked = match found {
             Checked::Reachable => false,
             Checked::NotYet(reason) => !reason.reached_a_server(),
@@ -327,11 +344,16 @@ impl Validations {
             return false;
         }
         let memo = places.memo_mut(key);
-        let before = std::mem::replace(&mut memo.blocked, blocked);
+        memo.blocked = if blocked {
+            memo.blocked.saturating_add(1)
+        } else {
+            0
+        };
         if memo.direct && *found != Checked::Reachable && !blocked {
             self.shared.doubt(key, monotonic());
         }
-        if !probe {
+        let Some(glimpse) = after else {
+            memo.watch = Watch::since(found);
             memo.check = match found {
                 Checked::Reachable => Check::Passed,
                 Checked::NotYet(reason) => Check::Failed {
@@ -340,8 +362,8 @@ impl Validations {
                 },
             };
             return true;
-        }
-        let recovered = before && !blocked;
+        };
+        let recovered = memo.watch.see(glimpse);
         if recovered {
             self.recovered(object);
         }
@@ -367,6 +389,7 @@ fn mode(object: &Challenge, settings: &challenge::Settings) -> Option<Mode> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -391,7 +414,16 @@ mod tests {
         validations.places.lock().memo_mut(&key).probes = 1;
         validations.forget(&key);
         for probe in [true, false] {
-            assert!(!validations.found(&key, &object, &Checked::Reachable, probe));
+            let answer = Answer::of(&Checked::Reachable);
+            let addresses = BTreeSet::new();
+            let caa = None;
+            let glimpse = Glimpse {
+                addresses,
+                answer,
+                caa,
+            };
+            let glimpse = probe.then_some(glimpse);
+            assert!(!validations.found(&key, &object, &Checked::Reachable, glimpse));
             validations.look(key.clone(), object.clone(), probe).await;
             validations.broke(key.clone());
             assert!(!validations.places.lock().knows(&key));

@@ -13,6 +13,7 @@ pub mod responder;
 pub mod self_check;
 pub mod service;
 pub mod tokens;
+pub mod watch;
 
 /// The port of the responder, in the Pod and in the operator.
 pub const PORT: u16 = 8089;

@@ -1,5 +1,6 @@
 //! Asks for the challenge's file as a CA will: advice on when to ask the CA, never a condition.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -208,6 +209,16 @@ impl SelfCheck {
     pub async fn addresses(&self, domain: &str) -> Result<Vec<SocketAddr>, Reason> {
         let host = normalise_host(domain);
         self.resolve(&host, self.settings.http_port).await
+    }
+
+    /// Where the name leads, in order; nowhere if that cannot be told.
+    pub async fn leads_to(&self, domain: &str) -> BTreeSet<IpAddr> {
+        if self.is_proxied(domain) {
+            return BTreeSet::new();
+        }
+        let found = tokio::time::timeout(self.settings.deadline, self.addresses(domain)).await;
+        let found = found.ok().and_then(Result::ok).unwrap_or_default();
+        found.iter().map(SocketAddr::ip).collect()
     }
 
     /// Whether somebody takes connections at one of [`Self::addresses`].

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::{Check, Effect, Failure, Observation, RecordState, Retry, Settings, Sight};
 use super::{
-    CHALLENGES, NOT_PRESENTED, PROBE, Patience, asked, between, checked, effect, say, started,
+    CHALLENGES, NOT_PRESENTED, PROBE, Patience, asked, between, checked, effect, probe, say,
+    started,
 };
 use crate::api::challenge::DNS_01;
 use crate::api::dns01::Dns01Solver;
@@ -71,8 +72,7 @@ pub(super) fn live(o: &Observation, settings: &Settings, now: Timestamp) -> Plan
             let mut plan = again(failure, Effect::Present, now);
             if plan.effect.is_none() {
                 // Where the record belongs may be what was wrong.
-                plan.effect = Some(Effect::Probe);
-                plan.wake = plan.wake.map(|wake| wake.min(until_probe(o)));
+                probe(o, &mut plan, until_probe(o), now);
             }
             plan.actions = say(o, &format!("{NOT_PRESENTED}{}", failure.reason));
             if !plan.actions.is_empty() {
@@ -107,14 +107,20 @@ fn present(o: &Observation, settings: &Settings) -> Plan<Effect> {
 }
 
 /// How long a self-check that fails keeps the CA from being asked. A CA that asks a server without the record says no,
-/// and that costs the attempt; a server that cannot be asked from here is another matter.
+/// and that costs the attempt; a server that cannot be asked from here is another matter. One that has denied it and is
+/// silent now has not got it by that.
 fn limit(o: &Observation, settings: &Settings) -> Duration {
     let most = settings.dns01.check_limit;
-    match o.memo.sight {
-        Sight::Denied => most,
-        Sight::Partly => PARTLY.min(most),
-        Sight::Nothing => settings.self_check_limit.min(most),
-    }
+    let from_then = match o.memo.sight {
+        Sight::Denied => return most,
+        Sight::Partly => PARTLY,
+        Sight::Nothing => settings.self_check_limit,
+    };
+    let denied = o.memo.presented.zip(o.memo.denied);
+    let denied = denied.map(|(since, denied)| between(since, denied));
+    from_then
+        .saturating_add(denied.unwrap_or_default())
+        .min(most)
 }
 
 /// When to look at the DNS again after a failure. One look asks several servers: more seldom, once it is no hasty

@@ -17,6 +17,9 @@ const CHECK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a missing IngressClass, or a Pod that does not run, delays the CA: nobody answers without. A
 /// cluster that grows on demand needs minutes for another node.
 const OBSTACLE_LIMIT: Duration = Duration::from_mins(10);
+/// How many times as long a wrong answer delays the CA as none at all: it would have the same, as a controller may not serve the
+/// path yet. Where a name leads elsewhere from here, it has another.
+const WRONG: u32 = 5;
 
 pub(super) fn live(
     o: &Observation,
@@ -56,7 +59,10 @@ pub(super) fn live(
     }
     let limit = if o.missing_class.is_some() || o.objects.pod_problem.is_some() {
         OBSTACLE_LIMIT
-    } else if o.waited && o.memo.blocked {
+    } else if o.memo.blocked == 0 {
+        let most = OBSTACLE_LIMIT.max(settings.self_check_limit);
+        settings.self_check_limit.saturating_mul(WRONG).min(most)
+    } else if o.waited && o.memo.blocked > 1 {
         // For the same as before.
         Duration::ZERO
     } else {

@@ -31,6 +31,8 @@ const CHALLENGES: &str = "cert-manager-challenges";
 
 /// Time between self-checks that fail: short at first.
 const FIRST_CHECK_AGAIN: Duration = Duration::from_millis(250);
+/// A look that is no older than this is the last before the CA is asked.
+const NEW: Duration = Duration::from_secs(1);
 /// A self-check that fails for longer than this is worth a line in the status.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// The same of a wait for a place, and for a CA that is at work: others, and most CAs, are done by then.
@@ -194,16 +196,20 @@ fn checked(
         Check::Passed => effect(Effect::Accept),
         Check::None => effect(Effect::SelfCheck),
         Check::Running => Plan::idle(),
-        Check::Failed { .. } if waited >= patience.limit => effect(Effect::Accept),
         Check::Failed { reason, at } => {
-            let failing = Duration::try_from(at.duration_since(since)).unwrap_or_default();
+            let failing = between(since, *at);
+            let is_over = waited >= patience.limit;
+            if is_over && (failing >= patience.limit || between(*at, now) <= NEW) {
+                return effect(Effect::Accept);
+            }
             let longest = patience.longest.max(FIRST_CHECK_AGAIN);
             let pause = (failing / 2).clamp(FIRST_CHECK_AGAIN, longest);
             let again = at.checked_add(pause).unwrap_or(now);
-            let mut plan = if again <= now {
+            let mut plan = if again <= now || is_over {
                 effect(Effect::SelfCheck)
             } else {
-                Plan::wait(between(now, again).min(pause))
+                let left = patience.limit.saturating_sub(waited);
+                Plan::wait(between(now, again).min(pause).min(left))
             };
             if waited >= PATIENCE || patience.speaks_at_once {
                 plan.actions = say(o, &obstacle(reason));
@@ -323,14 +329,27 @@ fn rest(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
     let failed = state(&o.challenge) != "valid";
     let is_http01 = o.challenge.spec.type_ == HTTP_01;
     if failed && (is_http01 || is_dns01) && plan.actions.is_empty() {
-        plan.effect = Some(Effect::Probe);
-        plan.wake = Some(if is_dns01 {
+        let pause = if is_dns01 {
             dns01::until_probe(o)
         } else {
             PROBE
-        });
+        };
+        probe(o, &mut plan, pause, now);
     }
     plan
+}
+
+/// Look at the name each time that this has passed, whatever else wakes the Challenge: what two looks agree in is to be so
+/// for a while.
+fn probe(o: &Observation, plan: &mut Plan<Effect>, pause: Duration, now: Timestamp) {
+    let passed = o.memo.probed.map_or(pause, |at| between(at, now));
+    let left = pause.saturating_sub(passed);
+    if left.is_zero() {
+        plan.effect = Some(Effect::Probe);
+        plan.sooner(pause);
+    } else {
+        plan.sooner(left);
+    }
 }
 
 /// A Challenge that nobody holds would go without being cleaned up: whoever has made it left our finalizer out.

@@ -191,14 +191,22 @@ fn a_record_that_is_not_seen_is_looked_for_ever_more_seldom() {
 
 #[test]
 fn what_was_seen_says_how_long_the_ca_is_kept_from_its_turn() {
-    for (sight, limit) in [
-        (Sight::Partly, 10),
-        (Sight::Nothing, 30),
-        (Sight::Denied, 600),
+    for (denied, sight, limit) in [
+        (None, Sight::Partly, 10),
+        (None, Sight::Nothing, 30),
+        (None, Sight::Denied, 600),
+        // Whoever has denied it just now, and is silent.
+        (Some(100), Sight::Partly, 110),
+        (Some(100), Sight::Nothing, 130),
+        (Some(-9), Sight::Nothing, 30),
+        (Some(590), Sight::Nothing, 600),
     ] {
         let mut seen = written();
-        seen.memo.sight = sight;
-        seen.memo.check = failed(limit - 1);
+        if let Some(denied) = denied {
+            seen.memo.see(Check::None, Sight::Denied, after(denied));
+        }
+        let at = after(limit - 1);
+        seen.memo.see(failed(limit - 1), sight, at);
         let before = plan(&seen, &settings(), after(limit - 1));
         assert_eq!(before.effect, None, "{sight:?}");
         let reason = "Waiting for DNS-01 challenge propagation: connection refused";
@@ -260,6 +268,10 @@ fn a_provider_that_fails_is_asked_again_and_the_fault_is_said_once() {
         assert_eq!(first.wake, Some(wake), "{retry:?}");
         let early = plan(&seen, &settings(), after(i64::try_from(pause).unwrap() - 1));
         assert_eq!(early.effect, Some(Effect::Probe), "{retry:?}");
+        seen.memo.probed = Some(START);
+        let woken = plan(&seen, &settings(), after(1));
+        assert_eq!(woken.effect, None, "{retry:?}");
+        assert_eq!(woken.wake, Some(Duration::from_secs(pause.min(5) - 1)));
         let reason = "Error presenting challenge: the server refuses";
         assert_eq!(statuses(&first)[0]["reason"], reason);
         assert_eq!(
