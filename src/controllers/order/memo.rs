@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Outcome;
-use crate::controllers::status::{doubled, refusal_delay, spread};
+use crate::acme::limits::refusal_delay;
+use crate::controllers::status::{doubled, spread};
 use crate::explain::not_before;
 
 /// The first wait after a fault that may be gone in a moment; it doubles.

@@ -395,7 +395,9 @@ pub fn absorb(
                 ..Plan::idle()
             }
         }
-        Outcome::Unavailable { reason, .. } | Outcome::AccountRefused { reason } => Plan {
+        Outcome::Unavailable { reason, .. }
+        | Outcome::Refused { reason }
+        | Outcome::AccountRefused { reason } => Plan {
             actions: say(o, &reason),
             wake,
             ..Plan::idle()

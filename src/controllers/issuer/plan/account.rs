@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use serde_json::{Map, json};
 
 use super::{between, component, conditions, ready, unready, write};
+use crate::acme::limits::refusal_delay;
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
 use crate::controllers::action::{Action, Event, Object, Plan, SecretObject, SecretPatch};
 use crate::controllers::issuer::{Effect, Observation, Outcome, Retry, Solvers};
 use crate::controllers::order;
-use crate::controllers::status::{doubled, refusal_delay};
+use crate::controllers::status::doubled;
 use crate::explain::{Code, Verdict};
 
 const REGISTERED: &str = "The ACME account was registered with the ACME server";
