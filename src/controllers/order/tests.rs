@@ -942,6 +942,7 @@ fn an_order_that_the_ca_is_about_to_end_is_given_up() {
     edit(&mut seen, &json!({ "expires": "2026-01-01T01:00:00Z" }));
     assert_eq!(plan(&seen, START), Plan::wait(Duration::from_secs(3570)));
     let late = START + SignedDuration::from_mins(60);
+    // Nobody has asked for it who would ask again.
     let plan = plan(&seen, late);
     let written = status(&plan.actions[0]);
     assert_eq!(written["state"], "expired");
@@ -956,6 +957,37 @@ fn an_order_that_the_ca_is_about_to_end_is_given_up() {
         let plan = super::plan(&seen, late);
         assert_eq!(plan.effect, Some(Effect::Ask(Question::Complete)));
         assert_eq!(plan.actions, []);
+    }
+}
+
+/// It is no failed attempt: what keeps it is waited for, and noticed. (Its age in minutes, how far its Challenges are, whether it is
+/// made anew.)
+#[test]
+fn an_order_that_runs_out_before_the_ca_could_validate_is_made_anew() {
+    let names = ["a.example.com", "b.example.com"];
+    for (age, states, anew) in [
+        (60, [Some("pending"), None], true),
+        (60, [Some("valid"), Some("pending")], true),
+        (60, [Some("pending"), Some("processing")], false),
+        (29, [Some("pending"), None], false),
+        (0, [Some("pending"), None], false),
+    ] {
+        let mut seen = with_challenges(pending(&names, &http01()), &states);
+        let late = START + SignedDuration::from_mins(age);
+        edit(&mut seen, &json!({ "expires": late }));
+        let mut order = Order::clone(&seen.order);
+        let owner = json!([{ "apiVersion": "cert-manager.io/v1", "kind": "CertificateRequest", "name": "site-1", "uid": "r", "controller": true }]);
+        order.metadata.owner_references = serde_json::from_value(owner).unwrap();
+        seen.order = order.into();
+        let plan = plan(&seen, late);
+        let (last, first) = plan.actions.split_last().unwrap();
+        let remakes = *last == Action::Delete(Target::Order, Identity::of(&seen.order.metadata));
+        assert_eq!(remakes, anew, "{age} {states:?}: {plan:?}");
+        if remakes {
+            deletes(first, &seen.challenges);
+        } else {
+            assert_eq!(status(&plan.actions[0])["state"], "expired");
+        }
     }
 }
 
