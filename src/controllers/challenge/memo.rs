@@ -95,6 +95,10 @@ impl Memo {
                 let wait = || spread(doubled(FAULT, self.faults, FAULT_MOST), now);
                 Some(retry.unwrap_or_else(wait))
             }
+            Outcome::Unknown { .. } => {
+                next.faults = self.faults.saturating_add(1);
+                Some(spread(doubled(FAULT, self.faults, FAULT_MOST), now))
+            }
             Outcome::Refused { .. } => {
                 next.working = None;
                 next.refusals = self.refusals.saturating_add(1);

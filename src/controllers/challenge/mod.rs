@@ -187,6 +187,11 @@ pub enum Outcome {
         /// What was said.
         reason: String,
     },
+    /// The CA says that it has no such challenge: it has lost it, or a replica of it does not know it yet.
+    Unknown {
+        /// What was said.
+        reason: String,
+    },
     /// The CA does not take the account: the Challenge goes on when its issuer has looked.
     AccountRefused {
         /// What was said.

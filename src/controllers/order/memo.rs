@@ -15,6 +15,8 @@ const FAULT: Duration = Duration::from_secs(5);
 const FAULT_MOST: Duration = Duration::from_mins(5);
 /// Faults in a row after which nobody comes back to a URL any more: some five minutes.
 const MISSED: u32 = 6;
+/// Answers in a row before the one after which a CA is believed that says that it has nothing there: some forty seconds.
+pub(in crate::controllers) const UNKNOWN: u32 = 3;
 /// How much longer an order may last than what was open in it: Let's Encrypt has orders of eight hours with authorizations of
 /// one.
 const OUTLASTS: SignedDuration = SignedDuration::from_hours(7);
@@ -56,6 +58,8 @@ pub enum Wait {
     Fault,
     /// Nobody is at the URL: the CA may have lost what it had there, or something before the CA answers for a moment.
     Missing,
+    /// The CA itself says that it has nothing at the URL: it has lost it, or a replica of it does not know it yet.
+    Unknown,
     /// The CA refuses for now and does not say until when.
     Refused,
     /// As long as the CA asks for.
@@ -68,7 +72,9 @@ impl Wait {
     /// How long from now, for somebody who remembers this.
     pub fn delay(self, memo: &Memo, now: Timestamp) -> Duration {
         match self {
-            Self::Fault | Self::Missing => spread(doubled(FAULT, memo.faults, FAULT_MOST), now),
+            Self::Fault | Self::Missing | Self::Unknown => {
+                spread(doubled(FAULT, memo.faults, FAULT_MOST), now)
+            }
             Self::Refused => refusal_delay(memo.refusals.saturating_add(1)),
             Self::Asked(asked) => asked,
             Self::Human => refusal_delay(u32::MAX),
@@ -78,7 +84,7 @@ impl Wait {
     /// What a reader is told about a time that is long enough to be wondered about.
     pub fn note(self, until: Timestamp) -> String {
         match self {
-            Self::Fault | Self::Missing => String::new(),
+            Self::Fault | Self::Missing | Self::Unknown => String::new(),
             Self::Asked(_) => format!(". {}", not_before(until)),
             Self::Refused | Self::Human => format!(". Next attempt at {until:.0}"),
         }
@@ -127,7 +133,8 @@ impl Memo {
     pub fn is_lost(&self, wait: Wait, expires: Option<Timestamp>, now: Timestamp) -> bool {
         match wait {
             Wait::Missing if self.faults >= MISSED => true,
-            Wait::Missing | Wait::Fault => {
+            Wait::Unknown if self.faults >= UNKNOWN => true,
+            Wait::Missing | Wait::Unknown | Wait::Fault => {
                 expires.is_some_and(|end| now.duration_since(end) >= OUTLASTS)
             }
             _ => false,
@@ -168,7 +175,7 @@ impl Memo {
                 ..Self::default()
             },
             Heard::Wait(wait) => {
-                let is_fault = matches!(wait, Wait::Fault | Wait::Missing);
+                let is_fault = matches!(wait, Wait::Fault | Wait::Missing | Wait::Unknown);
                 let next = |count: u32| count.saturating_add(1);
                 Self {
                     resting,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use ask::{ask, ca, policy, progress};
+pub(super) use memo::UNKNOWN;
 pub use memo::{Heard, Memo, Wait};
 pub use plan::{absorb, plan, steps};
 
@@ -148,7 +149,7 @@ impl Outcome {
                 match wait {
                     Wait::Asked(rest) => Some((words, Some(*rest))),
                     Wait::Refused => Some((words, None)),
-                    Wait::Fault | Wait::Missing | Wait::Human => None,
+                    Wait::Fault | Wait::Missing | Wait::Unknown | Wait::Human => None,
                 }
             }
             _ => None,

@@ -743,6 +743,8 @@ fn an_order_that_is_asked_for_in_vain_is_given_up() {
         (Wait::Missing, 5, later, false),
         (Wait::Missing, 6, later, true),
         (Wait::Missing, 0, over, true),
+        (Wait::Unknown, 2, later, false),
+        (Wait::Unknown, 3, later, true),
         (Wait::Fault, 99, later, false),
         (Wait::Fault, 99, over, true),
         (Wait::Refused, 99, over, false),

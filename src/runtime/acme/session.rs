@@ -184,6 +184,9 @@ impl<'a> Session<'a> {
             retry: None,
         };
         match error.class() {
+            acme::Class::Permanent if error.status() == Some(404) => {
+                challenge::Outcome::Unknown { reason }
+            }
             acme::Class::Permanent if error.problem().is_some_and(|p| p.is("malformed")) => {
                 state("expired")
             }

@@ -143,6 +143,31 @@ async fn a_challenge_that_is_limited_without_a_word_about_when_is_asked_for_less
     assert_eq!(seen.memo.after(&heard, now).refusals, 0);
 }
 
+#[tokio::test]
+async fn a_challenge_that_the_ca_does_not_know_is_lost_when_it_says_so_again() {
+    let ca = ScriptedCa::start();
+    let account = registered(&ca).await;
+    let now = Timestamp::constant(1_800_000_000, 0);
+    let mut seen = due(&ca, now);
+    let session = Session::new(&account, clock::now()).unwrap();
+    let unknown = || Some(Response::problem(404, "malformed"));
+    ca.fault(Call::Challenge, 4, unknown());
+    ca.fault(Call::Authorization, 4, unknown());
+    let mut said = vec![];
+    for _ in 0..4 {
+        let spec = &seen.challenge.spec;
+        let outcome = session.accept(&spec.authorization_url, &spec.url).await;
+        let memo = seen.memo.after(&outcome, now);
+        let plan = challenge::absorb(&seen, &settings(), outcome, now);
+        let Some(Action::PatchStatus { status, .. }) = plan.actions.last() else {
+            panic!("{plan:?}")
+        };
+        said.push(status["state"].as_str().unwrap().to_owned());
+        seen.memo = memo;
+    }
+    assert_eq!(said, ["pending", "pending", "pending", "expired"]);
+}
+
 /// Nexus gives no status of a challenge. (What a process after a crash reads, whether it says the word.)
 #[tokio::test]
 async fn a_challenge_of_which_nothing_is_said_is_accepted_after_a_crash() {
