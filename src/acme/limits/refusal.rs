@@ -1,5 +1,7 @@
 //! What a refusal teaches: which bucket is empty, by the CA's own words where they say so.
 
+use std::time::Duration;
+
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -8,7 +10,7 @@ use super::book::Freeze;
 use super::ledger::Ledger;
 use super::line::{Id, Place};
 use super::order::Stage;
-use super::patience::refusal_delay;
+use super::patience::{refusal_delay, within_a_share};
 use super::rate::later;
 use super::scope::{Ask, Exemption, Scope};
 use super::turn::Turn;
@@ -70,7 +72,7 @@ impl Ledger {
         let last = state.freeze.as_deref();
         let (until, unsaid) = match until(words, retry_after, now) {
             Some(until) => (until, 0),
-            None => in_a_row(last, now),
+            None => in_a_row(last, entry.ask.expires, now),
         };
         if let Some(rate) = policy.rate(scope.limit) {
             state.bucket.learn(rate, until);
@@ -113,14 +115,22 @@ pub fn named(words: &str, ask: &Ask) -> Option<Scope> {
 }
 
 /// Until when the CA is left alone that does not say it, and how often in a row that is. Orders that it had been asked for
-/// together count once.
-fn in_a_row(last: Option<&Freeze>, now: Timestamp) -> (Timestamp, u32) {
-    if let Some(last) = last.filter(|last| last.until > now) {
-        return (last.until, last.unsaid);
+/// together count once. Never beyond a share of what is left until `expires`.
+fn in_a_row(last: Option<&Freeze>, expires: Option<Timestamp>, now: Timestamp) -> (Timestamp, u32) {
+    let left = expires.filter(|end| *end > now);
+    let left = left.and_then(|end| Duration::try_from(end.duration_since(now)).ok());
+    let until = |refusals| {
+        let delay = within_a_share(refusal_delay(refusals), left);
+        later(now, SignedDuration::try_from(delay).unwrap_or(MOST))
+    };
+    match last {
+        Some(last) if last.until > now && last.unsaid == 0 => (last.until, 0),
+        Some(last) if last.until > now => (last.until.min(until(last.unsaid)), last.unsaid),
+        _ => {
+            let refusals = last.map_or(0, |last| last.unsaid).saturating_add(1);
+            (until(refusals), refusals)
+        }
     }
-    let refusals = last.map_or(0, |last| last.unsaid).saturating_add(1);
-    let delay = SignedDuration::try_from(refusal_delay(refusals)).unwrap_or(MOST);
-    (later(now, delay), refusals)
 }
 
 /// Until when: what `Retry-After` said, or the words do, or what was noted of it behind them; whichever is later.

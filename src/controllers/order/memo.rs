@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Outcome;
-use crate::acme::limits::refusal_delay;
+use crate::acme::limits::{refusal_delay, within_a_share};
 use crate::controllers::status::{doubled, spread};
 use crate::explain::not_before;
 
@@ -20,6 +20,8 @@ pub(in crate::controllers) const UNKNOWN: u32 = 3;
 /// How much longer an order may last than what was open in it: Let's Encrypt has orders of eight hours with authorizations of
 /// one.
 const OUTLASTS: SignedDuration = SignedDuration::from_hours(7);
+/// The least wait for a human.
+const HUMAN: Duration = Duration::from_hours(1);
 /// The first wait for a CA that is at work; it doubles.
 const LOOK: Duration = Duration::from_millis(500);
 /// The longest.
@@ -69,15 +71,15 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// How long from now, for somebody who remembers this.
-    pub fn delay(self, memo: &Memo, now: Timestamp) -> Duration {
+    /// How long from now, for somebody who remembers this, and whose certificate in use has so much `left`.
+    pub fn delay(self, memo: &Memo, left: Option<Duration>, now: Timestamp) -> Duration {
         match self {
             Self::Fault | Self::Missing | Self::Unknown => {
                 spread(doubled(FAULT, memo.faults, FAULT_MOST), now)
             }
-            Self::Refused => refusal_delay(memo.refusals.saturating_add(1)),
+            Self::Refused => within_a_share(refusal_delay(memo.refusals.saturating_add(1)), left),
             Self::Asked(asked) => asked,
-            Self::Human => refusal_delay(u32::MAX),
+            Self::Human => within_a_share(refusal_delay(u32::MAX), left).max(HUMAN),
         }
     }
 

@@ -46,6 +46,8 @@ pub struct Observation {
     pub ahead: Option<Ahead>,
     /// Whether the CA would take it, by its limits.
     pub turn: Turn,
+    /// When the certificate in use expires, if there is one.
+    pub in_use_until: Option<Timestamp>,
     /// What this process remembers of it.
     pub memo: Memo,
     /// What the CA has made of it, where no status shows that yet.
@@ -181,6 +183,7 @@ pub fn observe(
     let order = store.order(&key.namespace, &key.name)?;
     let uid = order.metadata.uid.as_deref().unwrap_or_default();
     Some(Observation {
+        in_use_until: ask::in_use_until(store, &order),
         issuer: store.issuer(&key.namespace, &order.spec.issuer_ref),
         challenges: store.challenges_of(&key.namespace, uid),
         thumbprint,

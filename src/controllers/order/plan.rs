@@ -311,7 +311,7 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             ended(o, "errored", &reason, now)
         }
         Outcome::Unavailable { reason, wait } => {
-            let delay = wait.delay(&o.memo, now);
+            let delay = wait.delay(&o.memo, left(o, now), now);
             let until = now.checked_add(delay).unwrap_or(Timestamp::MAX);
             let note = wait.note(until);
             // The code stays at the end.
@@ -333,6 +333,12 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
         // The issuer wakes its Orders when it has looked, and says what it found.
         Outcome::AccountRefused => Plan::idle(),
     }
+}
+
+/// What is left of the certificate in use.
+fn left(o: &Observation, now: Timestamp) -> Option<Duration> {
+    let end = o.in_use_until.filter(|end| *end > now);
+    end.map(|end| between(now, end))
 }
 
 fn ended(o: &Observation, state: &str, reason: &str, now: Timestamp) -> Plan<Effect> {

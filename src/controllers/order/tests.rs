@@ -83,6 +83,7 @@ fn seen(status: &Value, solvers: &Value) -> Observation {
         memo: Memo::default(),
         made: None,
         orphaned: false,
+        in_use_until: None,
     }
 }
 
@@ -836,6 +837,30 @@ fn a_ca_is_left_alone_for_as_long_as_it_must() {
         assert_eq!(super::plan(&early, START), Plan::wait(expected));
         let then = START.checked_add(expected).unwrap();
         assert!(super::plan(&early, then).effect.is_some());
+    }
+}
+
+/// (How the CA is to be left alone, hours left of the certificate in use, the wait in minutes.)
+#[test]
+fn a_ca_is_not_left_alone_beyond_a_share_of_the_life_left() {
+    for (wait, left, expected) in [
+        (Wait::Refused, 30 * 24, 24 * 60),
+        (Wait::Refused, 50, 5 * 60),
+        (Wait::Refused, -1, 24 * 60),
+        (Wait::Human, 30 * 24, 24 * 60),
+        (Wait::Human, 50, 5 * 60),
+        (Wait::Human, 2, 60),
+    ] {
+        let mut seen = pending(&["a.example.com"], &http01());
+        seen.in_use_until = Some(START + SignedDuration::from_hours(left));
+        seen.memo.refusals = 9;
+        let reason = "no".to_owned();
+        let plan = absorb(&seen, Outcome::Unavailable { reason, wait }, START);
+        assert_eq!(
+            plan.wake,
+            Some(Duration::from_mins(expected)),
+            "{wait:?} {left}"
+        );
     }
 }
 

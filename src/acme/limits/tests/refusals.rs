@@ -50,6 +50,19 @@ fn a_ca_that_never_says_when_is_asked_less_and_less() {
 }
 
 #[test]
+fn a_ca_that_never_says_when_is_not_left_alone_beyond_a_share_of_the_life_left() {
+    let hours = SignedDuration::from_hours;
+    let (mut ledger, mut now) = (Ledger::default(), START);
+    let ask = renewal(&["a.example.com"], START + hours(2));
+    let waits = refused(&mut ledger, ("site", &ask), &mut now, 4);
+    assert_eq!(waits, [60, 600, (7200 - 660) / 10, (7200 - 1314) / 10]);
+    // It has expired.
+    now = START + hours(3);
+    let waits = refused(&mut ledger, ("site", &ask), &mut now, 1);
+    assert_eq!(waits, [days(1).as_secs()]);
+}
+
+#[test]
 fn orders_that_are_refused_together_are_one_refusal_of_their_account() {
     let mut ledger = Ledger::default();
     let ca = ca(Policy::of("https://ca.example", 1000));

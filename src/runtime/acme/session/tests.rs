@@ -112,6 +112,7 @@ impl World {
                 memo: Memo::default(),
                 made: None,
                 orphaned: false,
+                in_use_until: None,
             },
             ledger: Ledger::default(),
             accounts: AccountsInUse::new(Hooks::default(), Arc::new(Signer::default())),
