@@ -265,6 +265,10 @@ impl Client {
                 {
                     may_be_stale = false;
                     nonces.clear();
+                    if action == Action::AuthorizeOrder {
+                        // Something before the server may have answered, and the order be made: who asks decides.
+                        return Err(error);
+                    }
                     nonce = self.fetch_nonce(action, known, deadline).await?;
                 }
                 result => {

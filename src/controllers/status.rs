@@ -80,17 +80,6 @@ pub fn spread(wait: Duration, now: Timestamp) -> Duration {
     wait.saturating_add(wait.saturating_mul(fraction) / 2000)
 }
 
-/// How long a CA is left alone after it has refused for this many times in a row, without saying until when: Let's
-/// Encrypt's integration guide asks for no more than this, and pauses who does not keep to it.
-pub fn refusal_delay(refusals: u32) -> Duration {
-    match refusals {
-        0 | 1 => Duration::from_mins(1),
-        2 => Duration::from_mins(10),
-        3 => Duration::from_mins(100),
-        _ => Duration::from_hours(24),
-    }
-}
-
 /// When a CA is looked at again that has been at work since then and asks for this wait. A minute is always granted, and
 /// more no longer than it has taken so far: `ZeroSSL` asks for a day, of what it is done with in seconds.
 pub fn granted(asked: Duration, since: Option<Timestamp>, now: Timestamp) -> Duration {

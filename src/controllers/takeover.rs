@@ -396,6 +396,7 @@ fn orders(file: &str) -> Vec<order::Observation> {
             memo: order::Memo::default(),
             made: None,
             orphaned: false,
+            in_use_until: None,
         }
     };
     all::<Order>(file, "Order")

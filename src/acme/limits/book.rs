@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::policy::Policy;
 use super::rate::{Bucket, Rate, later};
 use super::scope::{Ask, Exemption, Limit, Scope};
+
+/// How long after its end a refusal is one of a row with the next.
+const ROW: SignedDuration = SignedDuration::from_hours(24);
 
 /// What an order takes, in buckets; and which of them the CA counts for it.
 #[derive(Debug, Clone)]
@@ -82,8 +85,17 @@ pub(super) struct Freeze {
     pub(super) until: Timestamp,
     /// The CA's own words.
     pub(super) words: Arc<str>,
+    /// Refusals in a row that did not say until when.
+    pub(super) unsaid: u32,
     /// What the refused order took, when the words named no bucket.
     pub(super) unnamed: Option<Box<[Scope]>>,
+}
+
+impl Freeze {
+    /// Whether another refusal would be the next in a row with this one.
+    fn is_of_a_row(&self, now: Timestamp) -> bool {
+        self.unsaid > 0 && later(self.until, ROW) > now
+    }
 }
 
 /// A bucket, and what is known of it.
@@ -216,11 +228,21 @@ impl Book {
         })
     }
 
+    /// The CA has taken an order with these needs: what it has refused before is no row of refusals any more.
+    pub(super) fn taken(&mut self, needs: &Needs, now: Timestamp) {
+        for scope in &needs.scopes {
+            if let Some(state) = self.states.get_mut(scope) {
+                state.freeze.take_if(|freeze| freeze.until <= now);
+            }
+        }
+    }
+
     /// Drop what is as good as new.
     pub(super) fn sweep(&mut self, now: Timestamp) {
         self.states.retain(|_, state| {
-            let frozen = state.freeze.as_ref().is_some_and(|f| f.until > now);
-            frozen || state.bucket.reserved > 0 || state.bucket.full_at > now
+            let freeze = state.freeze.as_ref();
+            let counts = freeze.is_some_and(|f| f.until > now || f.is_of_a_row(now));
+            counts || state.bucket.reserved > 0 || state.bucket.full_at > now
         });
     }
 }

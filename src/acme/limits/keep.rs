@@ -92,6 +92,8 @@ impl Ledger {
                 state.freeze = Some(Box::new(Freeze {
                     until,
                     words,
+                    // Their row begins anew: no status has it.
+                    unsaid: 0,
                     unnamed,
                 }));
             }

@@ -344,6 +344,7 @@ impl Ledger {
         if entry.stage == Stage::Admitted {
             book.release(needs.order(policy), policy);
             if *progress != Progress::Refused {
+                book.taken(needs, now);
                 book.take(needs.order(policy), policy, at);
             }
             entry.stage = Stage::Made;

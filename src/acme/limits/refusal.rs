@@ -1,5 +1,7 @@
 //! What a refusal teaches: which bucket is empty, by the CA's own words where they say so.
 
+use std::time::Duration;
+
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -8,14 +10,13 @@ use super::book::Freeze;
 use super::ledger::Ledger;
 use super::line::{Id, Place};
 use super::order::Stage;
+use super::patience::{refusal_delay, within_a_share};
 use super::rate::later;
 use super::scope::{Ask, Exemption, Scope};
 use super::turn::Turn;
 
 /// The longest wait that a CA is believed: what it says is its word only. Let's Encrypt's longest is a week.
 const MOST: SignedDuration = SignedDuration::from_hours(8 * 24);
-/// Without a word of the CA about when.
-const UNSAID: SignedDuration = SignedDuration::from_hours(1);
 
 impl Ledger {
     /// The CA has refused an Order for a limit: `words` are its own, `retry_after` the time of its Retry-After. It waits in line
@@ -59,7 +60,6 @@ impl Ledger {
         let scope = named
             .clone()
             .unwrap_or_else(|| narrowest(&entry.ask, closed.filter_map(|f| f.unnamed.as_deref())));
-        let until = until(words, retry_after, now);
         if !entry
             .needs
             .counted(&policy)
@@ -69,12 +69,18 @@ impl Ledger {
             entry.needs.exemption = Exemption::Nothing;
         }
         let state = book.states.entry(scope.clone()).or_default();
+        let last = state.freeze.as_deref();
+        let (until, unsaid) = match until(words, retry_after, now) {
+            Some(until) => (until, 0),
+            None => in_a_row(last, entry.ask.expires, now),
+        };
         if let Some(rate) = policy.rate(scope.limit) {
             state.bucket.learn(rate, until);
         }
         state.freeze = Some(Box::new(Freeze {
             until,
             words: words.into(),
+            unsaid,
             unnamed: named.is_none().then(|| entry.needs.scopes.clone()),
         }));
         let issuer = entry.ca.issuer.clone();
@@ -108,8 +114,27 @@ pub fn named(words: &str, ask: &Ask) -> Option<Scope> {
     None
 }
 
+/// Until when the CA is left alone that does not say it, and how often in a row that is. Orders that it had been asked for
+/// together count once. Never beyond a share of what is left until `expires`.
+fn in_a_row(last: Option<&Freeze>, expires: Option<Timestamp>, now: Timestamp) -> (Timestamp, u32) {
+    let left = expires.filter(|end| *end > now);
+    let left = left.and_then(|end| Duration::try_from(end.duration_since(now)).ok());
+    let until = |refusals| {
+        let delay = within_a_share(refusal_delay(refusals), left);
+        later(now, SignedDuration::try_from(delay).unwrap_or(MOST))
+    };
+    match last {
+        Some(last) if last.until > now && last.unsaid == 0 => (last.until, 0),
+        Some(last) if last.until > now => (last.until.min(until(last.unsaid)), last.unsaid),
+        _ => {
+            let refusals = last.map_or(0, |last| last.unsaid).saturating_add(1);
+            (until(refusals), refusals)
+        }
+    }
+}
+
 /// Until when: what `Retry-After` said, or the words do, or what was noted of it behind them; whichever is later.
-pub fn until(words: &str, retry_after: Option<Timestamp>, now: Timestamp) -> Timestamp {
+pub fn until(words: &str, retry_after: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     let said = words.split_once("retry after ").and_then(|(_, rest)| {
         let (time, _) = rest.split_once(" UTC")?;
         let time: DateTime = time.parse().ok()?;
@@ -119,11 +144,9 @@ pub fn until(words: &str, retry_after: Option<Timestamp>, now: Timestamp) -> Tim
         let (time, _) = rest.split_once(')')?;
         time.parse().ok()
     });
-    let until = said
-        .max(noted)
-        .max(retry_after)
-        .unwrap_or_else(|| later(now, UNSAID));
-    until.clamp(later(now, SignedDuration::from_secs(1)), later(now, MOST))
+    let until = said.max(noted).max(retry_after)?;
+    let soonest = later(now, SignedDuration::from_secs(1));
+    Some(until.clamp(soonest, later(now, MOST)))
 }
 
 /// The narrowest bucket that fits words which name none, given the buckets that such words have closed already: first

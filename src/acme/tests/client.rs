@@ -242,6 +242,32 @@ async fn an_unknown_nonce_may_be_an_internal_error() {
     assert_eq!(server.posts().len(), 1);
 }
 
+/// The next question has a new nonce.
+#[tokio::test]
+async fn an_order_is_not_asked_for_twice_where_an_unknown_nonce_may_be_an_internal_error() {
+    let faults = Mutex::new(vec![Response::new(500, "<html>").without_nonce()].into_iter());
+    let server = FakeServer::start(move |request| {
+        let is_new_order = request.path == "/order";
+        let fault = is_new_order.then(|| faults.lock().unwrap().next());
+        Some(
+            fault
+                .flatten()
+                .unwrap_or_else(|| Response::json(200, &valid())),
+        )
+    });
+    let (client, account) = (server.client(), account(&server));
+    let names = [Identifier::dns("a.example.com".to_owned())];
+    let url = server.url("/order/1");
+    client.order(&account, &url).await.unwrap();
+    let order = client.new_order(&account, &names, None, None, None).await;
+    assert_eq!(order.unwrap_err().status(), Some(500));
+    assert_eq!(server.posts().len(), 2);
+    client.order(&account, &url).await.unwrap();
+    let seen = server.seen();
+    let heads = seen.iter().filter(|request| request.method == "HEAD");
+    assert_eq!(heads.count(), 2);
+}
+
 #[tokio::test]
 async fn an_order_goes_through_all_its_urls() {
     let server = FakeServer::start(|request| {

@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::suggestion::Suggestion;
 use super::window::{place, windows};
+use crate::acme::limits::{refusal_delay, within_a_share};
 use crate::api::CertificateSpec;
 use crate::api::duration::parse_go_duration;
-use crate::controllers::status::refusal_delay;
 
 /// When a certificate is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,9 +126,7 @@ pub fn failure_delay(attempts: i64, first: Duration, last: Duration) -> Duration
 /// tenth of what is `left` of the certificate in use.
 pub fn refused_delay(attempts: i64, left: Option<Duration>) -> Duration {
     let refusals = u32::try_from(attempts).unwrap_or(u32::MAX);
-    let least = refusal_delay(0);
-    let most = left.map_or(Duration::MAX, |left| (left / 10).max(least));
-    refusal_delay(refusals).min(most)
+    within_a_share(refusal_delay(refusals), left)
 }
 
 /// The wait after the n-th failure in a row once its cause has changed: a second, five times as long

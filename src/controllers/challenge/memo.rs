@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Outcome, is_final};
+use crate::acme::limits::refusal_delay;
 use crate::controllers::status::{doubled, granted, spread};
 use crate::solvers::http01::watch::Watch;
 
@@ -47,6 +48,8 @@ pub struct Memo {
     pub working: Option<Timestamp>,
     /// Faults in a row.
     pub faults: u32,
+    /// Refusals in a row that did not say until when.
+    pub refusals: u32,
     /// The CA has found it valid.
     pub valid: bool,
     /// How many looks in a row reached nobody, up to the newest.
@@ -107,9 +110,18 @@ impl Memo {
                 let wait = || spread(doubled(FAULT, self.faults, FAULT_MOST), now);
                 Some(retry.unwrap_or_else(wait))
             }
+            Outcome::Unknown { .. } => {
+                next.faults = self.faults.saturating_add(1);
+                Some(spread(doubled(FAULT, self.faults, FAULT_MOST), now))
+            }
+            Outcome::Refused { .. } => {
+                next.working = None;
+                next.refusals = self.refusals.saturating_add(1);
+                Some(refusal_delay(next.refusals))
+            }
         };
         if matches!(outcome, Outcome::State { .. }) {
-            (next.accepted, next.faults) = (true, 0);
+            (next.accepted, next.faults, next.refusals) = (true, 0, 0);
         }
         next.resting = rest.map(|rest| now.checked_add(rest).unwrap_or(Timestamp::MAX));
         next

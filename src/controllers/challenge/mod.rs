@@ -182,6 +182,16 @@ pub enum Outcome {
         /// When to try again, if the CA said so.
         retry: Option<Duration>,
     },
+    /// The CA refuses for now and does not say until when.
+    Refused {
+        /// What was said.
+        reason: String,
+    },
+    /// The CA says that it has no such challenge: it has lost it, or a replica of it does not know it yet.
+    Unknown {
+        /// What was said.
+        reason: String,
+    },
     /// The CA does not take the account: the Challenge goes on when its issuer has looked.
     AccountRefused {
         /// What was said.

@@ -59,6 +59,8 @@ pub enum Solvers {
 pub struct AccountState {
     /// The CA does not know it any more.
     pub unknown: bool,
+    /// When it was registered again for that, last, and how many times in a row.
+    pub registered_again: Option<(Timestamp, u32)>,
     /// The CA does not take it: why, and what to do.
     pub blocked: Option<String>,
     /// Another key is in its Secret, to replace the one in use.

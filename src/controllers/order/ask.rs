@@ -98,6 +98,14 @@ pub fn ask(store: &Store, order: &Order, account: &str, now: Timestamp) -> Optio
     })
 }
 
+/// When the certificate expires that an Order is to replace.
+pub(super) fn in_use_until(store: &Store, order: &Order) -> Option<Timestamp> {
+    let namespace = order.metadata.namespace.as_deref().unwrap_or_default();
+    let certificate = certificate(store, namespace, order)?;
+    let secret = store.secret(namespace, &certificate.spec.secret_name)?;
+    expires(&secret)
+}
+
 /// The Certificate that an Order is for.
 fn certificate(store: &Store, namespace: &str, order: &Order) -> Option<Arc<Certificate>> {
     let request = controller_of(&order.metadata, "CertificateRequest")?;

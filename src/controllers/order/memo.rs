@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Outcome;
-use crate::controllers::status::{doubled, refusal_delay, spread};
+use crate::acme::limits::{refusal_delay, within_a_share};
+use crate::controllers::status::{doubled, spread};
 use crate::explain::not_before;
 
 /// The first wait after a fault that may be gone in a moment; it doubles.
@@ -14,9 +15,13 @@ const FAULT: Duration = Duration::from_secs(5);
 const FAULT_MOST: Duration = Duration::from_mins(5);
 /// Faults in a row after which nobody comes back to a URL any more: some five minutes.
 const MISSED: u32 = 6;
+/// Answers in a row before the one after which a CA is believed that says that it has nothing there: some forty seconds.
+pub(in crate::controllers) const UNKNOWN: u32 = 3;
 /// How much longer an order may last than what was open in it: Let's Encrypt has orders of eight hours with authorizations of
 /// one.
 const OUTLASTS: SignedDuration = SignedDuration::from_hours(7);
+/// The least wait for a human.
+const HUMAN: Duration = Duration::from_hours(1);
 /// The first wait for a CA that is at work; it doubles.
 const LOOK: Duration = Duration::from_millis(500);
 /// The longest.
@@ -55,6 +60,8 @@ pub enum Wait {
     Fault,
     /// Nobody is at the URL: the CA may have lost what it had there, or something before the CA answers for a moment.
     Missing,
+    /// The CA itself says that it has nothing at the URL: it has lost it, or a replica of it does not know it yet.
+    Unknown,
     /// The CA refuses for now and does not say until when.
     Refused,
     /// As long as the CA asks for.
@@ -64,20 +71,22 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// How long from now, for somebody who remembers this.
-    pub fn delay(self, memo: &Memo, now: Timestamp) -> Duration {
+    /// How long from now, for somebody who remembers this, and whose certificate in use has so much `left`.
+    pub fn delay(self, memo: &Memo, left: Option<Duration>, now: Timestamp) -> Duration {
         match self {
-            Self::Fault | Self::Missing => spread(doubled(FAULT, memo.faults, FAULT_MOST), now),
-            Self::Refused => refusal_delay(memo.refusals.saturating_add(1)),
+            Self::Fault | Self::Missing | Self::Unknown => {
+                spread(doubled(FAULT, memo.faults, FAULT_MOST), now)
+            }
+            Self::Refused => within_a_share(refusal_delay(memo.refusals.saturating_add(1)), left),
             Self::Asked(asked) => asked,
-            Self::Human => refusal_delay(u32::MAX),
+            Self::Human => within_a_share(refusal_delay(u32::MAX), left).max(HUMAN),
         }
     }
 
     /// What a reader is told about a time that is long enough to be wondered about.
     pub fn note(self, until: Timestamp) -> String {
         match self {
-            Self::Fault | Self::Missing => String::new(),
+            Self::Fault | Self::Missing | Self::Unknown => String::new(),
             Self::Asked(_) => format!(". {}", not_before(until)),
             Self::Refused | Self::Human => format!(". Next attempt at {until:.0}"),
         }
@@ -126,7 +135,8 @@ impl Memo {
     pub fn is_lost(&self, wait: Wait, expires: Option<Timestamp>, now: Timestamp) -> bool {
         match wait {
             Wait::Missing if self.faults >= MISSED => true,
-            Wait::Missing | Wait::Fault => {
+            Wait::Unknown if self.faults >= UNKNOWN => true,
+            Wait::Missing | Wait::Unknown | Wait::Fault => {
                 expires.is_some_and(|end| now.duration_since(end) >= OUTLASTS)
             }
             _ => false,
@@ -167,7 +177,7 @@ impl Memo {
                 ..Self::default()
             },
             Heard::Wait(wait) => {
-                let is_fault = matches!(wait, Wait::Fault | Wait::Missing);
+                let is_fault = matches!(wait, Wait::Fault | Wait::Missing | Wait::Unknown);
                 let next = |count: u32| count.saturating_add(1);
                 Self {
                     resting,

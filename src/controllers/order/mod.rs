@@ -14,6 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use ask::{ask, ca, policy, progress};
+pub(super) use memo::UNKNOWN;
 pub use memo::{Heard, Memo, Wait};
 pub use plan::{absorb, plan, steps};
 
@@ -45,6 +46,8 @@ pub struct Observation {
     pub ahead: Option<Ahead>,
     /// Whether the CA would take it, by its limits.
     pub turn: Turn,
+    /// When the certificate in use expires, if there is one.
+    pub in_use_until: Option<Timestamp>,
     /// What this process remembers of it.
     pub memo: Memo,
     /// What the CA has made of it, where no status shows that yet.
@@ -148,7 +151,7 @@ impl Outcome {
                 match wait {
                     Wait::Asked(rest) => Some((words, Some(*rest))),
                     Wait::Refused => Some((words, None)),
-                    Wait::Fault | Wait::Missing | Wait::Human => None,
+                    Wait::Fault | Wait::Missing | Wait::Unknown | Wait::Human => None,
                 }
             }
             _ => None,
@@ -180,6 +183,7 @@ pub fn observe(
     let order = store.order(&key.namespace, &key.name)?;
     let uid = order.metadata.uid.as_deref().unwrap_or_default();
     Some(Observation {
+        in_use_until: ask::in_use_until(store, &order),
         issuer: store.issuer(&key.namespace, &order.spec.issuer_ref),
         challenges: store.challenges_of(&key.namespace, uid),
         thumbprint,

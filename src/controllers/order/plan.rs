@@ -4,6 +4,7 @@
 mod answer;
 mod begin;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +17,7 @@ use super::{Effect, Made, Observation, Outcome, Question};
 use crate::api::order::{OrderStatus, state};
 use crate::api::{Challenge, Order};
 use crate::controllers::action::{Action, Event, Object, Plan, Target, patch_status};
-use crate::controllers::facts::Identity;
+use crate::controllers::facts::{Identity, controller_of};
 use crate::controllers::key::Kind;
 use crate::controllers::status::{granted, seconds};
 use crate::explain::{Code, Verdict, quoted};
@@ -34,6 +35,9 @@ const FAILED: SignedDuration = SignedDuration::from_secs(10);
 
 /// Less than this before its end, an order is given up: what is proven then comes too late.
 const TOO_LATE: SignedDuration = SignedDuration::from_secs(30);
+
+/// An order that is made anew when it ends has lasted for so long at least.
+const LASTS: SignedDuration = SignedDuration::from_mins(30);
 
 /// Plan the next step of an Order.
 pub fn plan(o: &Observation, now: Timestamp) -> Plan<Effect> {
@@ -136,9 +140,27 @@ pub fn steps(plan: &Plan<Effect>) -> Vec<Event> {
     plan.actions.iter().filter_map(step).collect()
 }
 
-/// The CA ends the order now: another request makes another one, and what is open of this one is in its way.
+/// The CA ends the order now: another one is made, and what is open of this one is in its way. That is no failed attempt if the CA
+/// has nothing to validate yet, such as for want of a DNS provider's token: nobody would hear that it is there, once a back-off has
+/// begun. A CA whose orders last for moments only would be asked without end.
 fn expire(o: &Observation, now: Timestamp) -> Plan<Effect> {
     let id = Identity::of(&o.order.metadata);
+    let state = |c: &Challenge| c.status.as_ref().and_then(|s| s.state.clone());
+    let is_at_work = |c: &Arc<Challenge>| state(c).as_deref() == Some("processing");
+    let is_asked_for = controller_of(&o.order.metadata, "CertificateRequest").is_some();
+    let has_lasted = now.duration_since(id.created) >= LASTS;
+    if has_lasted
+        && is_asked_for
+        && !o.challenges.is_empty()
+        && !o.challenges.iter().any(is_at_work)
+    {
+        let mut actions = delete_all(o);
+        actions.push(Action::Delete(Target::Order, id));
+        return Plan {
+            actions,
+            ..Plan::idle()
+        };
+    }
     let waits = o.challenges.iter().find_map(|c| {
         let why = c.status.as_ref()?.reason.clone()?;
         Some(format!(": challenge for \"{}\": {why}", c.spec.dns_name))
@@ -289,7 +311,7 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
             ended(o, "errored", &reason, now)
         }
         Outcome::Unavailable { reason, wait } => {
-            let delay = wait.delay(&o.memo, now);
+            let delay = wait.delay(&o.memo, left(o, now), now);
             let until = now.checked_add(delay).unwrap_or(Timestamp::MAX);
             let note = wait.note(until);
             // The code stays at the end.
@@ -311,6 +333,12 @@ pub fn absorb(o: &Observation, outcome: Outcome, now: Timestamp) -> Plan<Effect>
         // The issuer wakes its Orders when it has looked, and says what it found.
         Outcome::AccountRefused => Plan::idle(),
     }
+}
+
+/// What is left of the certificate in use.
+fn left(o: &Observation, now: Timestamp) -> Option<Duration> {
+    let end = o.in_use_until.filter(|end| *end > now);
+    end.map(|end| between(now, end))
 }
 
 fn ended(o: &Observation, state: &str, reason: &str, now: Timestamp) -> Plan<Effect> {

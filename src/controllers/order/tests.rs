@@ -83,6 +83,7 @@ fn seen(status: &Value, solvers: &Value) -> Observation {
         memo: Memo::default(),
         made: None,
         orphaned: false,
+        in_use_until: None,
     }
 }
 
@@ -743,6 +744,8 @@ fn an_order_that_is_asked_for_in_vain_is_given_up() {
         (Wait::Missing, 5, later, false),
         (Wait::Missing, 6, later, true),
         (Wait::Missing, 0, over, true),
+        (Wait::Unknown, 2, later, false),
+        (Wait::Unknown, 3, later, true),
         (Wait::Fault, 99, later, false),
         (Wait::Fault, 99, over, true),
         (Wait::Refused, 99, over, false),
@@ -834,6 +837,30 @@ fn a_ca_is_left_alone_for_as_long_as_it_must() {
         assert_eq!(super::plan(&early, START), Plan::wait(expected));
         let then = START.checked_add(expected).unwrap();
         assert!(super::plan(&early, then).effect.is_some());
+    }
+}
+
+/// (How the CA is to be left alone, hours left of the certificate in use, the wait in minutes.)
+#[test]
+fn a_ca_is_not_left_alone_beyond_a_share_of_the_life_left() {
+    for (wait, left, expected) in [
+        (Wait::Refused, 30 * 24, 24 * 60),
+        (Wait::Refused, 50, 5 * 60),
+        (Wait::Refused, -1, 24 * 60),
+        (Wait::Human, 30 * 24, 24 * 60),
+        (Wait::Human, 50, 5 * 60),
+        (Wait::Human, 2, 60),
+    ] {
+        let mut seen = pending(&["a.example.com"], &http01());
+        seen.in_use_until = Some(START + SignedDuration::from_hours(left));
+        seen.memo.refusals = 9;
+        let reason = "no".to_owned();
+        let plan = absorb(&seen, Outcome::Unavailable { reason, wait }, START);
+        assert_eq!(
+            plan.wake,
+            Some(Duration::from_mins(expected)),
+            "{wait:?} {left}"
+        );
     }
 }
 
@@ -942,6 +969,7 @@ fn an_order_that_the_ca_is_about_to_end_is_given_up() {
     edit(&mut seen, &json!({ "expires": "2026-01-01T01:00:00Z" }));
     assert_eq!(plan(&seen, START), Plan::wait(Duration::from_secs(3570)));
     let late = START + SignedDuration::from_mins(60);
+    // Nobody has asked for it who would ask again.
     let plan = plan(&seen, late);
     let written = status(&plan.actions[0]);
     assert_eq!(written["state"], "expired");
@@ -956,6 +984,37 @@ fn an_order_that_the_ca_is_about_to_end_is_given_up() {
         let plan = super::plan(&seen, late);
         assert_eq!(plan.effect, Some(Effect::Ask(Question::Complete)));
         assert_eq!(plan.actions, []);
+    }
+}
+
+/// It is no failed attempt: what keeps it is waited for, and noticed. (Its age in minutes, how far its Challenges are, whether it is
+/// made anew.)
+#[test]
+fn an_order_that_runs_out_before_the_ca_could_validate_is_made_anew() {
+    let names = ["a.example.com", "b.example.com"];
+    for (age, states, anew) in [
+        (60, [Some("pending"), None], true),
+        (60, [Some("valid"), Some("pending")], true),
+        (60, [Some("pending"), Some("processing")], false),
+        (29, [Some("pending"), None], false),
+        (0, [Some("pending"), None], false),
+    ] {
+        let mut seen = with_challenges(pending(&names, &http01()), &states);
+        let late = START + SignedDuration::from_mins(age);
+        edit(&mut seen, &json!({ "expires": late }));
+        let mut order = Order::clone(&seen.order);
+        let owner = json!([{ "apiVersion": "cert-manager.io/v1", "kind": "CertificateRequest", "name": "site-1", "uid": "r", "controller": true }]);
+        order.metadata.owner_references = serde_json::from_value(owner).unwrap();
+        seen.order = order.into();
+        let plan = plan(&seen, late);
+        let (last, first) = plan.actions.split_last().unwrap();
+        let remakes = *last == Action::Delete(Target::Order, Identity::of(&seen.order.metadata));
+        assert_eq!(remakes, anew, "{age} {states:?}: {plan:?}");
+        if remakes {
+            deletes(first, &seen.challenges);
+        } else {
+            assert_eq!(status(&plan.actions[0])["state"], "expired");
+        }
     }
 }
 

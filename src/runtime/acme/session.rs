@@ -17,8 +17,6 @@ use crate::issuers::acme::{Account, Trouble, closed_account};
 const LEAST: Duration = Duration::from_millis(500);
 /// The longest time between two such looks, whatever the CA says: some say a day, and are done in seconds.
 const WORK_MOST: Duration = Duration::from_mins(10);
-/// How long a challenge is left alone by a CA that does not say how long.
-const HELD: Duration = Duration::from_hours(1);
 /// The least that a CA is left alone that has refused for the time being.
 const REFUSED_LEAST: Duration = Duration::from_mins(1);
 /// The least for one that is overloaded.
@@ -186,6 +184,9 @@ impl<'a> Session<'a> {
             retry: None,
         };
         match error.class() {
+            acme::Class::Permanent if error.status() == Some(404) => {
+                challenge::Outcome::Unknown { reason }
+            }
             acme::Class::Permanent if error.problem().is_some_and(|p| p.is("malformed")) => {
                 state("expired")
             }
@@ -194,12 +195,11 @@ impl<'a> Session<'a> {
                 reason,
                 retry: None,
             },
-            acme::Class::RateLimited { until } => challenge::Outcome::Unavailable {
+            acme::Class::RateLimited { until: Some(until) } => challenge::Outcome::Unavailable {
                 reason,
-                retry: until
-                    .map(|until| rest(error, until, self.now))
-                    .or(Some(HELD)),
+                retry: Some(rest(error, until, self.now)),
             },
+            acme::Class::RateLimited { until: None } => challenge::Outcome::Refused { reason },
         }
     }
 }

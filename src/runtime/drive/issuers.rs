@@ -61,7 +61,7 @@ impl Driver {
                 issuer::Effect::ChangeKey => self.accounts.change_key(&seen).await,
                 issuer::Effect::CheckVault => vaults.check(&self.reader, &seen).await?,
             };
-            let answer = Answer::of(&outcome);
+            let answer = Answer::of(&outcome, seen.account.unknown);
             let is_vault = matches!(outcome, issuer::Outcome::Vault(_));
             let plan = issuer::absorb(&seen, &self.settings.issuer, outcome, now());
             if is_vault {

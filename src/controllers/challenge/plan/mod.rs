@@ -23,6 +23,7 @@ use crate::api::labels;
 use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::Identity;
 use crate::controllers::key::{Key, Kind};
+use crate::controllers::order::UNKNOWN;
 use crate::controllers::status::seconds;
 use crate::explain::{Code, Verdict};
 use crate::solvers::http01::objects::Presentation;
@@ -414,7 +415,13 @@ pub fn absorb(
                 ..Plan::idle()
             }
         }
-        Outcome::Unavailable { reason, .. } | Outcome::AccountRefused { reason } => Plan {
+        Outcome::Unknown { reason } if o.memo.faults >= UNKNOWN => {
+            ended(o, settings, "expired", Some(reason))
+        }
+        Outcome::Unavailable { reason, .. }
+        | Outcome::Unknown { reason }
+        | Outcome::Refused { reason }
+        | Outcome::AccountRefused { reason } => Plan {
             actions: say(o, &reason),
             wake,
             ..Plan::idle()

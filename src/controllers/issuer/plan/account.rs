@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use serde_json::{Map, json};
 
 use super::{between, component, conditions, ready, unready, write};
+use crate::acme::limits::refusal_delay;
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::labels;
 use crate::controllers::action::{Action, Event, Object, Plan, SecretObject, SecretPatch};
 use crate::controllers::issuer::{Effect, Observation, Outcome, Retry, Solvers};
 use crate::controllers::order;
-use crate::controllers::status::{doubled, refusal_delay};
+use crate::controllers::status::doubled;
 use crate::explain::{Code, Verdict};
 
 const REGISTERED: &str = "The ACME account was registered with the ACME server";
@@ -42,6 +43,14 @@ pub(super) fn plan(o: &Observation, acme: &AcmeIssuer, now: Timestamp) -> Plan<E
     let Some(effect) = next(o, acme) else {
         return registered(o, now);
     };
+    if effect == Effect::Register
+        && let Some((until, message)) = forgets(o).filter(|(until, _)| *until > now)
+    {
+        return Plan {
+            wake: Some(between(now, until)),
+            ..unready(o, "ErrVerifyACMEAccount", &message, now)
+        };
+    }
     let asks = !matches!(
         effect,
         Effect::LoadAccountKey | Effect::Block(_) | Effect::CheckSolvers
@@ -54,6 +63,18 @@ pub(super) fn plan(o: &Observation, acme: &AcmeIssuer, now: Timestamp) -> Plan<E
         effect: Some(effect),
         ..Plan::idle()
     }
+}
+
+/// Until when an account that the CA does not know, though it was registered again already, is left as it is, and why: servers behind
+/// one name that do not share their accounts would be asked without end.
+fn forgets(o: &Observation) -> Option<(Timestamp, String)> {
+    let (last, times) = o.account.registered_again.filter(|_| o.account.unknown)?;
+    let until = last.checked_add(refusal_delay(times)).ok()?;
+    let message = format!(
+        "The CA does not know the ACME account that it took at {last:.0}, when it was registered again: servers behind its URL may not \
+         share their accounts. Next attempt at {until:.0}, or as soon as the issuer or one of its Secrets has changed"
+    );
+    Some((until, message))
 }
 
 fn next(o: &Observation, acme: &AcmeIssuer) -> Option<Effect> {

@@ -36,6 +36,7 @@ const ROW: SignedDuration = SignedDuration::from_hours(48);
 pub struct AccountsInUse {
     accounts: Accounts,
     refusals: Mutex<HashMap<Name, Refusal>>,
+    again: Mutex<HashMap<Name, Again>>,
     hooks: Hooks,
     signer: Arc<Signer>,
 }
@@ -55,19 +56,29 @@ impl Refusal {
     }
 }
 
+/// The CA did not know an account that it had, and has taken it again: when, and how many times in a row.
+struct Again {
+    asked: Asked,
+    at: Timestamp,
+    row: u32,
+}
+
 /// What a CA made of an account, as far as it is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// It has it.
     Taken,
+    /// It has it, and did not know it any more before.
+    TakenAgain,
     /// It refused, or could not be asked. `None`: what was refused is tried again on another wish only.
     Refused(Option<Retry>),
 }
 
 impl Answer {
-    /// What is to be remembered of this.
-    pub fn of(outcome: &issuer::Outcome) -> Option<Self> {
+    /// What is to be remembered of this. `unknown`: the CA did not know the account.
+    pub fn of(outcome: &issuer::Outcome, unknown: bool) -> Option<Self> {
         match outcome {
+            issuer::Outcome::Registered { .. } if unknown => Some(Self::TakenAgain),
             issuer::Outcome::Registered { .. } | issuer::Outcome::KeyChanged(_) => {
                 Some(Self::Taken)
             }
@@ -88,6 +99,7 @@ impl AccountsInUse {
         Self {
             accounts: Accounts::default(),
             refusals: Mutex::default(),
+            again: Mutex::default(),
             hooks,
             signer,
         }
@@ -134,6 +146,11 @@ impl AccountsInUse {
         let refusal = refusals.get(&name);
         let refusal =
             refusal.filter(|refusal| asked(store, key).is_some_and(|asked| refusal.counts(&asked)));
+        let again = self.again.lock();
+        let again = again.get(&name).filter(|again| {
+            let is_of_a_row = now().duration_since(again.at) < ROW;
+            is_of_a_row && asked(store, key).is_some_and(|asked| again.asked == asked)
+        });
         let trouble = account.as_ref().and_then(|account| account.trouble());
         let (unknown, blocked) = match trouble {
             None => (false, None),
@@ -142,6 +159,7 @@ impl AccountsInUse {
         };
         AccountState {
             unknown,
+            registered_again: again.map(|again| (again.at, again.row)),
             blocked,
             staged: account
                 .as_ref()
@@ -159,6 +177,17 @@ impl AccountsInUse {
     /// `asked`: what it was asked about, taken before the question.
     pub fn note(&self, key: &Key, asked: Option<Asked>, answer: Answer, until: Option<Timestamp>) {
         let name = (key.namespace.clone(), key.name.clone());
+        if answer == Answer::TakenAgain
+            && let Some(asked) = asked.clone()
+        {
+            let mut again = self.again.lock();
+            let at = now();
+            let before = again
+                .get(&name)
+                .filter(|before| before.asked == asked && at.duration_since(before.at) < ROW);
+            let row = before.map_or(0, |before| before.row).saturating_add(1);
+            again.insert(name.clone(), Again { asked, at, row });
+        }
         let Answer::Refused(retry) = answer else {
             self.refusals.lock().remove(&name);
             return;
@@ -194,6 +223,7 @@ impl AccountsInUse {
         let name = (key.namespace.clone(), key.name.clone());
         self.accounts.remove(&name);
         self.refusals.lock().remove(&name);
+        self.again.lock().remove(&name);
     }
 
     /// Whether the server of an issuer answers and knows the account; if not, why.

@@ -500,3 +500,48 @@ async fn only_refusals_for_good_count_as_such_and_until_the_account_is_taken() {
         assert_eq!(state.resting, rests.then_some(until), "{answer:?}");
     }
 }
+
+/// Servers behind one name that do not share their accounts: who orders is told each time that there is none.
+#[tokio::test]
+async fn an_account_that_is_lost_again_and_again_is_registered_ever_less_often() {
+    let mut bound = Bound::new(true, true).await;
+    let (store, key) = (Store::new("cm"), Key::new(Kind::Issuer, "shop", "acme"));
+    stored(&store, &bound.seen, "uid");
+    let mut time = now();
+    let began = time;
+    let mut registered = vec![];
+    for _ in 0..20 {
+        bound.seen.account = bound.accounts.state(&store, &key);
+        // As an Order has been told, once the account was in use.
+        bound.seen.account.unknown = true;
+        bound.seen.loaded = Some(bound.account.hash.clone());
+        let plan = issuer::plan(&bound.seen, time);
+        if plan.effect != Some(issuer::Effect::Register) {
+            let Some(wake) = plan.wake else {
+                panic!("{plan:?}")
+            };
+            let said = format!("{:?}", plan.actions);
+            assert!(said.contains("registered again"), "{said}");
+            time = time.checked_add(wake).unwrap();
+            continue;
+        }
+        bound.ca.forget();
+        known_or_new(&bound.seen, &bound.account, None, None)
+            .await
+            .unwrap();
+        registered.push(time.duration_since(began).as_secs());
+        bound
+            .accounts
+            .note(&key, asked(&store, &key), Answer::TakenAgain, None);
+        // The test's own time.
+        for again in bound.accounts.again.lock().values_mut() {
+            again.at = time;
+        }
+    }
+    let steps: Vec<_> = registered
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .collect();
+    let day = 24 * 60 * 60;
+    assert_eq!(steps[..5], [60, 600, 6000, day, day]);
+}

@@ -14,6 +14,9 @@ use crate::controllers::order::{Made, Outcome, Wait};
 use crate::explain::{Code, Verdict};
 use crate::pki::CertificateSigningRequest;
 
+/// What is done when an order is read, in cert-manager's words.
+const ORDER: &str = "Failed to retrieve Order resource";
+
 impl Session<'_> {
     /// Create an order and read its authorizations. One that is refused, perhaps because of the certificate that it is
     /// to replace, is asked for once more without: that certificate is no condition of the new one.
@@ -62,17 +65,24 @@ impl Session<'_> {
             Ok(order) => match self.authorizations(&order).await {
                 Ok(made) => Outcome::Read(made),
                 Err(error) => {
-                    self.refused(&error, "Failed to retrieve authorization")
+                    self.unread(&error, "Failed to retrieve authorization")
                         .await
                 }
             },
-            Err(error) => self.unread(&error).await,
+            Err(error) => self.unread(&error, ORDER).await,
         }
     }
 
-    async fn unread(&self, error: &acme::Error) -> Outcome {
-        self.refused(error, "Failed to retrieve Order resource")
-            .await
+    /// What the CA says that it does not have, and has given the URL of, may be known to another replica of it.
+    async fn unread(&self, error: &acme::Error, doing: &str) -> Outcome {
+        let is_unknown = error.status() == Some(404) && error.class() == Class::Permanent;
+        match self.refused(error, doing).await {
+            Outcome::Ended { reason, .. } if is_unknown => Outcome::Unavailable {
+                reason,
+                wait: Wait::Unknown,
+            },
+            outcome => outcome,
+        }
     }
 
     async fn authorizations(&self, order: &acme::Order) -> Result<Made, acme::Error> {
@@ -95,7 +105,7 @@ impl Session<'_> {
     ) -> Outcome {
         let mut order = match self.client.order(&self.account, url).await {
             Ok(order) => order,
-            Err(error) => return self.unread(&error).await,
+            Err(error) => return self.unread(&error, ORDER).await,
         };
         if order.status == Status::Ready {
             let finalize = order.finalize.clone();
@@ -104,7 +114,7 @@ impl Session<'_> {
                 Ok(order) => order,
                 Err(error) => match self.finalized_before(&error, url).await {
                     Some(order) => order,
-                    None => return self.refused(&error, "Failed to finalize Order").await,
+                    None => return self.unread(&error, "Failed to finalize Order").await,
                 },
             };
         }

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
-use crate::acme::limits::Turn;
+use crate::acme::limits::{Ask, Ca, Exemption, Id, Ledger, Policy, Turn};
 use crate::acme::tests::fake::Response;
 use crate::acme::tests::scripted::{Call, Issue, ScriptedCa};
 use crate::acme::{Hooks, Status};
@@ -25,7 +25,7 @@ use crate::api::{Challenge, Order};
 use crate::controllers::action::{Action, Object, Plan, Target};
 use crate::controllers::challenge;
 use crate::controllers::facts::IssuerFact;
-use crate::controllers::order::{self, Effect, Memo, Observation, has_ended};
+use crate::controllers::order::{self, Effect, Memo, Observation, Question, has_ended};
 use crate::controllers::status::condition;
 use crate::issuers::acme::{Account, Trouble};
 use crate::pki::{
@@ -40,6 +40,24 @@ use crate::runtime::signing::Signer;
 /// Longer than any CA may ask for.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(10 * 24);
 
+/// What the ledger is told of the Order.
+fn asks(now: Timestamp) -> (Ca, Id, Ask) {
+    let ca = Ca {
+        directory: "https://ca.example/dir".into(),
+        policy: Policy::of("https://ca.example/dir", 9),
+        issuer: ("shop".into(), "ca".into()),
+    };
+    let ask = Ask {
+        account: "https://ca.example/account/1".into(),
+        names: Ask::normal(["a.example.com".to_owned()]),
+        profile: None,
+        exemption: Exemption::Nothing,
+        expires: None,
+        since: now,
+    };
+    (ca, ("shop".into(), "site-1-1".into()), ask)
+}
+
 /// One Order, its account, and the CA.
 struct World {
     ca: ScriptedCa,
@@ -47,6 +65,7 @@ struct World {
     account: Account,
     key: PrivateKey,
     seen: Observation,
+    ledger: Ledger,
     began: Timestamp,
     now: Timestamp,
     /// Everything that the Order has ever given as its reason.
@@ -93,7 +112,9 @@ impl World {
                 memo: Memo::default(),
                 made: None,
                 orphaned: false,
+                in_use_until: None,
             },
+            ledger: Ledger::default(),
             accounts: AccountsInUse::new(Hooks::default(), Arc::new(Signer::default())),
             ca,
             account,
@@ -122,17 +143,36 @@ impl World {
         self
     }
 
-    /// One reconcile; whether there will be another.
+    /// One reconcile, as the driver does it; whether there will be another.
     async fn step(&mut self) -> bool {
+        let is_new = self
+            .seen
+            .order
+            .status
+            .as_ref()
+            .is_none_or(|s| s.url.is_none());
+        if is_new && self.seen.memo.rests(self.now).is_none() {
+            let (ca, id, ask) = asks(self.now);
+            self.seen.turn = self.ledger.ask(&ca, &id, "uid", ask, self.now);
+        }
         let mut plan = order::plan(&self.seen, self.now);
         let effect = plan.effect.take();
         let acted = !plan.actions.is_empty() || effect.is_some();
         let mut wake = self.carry_out(plan);
         if let Some(effect) = effect {
+            let creates = matches!(&effect, Effect::Ask(Question::Create { .. }));
             let outcome = self.ask(effect).await;
-            let heard = outcome.heard();
-            let plan = order::absorb(&self.seen, outcome, self.now);
-            self.seen.memo = self.seen.memo.after(heard, plan.wake, self.now);
+            let plan = if let Some((words, retry)) = outcome.refusal().filter(|_| creates) {
+                let until = retry.and_then(|retry| self.now.checked_add(retry).ok());
+                let (_, id, _) = asks(self.now);
+                self.seen.turn = self.ledger.refused(&id, words, until, self.now);
+                order::plan(&self.seen, self.now)
+            } else {
+                let heard = outcome.heard();
+                let plan = order::absorb(&self.seen, outcome, self.now);
+                self.seen.memo = self.seen.memo.after(heard, plan.wake, self.now);
+                plan
+            };
             wake = self.carry_out(plan).or(wake);
             if self.account.trouble().is_some() {
                 return false;
@@ -359,56 +399,63 @@ async fn a_ca_that_refuses_for_now_is_asked_again_when_it_must_be() {
     let in_a_day = date(SignedDuration::from_hours(24));
     let in_a_month = date(SignedDuration::from_hours(24 * 30));
     let asked = "as the CA asks";
+    let limited_until = "waits for a limit of the CA, next slot";
     for (name, response, times, waits, says) in [
         (
             "429, seconds",
             Some(limited(Some("120"))),
             2,
             &[120, 120][..],
-            asked,
+            limited_until,
         ),
         (
             "429, a date",
             Some(limited(Some(&in_a_day))),
             1,
             &[day],
-            asked,
+            limited_until,
         ),
         (
             "429, a date far away",
             Some(limited(Some(&in_a_month))),
             1,
             &[7 * day],
-            asked,
+            limited_until,
         ),
         (
             "429, ten years",
             Some(limited(Some("315360000"))),
             1,
             &[day],
-            asked,
+            limited_until,
         ),
-        ("429, at once", Some(limited(Some("0"))), 1, &[60], asked),
+        (
+            "429, at once",
+            Some(limited(Some("0"))),
+            1,
+            &[60],
+            limited_until,
+        ),
         (
             "429, a date that has passed",
             Some(limited(Some("Wed, 21 Oct 2015 07:28:00 GMT"))),
             1,
             &[60],
-            asked,
+            limited_until,
         ),
         (
             "429, garbage",
             Some(limited(Some("soon"))),
             1,
             &[60],
-            "Next attempt at",
+            limited_until,
         ),
         (
             "429 only",
             Some(limited(None)),
             4,
             &[60, 600, 6000, day],
-            "Next attempt at",
+            limited_until,
         ),
         (
             "429 by a proxy that does not say until when",
@@ -422,7 +469,7 @@ async fn a_ca_that_refuses_for_now_is_asked_again_when_it_must_be() {
             Some(html(429).with("Retry-After", "300")),
             1,
             &[300],
-            asked,
+            limited_until,
         ),
         (
             "paused",
@@ -817,21 +864,28 @@ async fn a_ca_that_comes_to_no_end_is_given_up_in_time() {
 
 #[tokio::test]
 async fn an_order_that_the_ca_has_lost_ends() {
-    let mut world = World::ordered().await;
-    world
-        .ca
-        .fault(Call::Order, 1, Some(Response::problem(404, "malformed")));
-    world.run().await;
-    assert_eq!(
-        (world.state().as_str(), world.requests()),
-        ("errored", [1, 1, 0, 0])
-    );
-    assert!(
-        world
-            .said
-            .concat()
-            .contains("Failed to retrieve Order resource: 404")
-    );
+    // A replica that lags behind does not know of it for a moment.
+    for (answers, state) in [(3, "valid"), (4, "errored")] {
+        for call in [Call::Order, Call::Authorization] {
+            let mut world = World::new().await;
+            if call == Call::Authorization {
+                world.ca.fault(call, 1, Some(html(502)));
+            }
+            assert!(world.step().await, "{:?}", world.said);
+            let lost = Some(Response::problem(404, "malformed"));
+            world.ca.fault(call, answers, lost);
+            world.run().await;
+            assert_eq!(world.state(), state, "{call:?}");
+            let said = world.said.concat();
+            assert!(
+                said.contains("Failed to retrieve") && said.contains(": 404"),
+                "{said}"
+            );
+            let waited: u64 = world.waits.iter().sum();
+            assert!((35..60).contains(&waited), "{waited}");
+            assert_eq!(world.requests()[0], 1);
+        }
+    }
 }
 
 #[tokio::test]

@@ -114,6 +114,60 @@ async fn a_challenge_that_a_proxy_turns_away_is_tried_again_in_a_moment() {
     assert!(matches!(accepted, challenge::Outcome::State { .. }));
 }
 
+/// (What it is asked in turn: whether it is only looked at.)
+#[tokio::test]
+async fn a_challenge_that_is_limited_without_a_word_about_when_is_asked_for_less_and_less() {
+    let ca = ScriptedCa::start();
+    let account = registered(&ca).await;
+    let now = Timestamp::constant(1_800_000_000, 0);
+    let mut seen = due(&ca, now);
+    let session = Session::new(&account, clock::now()).unwrap();
+    ca.fault(Call::Challenge, 3, Some(limited(None)));
+    ca.fault(Call::Authorization, 1, Some(limited(None)));
+    let (authorization, url) = (
+        ca.server.url("/authz/1-0"),
+        ca.server.url("/challenge/1-0-http-01"),
+    );
+    let mut waits = vec![];
+    for polls in [false, false, true, false] {
+        let outcome = if polls {
+            session.poll(&authorization, &url).await
+        } else {
+            session.accept(&authorization, &url).await
+        };
+        seen.memo = seen.memo.after(&outcome, now);
+        waits.push(seen.memo.resting.unwrap().duration_since(now).as_secs());
+    }
+    assert_eq!(waits, [60, 600, 6000, 24 * 60 * 60]);
+    let heard = session.accept(&authorization, &url).await;
+    assert_eq!(seen.memo.after(&heard, now).refusals, 0);
+}
+
+#[tokio::test]
+async fn a_challenge_that_the_ca_does_not_know_is_lost_when_it_says_so_again() {
+    let ca = ScriptedCa::start();
+    let account = registered(&ca).await;
+    let now = Timestamp::constant(1_800_000_000, 0);
+    let mut seen = due(&ca, now);
+    let session = Session::new(&account, clock::now()).unwrap();
+    let unknown = || Some(Response::problem(404, "malformed"));
+    ca.fault(Call::Challenge, 4, unknown());
+    ca.fault(Call::Authorization, 4, unknown());
+    let mut said = vec![];
+    for _ in 0..4 {
+        let spec = &seen.challenge.spec;
+        let outcome = session.accept(&spec.authorization_url, &spec.url).await;
+        let memo = seen.memo.after(&outcome, now);
+        let plan = challenge::absorb(&seen, &settings(), outcome, now);
+        let Some(Action::PatchStatus { status, .. }) = plan.actions.last() else {
+            panic!("{plan:?}")
+        };
+        said.push(status["state"].as_str().unwrap().to_owned());
+        seen.memo = memo;
+    }
+    assert_eq!(said, ["pending", "pending", "pending", "expired"]);
+}
+
 /// Nexus gives no status of a challenge. (What a process after a crash reads, whether it says the word.)
 #[tokio::test]
 async fn a_challenge_of_which_nothing_is_said_is_accepted_after_a_crash() {
