@@ -38,7 +38,7 @@ use super::revocation::Withdrawal;
 use super::rotation::Wish;
 use super::status::find;
 use crate::api::meta::{Condition, IssuerReference};
-use crate::api::{Certificate, CertificateStatus};
+use crate::api::{Certificate, CertificateStatus, labels};
 use crate::pki::{KeyAlgorithm, KeyEncoding, RequestParams};
 
 /// How long a request may wait for approval or an external issuer before that is worth a word.
@@ -94,6 +94,8 @@ pub struct Observation {
     pub issuer: IssuerState,
     /// When the issuer was last changed.
     pub issuer_changed: Option<Timestamp>,
+    /// Which issuer, as it was changed last: what a request notes when it is made.
+    pub issuer_version: Option<String>,
     /// The deepest cause of not being ready, in words.
     pub cause: Option<String>,
     /// When the open request was made that was made for the one under way, while nobody has approved it.
@@ -328,9 +330,24 @@ impl Observation {
         Some(key.public)
     }
 
-    /// Whether what made the last attempt fail has changed: the name became reachable, or the issuer
-    /// was edited since the attempt `began`, perhaps too late for it.
-    pub fn cause_ended(&self, began: Timestamp) -> bool {
-        self.recovered.is_some() || self.issuer_changed.is_some_and(|changed| changed >= began)
+    /// Whether what made the last attempt fail has changed: the name became reachable, or the issuer was edited since the
+    /// attempt `began`, perhaps too late for it. Times are in whole seconds: what its `request` notes of the issuer says
+    /// which of the two was first; where it notes nothing, what is of the same second counts as seen.
+    pub fn cause_ended(&self, request: Option<&RequestFact>, began: Timestamp) -> bool {
+        let is_edited = || {
+            let noted = request.and_then(noted_issuer);
+            match (noted, &self.issuer_version) {
+                (Some(noted), Some(version)) => noted != *version,
+                _ => self.issuer_changed.is_some_and(|changed| changed > began),
+            }
+        };
+        self.recovered.is_some() || is_edited()
     }
+}
+
+/// The issuer that a request was made for, as it was then.
+fn noted_issuer(request: &RequestFact) -> Option<String> {
+    let body = request.object()?;
+    let annotations = body.metadata.annotations.as_ref()?;
+    annotations.get(labels::ISSUER_SEEN_ANNOTATION).cloned()
 }

@@ -59,6 +59,7 @@ pub async fn observe(
             Some(_) => IssuerState::NotReady,
         },
         issuer_changed: issuer.as_ref().and_then(|i| i.changed_at),
+        issuer_version: issuer.as_ref().and_then(|i| i.version()),
         cause: None,
         unapproved: None,
         refused: None,

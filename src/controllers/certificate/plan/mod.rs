@@ -235,7 +235,7 @@ impl<'a> Step<'a> {
                 self.settings.max_backoff,
             )
         };
-        let delay = if self.o.cause_ended(began) {
+        let delay = if self.o.cause_ended(request.map(AsRef::as_ref), began) {
             delay.min(fresh_delay(attempts))
         } else {
             delay
