@@ -94,6 +94,7 @@ pub async fn observe(
         )))
         .find_map(|name| reader.keys.get(&key.namespace, &name));
     observation.staged = staged.map(|k| KeyFact::of(&k));
+    look_for_key(reader, &mut observation, next).await?;
     look_at_revocations(reader, key, &mut observation);
     complete_answer(reader, &mut observation, next).await?;
     let message = match (&issuer, &ordered) {
@@ -348,6 +349,35 @@ async fn complete_answer(reader: &Reader, o: &mut Observation, next: i64) -> Res
                 *request = Arc::new(RequestFact::of(live));
             }
         }
+    }
+    Ok(())
+}
+
+/// A request whose private key is nowhere is deleted, and its order with it: a Secret that no informer has shown yet is
+/// read before.
+async fn look_for_key(reader: &Reader, o: &mut Observation, next: i64) -> Result<(), ReadError> {
+    let mut requests = o.requests.iter();
+    let Some(request) = requests.find(|r| r.revision == Some(next) && !r.id.deleting) else {
+        return Ok(());
+    };
+    let (Ok(compared), Some(name)) = (&request.compared, &request.key_secret) else {
+        return Ok(());
+    };
+    let stored = o
+        .next_keys
+        .iter()
+        .filter_map(|s| s.key.as_ref()?.as_ref().ok());
+    let mut known = stored.chain(&o.staged);
+    if !o.is_issuing() || known.any(|key| key.public == compared.public) {
+        return Ok(());
+    }
+    let live: Option<Secret> = reader.live(&request.id.namespace, name).await?;
+    let Some(fact) = live.map(|secret| SecretFact::of(&secret)) else {
+        return Ok(());
+    };
+    if fact.next_key_of.as_deref() == o.certificate.metadata.uid.as_deref() {
+        o.next_keys.retain(|seen| seen.id.name != fact.id.name);
+        o.next_keys.push(Arc::new(fact));
     }
     Ok(())
 }

@@ -399,7 +399,7 @@ impl World {
                     .iter()
                     .any(|s| s.metadata.name == secret.metadata.name)
                 {
-                    return ensure;
+                    return false;
                 }
                 identify(&mut secret.metadata, self.now, self.versions);
                 self.next_keys.push(secret);
