@@ -97,6 +97,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         compromised: vec![],
         is_stood_by: false,
         is_reported: false,
+        is_acme: false,
         asking: certificate::Asking::Idle,
         signer: None,
     }

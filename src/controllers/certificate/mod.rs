@@ -30,7 +30,7 @@ pub use secret::{Roots, SecretData, repaired};
 pub use suggestion::Asking;
 
 use outputs::Passwords;
-use renewal::{Renewal, renewal};
+use renewal::{Renewal, delay, renewal};
 
 use super::facts::{KeyFact, LeafFact, Made, RequestFact, SecretFact};
 use super::polls::Heard;
@@ -75,6 +75,7 @@ pub struct Settings {
 
 /// A Certificate and everything that its plan depends on.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Observation {
     /// The Certificate.
     pub certificate: Arc<Certificate>,
@@ -122,6 +123,8 @@ pub struct Observation {
     pub is_reported: bool,
     /// Whether the CA is asked when to renew.
     pub asking: Asking,
+    /// Whether the issuer whose CA that is, is an ACME issuer.
+    pub is_acme: bool,
     /// The issuer whose CA that is: one of an ordered issuer's, or `spec.issuerRef`.
     pub signer: Option<IssuerReference>,
 }
@@ -296,6 +299,15 @@ impl Observation {
     pub fn renewal_of(&self, leaf: &LeafFact) -> Option<Renewal> {
         let spec = &self.certificate.spec;
         renewal(spec, leaf.not_before, leaf.not_after, self.suggestion())
+    }
+
+    /// When that renewal begins: not all of a public CA's at once.
+    pub fn renewal_start(&self, leaf: &LeafFact, due: &Renewal) -> Timestamp {
+        if !self.is_acme {
+            return due.at;
+        }
+        let delay = delay(&self.certificate.spec, leaf, due);
+        due.at.checked_add(delay).unwrap_or(due.at)
     }
 
     /// The request that gave the certificate in the Secret, if it is still there.

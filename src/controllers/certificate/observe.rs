@@ -73,13 +73,15 @@ pub async fn observe(
         is_stood_by: false,
         is_reported: false,
         asking: Asking::Off,
+        is_acme: false,
         signer: None,
         certificate,
         secret,
     };
     observation.rotation = following(reader, key, issuer.as_deref(), &observation);
+    let signer = look_at_signer(reader, key, issuer.clone(), &mut observation);
     if settings.renewal_info {
-        look_at_signer(reader, key, issuer.as_deref(), &mut observation);
+        observation.asking = asking(reader, key, signer.as_deref(), &observation);
     }
     let next = observation.next_revision();
     let names = observation
@@ -138,8 +140,13 @@ fn look_at_revocations(reader: &Reader, key: &Key, o: &mut Observation) {
     });
 }
 
-/// Who has signed the certificate in the Secret, and whether that CA is asked when to renew.
-fn look_at_signer(reader: &Reader, key: &Key, issuer: Option<&IssuerFact>, o: &mut Observation) {
+/// Who has signed the certificate in the Secret; the issuer, or that one of an ordered issuer's.
+fn look_at_signer(
+    reader: &Reader,
+    key: &Key,
+    issuer: Option<Arc<IssuerFact>>,
+    o: &mut Observation,
+) -> Option<Arc<IssuerFact>> {
     let (store, namespace) = (&reader.store, &key.namespace);
     let secret = o.secret.as_deref();
     o.signer = secret.and_then(|secret| store.signer(namespace, &o.certificate, secret));
@@ -148,7 +155,11 @@ fn look_at_signer(reader: &Reader, key: &Key, issuer: Option<&IssuerFact>, o: &m
         .as_ref()
         .filter(|_| o.certificate.spec.issuer_ref.is_ordered())
         .and_then(|signer| store.issuer(namespace, signer));
-    o.asking = asking(reader, key, issuer.or(member.as_deref()), o);
+    let signer = issuer.or(member);
+    o.is_acme = signer
+        .as_ref()
+        .is_some_and(|issuer| issuer.spec.acme.is_some());
+    signer
 }
 
 /// Whether the CA is asked when to renew. An issuer that is gone for a while does not change what its CA has said.

@@ -72,6 +72,7 @@ pub(super) struct World {
     pub(super) is_reported: bool,
     /// Public keys that are compromised.
     pub(super) compromised: Vec<u64>,
+    pub(super) is_acme: bool,
     /// Whether the issuer's CA is asked when to renew.
     pub(super) asking: Asking,
     /// What it says.
@@ -152,6 +153,7 @@ impl World {
             is_reported: false,
             compromised: vec![],
             asking: Asking::Off,
+            is_acme: false,
             heard: None,
             asked: 0,
             polled: None,
@@ -271,6 +273,7 @@ impl World {
             is_stood_by: false,
             is_reported: self.is_reported,
             asking: Asking::Off,
+            is_acme: self.is_acme,
             signer: Some(self.certificate.spec.issuer_ref.clone()),
         };
         seen.asking = self.asking(&seen);
