@@ -129,6 +129,8 @@ pub const ACCOUNT_KEY_ROTATION_ANNOTATION: &str = "everleaf.io/account-key-rotat
 pub const REQUESTS_MADE_ANNOTATION: &str = "everleaf.io/requests-made";
 /// On a request: how many attempts before it failed in a row, if there were several (ours).
 pub const FAILED_ATTEMPTS_ANNOTATION: &str = "everleaf.io/failed-attempts";
+/// On a request: its issuer's uid, generation and time of the last change as they were when it was made (ours).
+pub const ISSUER_SEEN_ANNOTATION: &str = "everleaf.io/issuer-seen";
 /// On a Certificate: the private key that is compromised, so that its certificates are revoked: the SHA-256 of its public key in
 /// hex, or the front of that (ours).
 pub const KEY_COMPROMISED_ANNOTATION: &str = "everleaf.io/key-compromised";

@@ -84,6 +84,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         rival: (certificate.metadata.name.as_deref() == Some("twin-b")).then(|| "twin-a".into()),
         issuer: IssuerState::Ready { in_process: false },
         issuer_changed: None,
+        issuer_version: None,
         unapproved: None,
         cause: None,
         refused: None,
@@ -96,6 +97,7 @@ fn seen(file: &str, certificate: &Certificate) -> certificate::Observation {
         compromised: vec![],
         is_stood_by: false,
         is_reported: false,
+        is_acme: false,
         asking: certificate::Asking::Idle,
         signer: None,
     }

@@ -29,6 +29,7 @@ codes! {
     1108 WRITE_REFUSED, "The API server refuses what the Certificate needs";
     1110 WINDOWS_MISSED, "No renewal window opens before the certificate expires";
     1111 CA_WINDOW, "The CA says when to renew";
+    1112 USAGES_LEFT_OUT, "The CA has left out usages that the Certificate asks for";
     1201 REQUEST_DENIED, "The request was denied, or found invalid";
     1202 REQUEST_FAILED, "The issuer refused the request";
     1203 REQUEST_NOT_APPROVED, "The request waits for approval";

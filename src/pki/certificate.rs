@@ -13,7 +13,7 @@ use x509_cert::time::{Time, Validity};
 use super::limits::Limit;
 use super::signed::{KnownExtensions, Signed};
 use super::subject::DistinguishedName;
-use super::{Error, KeyUsages, PrivateKey, SubjectAltNames, pem};
+use super::{Error, KeyUsages, PrivateKey, Purposes, SubjectAltNames, pem};
 
 const WHAT: &str = "certificate";
 const CHAIN: &str = "certificate chain";
@@ -153,6 +153,11 @@ impl ParsedCertificate {
     /// The names of the subjectAltName extension; all lists are empty if there is none.
     pub fn sans(&self) -> SubjectAltNames {
         self.extensions.sans()
+    }
+
+    /// Its extended usages.
+    pub fn purposes(&self) -> Purposes {
+        Purposes::of(&self.usages().unwrap_or_default())
     }
 
     /// The usages, if it says any.

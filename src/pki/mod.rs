@@ -45,7 +45,7 @@ pub use pem::first_block;
 pub use reason::RevocationReason;
 pub use san::{OtherName, SubjectAltNames};
 pub use subject::{DistinguishedName, Subject};
-pub use usages::{KeyUsages, usage_names};
+pub use usages::{KeyUsages, Purposes, usage_names};
 
 /// Common name of the CA of temporary certificates (contract §4.6).
 pub const TEMPORARY_ISSUER: &str = "cert-manager.local";

@@ -128,6 +128,33 @@ impl KeyUsages {
     }
 }
 
+/// The extended usages of a certificate that have a name in `spec.usages`, in four bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purposes(u32);
+
+impl Purposes {
+    /// Who says none, or any, may be used for all (RFC 5280 §4.2.1.12).
+    pub(super) fn of(usages: &KeyUsages) -> Self {
+        let extended = &usages.extended;
+        if extended.is_empty() || extended.contains(&rfc5280::ANY_EXTENDED_KEY_USAGE) {
+            return Self(u32::MAX);
+        }
+        let is_said = |kind: &Kind| matches!(kind, Kind::Extended(oid) if extended.contains(oid));
+        let said = TABLE.iter().zip(0..).filter(|((_, kind), _)| is_said(kind));
+        Self(said.fold(0, |all, (_, bit)| all | (1_u32 << bit)))
+    }
+
+    /// The names of those that were asked for and are not here, each meaning once.
+    pub fn lacks(self, asked: &KeyUsages) -> Vec<&'static str> {
+        let is_asked =
+            |kind: &Kind| matches!(kind, Kind::Extended(oid) if asked.extended.contains(oid));
+        let lacking = TABLE.iter().zip(0..).filter(|((name, kind), bit)| {
+            is_asked(kind) && *name != "s/mime" && self.0 & (1_u32 << bit) == 0
+        });
+        lacking.map(|((name, _), _)| *name).collect()
+    }
+}
+
 /// The order of extended usages has no meaning.
 impl PartialEq for KeyUsages {
     fn eq(&self, other: &Self) -> bool {

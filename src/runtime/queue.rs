@@ -4,7 +4,7 @@
 //! meanwhile makes it run once more afterwards. Kinds have a bound of their own, so a slow CA (orders,
 //! challenges) never takes the places of certificates, and namespaces take turns within a kind.
 //! A key whose own writes have not come back through the informers yet is held until they have
-//! (read your own writes), at most for [`HOLD`].
+//! (read your own writes), at most for [`HOLD`] before each run.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -193,7 +193,7 @@ impl Queue {
         }
         let entry = state.entries.entry(key.clone()).or_default();
         entry.running = false;
-        entry.awaiting = awaiting;
+        entry.awaiting.extend(awaiting);
         let again = std::mem::take(&mut entry.again);
         let delay = match done {
             Done::Idle(delay) => {
@@ -336,7 +336,6 @@ impl State {
         }
         let entry = self.entries.entry(key.clone()).or_default();
         entry.held_until = None;
-        entry.awaiting.clear();
         entry.running = true;
         if let Some(turns) = self.ready.get_mut(key.kind.index()) {
             turns.running += 1;
@@ -367,8 +366,11 @@ mod tests {
     }
 
     fn take(queue: &Queue) -> Option<Key> {
+        take_at(queue, monotonic())
+    }
+
+    fn take_at(queue: &Queue, now: Instant) -> Option<Key> {
         let mut state = queue.state.lock();
-        let now = monotonic();
         state.promote(now);
         state.take(now, &queue.progress)
     }
@@ -437,6 +439,25 @@ mod tests {
         queue.progressed();
         assert_eq!(take(&queue), None);
         progress.advance(Informer::Certificates, "7");
+        queue.progressed();
+        assert_eq!(take(&queue), Some(key("a", "x")));
+    }
+
+    #[test]
+    fn a_key_that_ran_before_its_own_write_was_seen_waits_for_it_again() {
+        let (queue, progress) = queue(8);
+        queue.add(key("a", "x"));
+        let running = take(&queue).unwrap();
+        let write = Seen::new(Informer::Secrets, "7", monotonic());
+        queue.done(running, &Done::Idle(None), vec![write]);
+        queue.add(key("a", "x"));
+        assert_eq!(take(&queue), None);
+        let running = take_at(&queue, monotonic() + HOLD).unwrap();
+        assert_eq!(queue.take_stale_skips(), 1);
+        queue.done(running, &Done::Idle(None), vec![]);
+        queue.add(key("a", "x"));
+        assert_eq!(take(&queue), None);
+        progress.advance(Informer::Secrets, "7");
         queue.progressed();
         assert_eq!(take(&queue), Some(key("a", "x")));
     }

@@ -71,6 +71,10 @@ fn request_shape(request: &Value, revision: &str) -> Value {
     let mut annotations = request["metadata"]["annotations"].clone();
     annotations["cert-manager.io/private-key-secret-name"] = json!("its own");
     annotations["cert-manager.io/certificate-revision"] = json!(revision);
+    // Ours, and passed over by all others.
+    if let Some(annotations) = annotations.as_object_mut() {
+        annotations.remove("everleaf.io/issuer-seen");
+    }
     for field in ["request", "username", "uid", "groups", "extra"] {
         spec[field] = Value::Null;
     }

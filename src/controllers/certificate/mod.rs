@@ -30,7 +30,7 @@ pub use secret::{Roots, SecretData, repaired};
 pub use suggestion::Asking;
 
 use outputs::Passwords;
-use renewal::{Renewal, renewal};
+use renewal::{Renewal, delay, renewal};
 
 use super::facts::{KeyFact, LeafFact, Made, RequestFact, SecretFact};
 use super::polls::Heard;
@@ -38,7 +38,7 @@ use super::revocation::Withdrawal;
 use super::rotation::Wish;
 use super::status::find;
 use crate::api::meta::{Condition, IssuerReference};
-use crate::api::{Certificate, CertificateStatus};
+use crate::api::{Certificate, CertificateStatus, labels};
 use crate::pki::{KeyAlgorithm, KeyEncoding, RequestParams};
 
 /// How long a request may wait for approval or an external issuer before that is worth a word.
@@ -75,6 +75,7 @@ pub struct Settings {
 
 /// A Certificate and everything that its plan depends on.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Observation {
     /// The Certificate.
     pub certificate: Arc<Certificate>,
@@ -94,6 +95,8 @@ pub struct Observation {
     pub issuer: IssuerState,
     /// When the issuer was last changed.
     pub issuer_changed: Option<Timestamp>,
+    /// Which issuer, as it was changed last: what a request notes when it is made.
+    pub issuer_version: Option<String>,
     /// The deepest cause of not being ready, in words.
     pub cause: Option<String>,
     /// When the open request was made that was made for the one under way, while nobody has approved it.
@@ -120,6 +123,8 @@ pub struct Observation {
     pub is_reported: bool,
     /// Whether the CA is asked when to renew.
     pub asking: Asking,
+    /// Whether the issuer whose CA that is, is an ACME issuer.
+    pub is_acme: bool,
     /// The issuer whose CA that is: one of an ordered issuer's, or `spec.issuerRef`.
     pub signer: Option<IssuerReference>,
 }
@@ -296,6 +301,15 @@ impl Observation {
         renewal(spec, leaf.not_before, leaf.not_after, self.suggestion())
     }
 
+    /// When that renewal begins: not all of a public CA's at once.
+    pub fn renewal_start(&self, leaf: &LeafFact, due: &Renewal) -> Timestamp {
+        if !self.is_acme {
+            return due.at;
+        }
+        let delay = delay(&self.certificate.spec, leaf, due);
+        due.at.checked_add(delay).unwrap_or(due.at)
+    }
+
     /// The request that gave the certificate in the Secret, if it is still there.
     ///
     /// cert-manager before 1.13 left several of one revision, and triggers nothing while there are. The one for the key in
@@ -328,9 +342,24 @@ impl Observation {
         Some(key.public)
     }
 
-    /// Whether what made the last attempt fail has changed: the name became reachable, or the issuer
-    /// was edited since the attempt `began`, perhaps too late for it.
-    pub fn cause_ended(&self, began: Timestamp) -> bool {
-        self.recovered.is_some() || self.issuer_changed.is_some_and(|changed| changed >= began)
+    /// Whether what made the last attempt fail has changed: the name became reachable, or the issuer was edited since the
+    /// attempt `began`, perhaps too late for it. Times are in whole seconds: what its `request` notes of the issuer says
+    /// which of the two was first; where it notes nothing, what is of the same second counts as seen.
+    pub fn cause_ended(&self, request: Option<&RequestFact>, began: Timestamp) -> bool {
+        let is_edited = || {
+            let noted = request.and_then(noted_issuer);
+            match (noted, &self.issuer_version) {
+                (Some(noted), Some(version)) => noted != *version,
+                _ => self.issuer_changed.is_some_and(|changed| changed > began),
+            }
+        };
+        self.recovered.is_some() || is_edited()
     }
+}
+
+/// The issuer that a request was made for, as it was then.
+fn noted_issuer(request: &RequestFact) -> Option<String> {
+    let body = request.object()?;
+    let annotations = body.metadata.annotations.as_ref()?;
+    annotations.get(labels::ISSUER_SEEN_ANNOTATION).cloned()
 }

@@ -59,6 +59,7 @@ pub async fn observe(
             Some(_) => IssuerState::NotReady,
         },
         issuer_changed: issuer.as_ref().and_then(|i| i.changed_at),
+        issuer_version: issuer.as_ref().and_then(|i| i.version()),
         cause: None,
         unapproved: None,
         refused: None,
@@ -72,13 +73,15 @@ pub async fn observe(
         is_stood_by: false,
         is_reported: false,
         asking: Asking::Off,
+        is_acme: false,
         signer: None,
         certificate,
         secret,
     };
     observation.rotation = following(reader, key, issuer.as_deref(), &observation);
+    let signer = look_at_signer(reader, key, issuer.clone(), &mut observation);
     if settings.renewal_info {
-        look_at_signer(reader, key, issuer.as_deref(), &mut observation);
+        observation.asking = asking(reader, key, signer.as_deref(), &observation);
     }
     let next = observation.next_revision();
     let names = observation
@@ -93,6 +96,7 @@ pub async fn observe(
         )))
         .find_map(|name| reader.keys.get(&key.namespace, &name));
     observation.staged = staged.map(|k| KeyFact::of(&k));
+    look_for_key(reader, &mut observation, next).await?;
     look_at_revocations(reader, key, &mut observation);
     complete_answer(reader, &mut observation, next).await?;
     let message = match (&issuer, &ordered) {
@@ -136,8 +140,13 @@ fn look_at_revocations(reader: &Reader, key: &Key, o: &mut Observation) {
     });
 }
 
-/// Who has signed the certificate in the Secret, and whether that CA is asked when to renew.
-fn look_at_signer(reader: &Reader, key: &Key, issuer: Option<&IssuerFact>, o: &mut Observation) {
+/// Who has signed the certificate in the Secret; the issuer, or that one of an ordered issuer's.
+fn look_at_signer(
+    reader: &Reader,
+    key: &Key,
+    issuer: Option<Arc<IssuerFact>>,
+    o: &mut Observation,
+) -> Option<Arc<IssuerFact>> {
     let (store, namespace) = (&reader.store, &key.namespace);
     let secret = o.secret.as_deref();
     o.signer = secret.and_then(|secret| store.signer(namespace, &o.certificate, secret));
@@ -146,7 +155,11 @@ fn look_at_signer(reader: &Reader, key: &Key, issuer: Option<&IssuerFact>, o: &m
         .as_ref()
         .filter(|_| o.certificate.spec.issuer_ref.is_ordered())
         .and_then(|signer| store.issuer(namespace, signer));
-    o.asking = asking(reader, key, issuer.or(member.as_deref()), o);
+    let signer = issuer.or(member);
+    o.is_acme = signer
+        .as_ref()
+        .is_some_and(|issuer| issuer.spec.acme.is_some());
+    signer
 }
 
 /// Whether the CA is asked when to renew. An issuer that is gone for a while does not change what its CA has said.
@@ -347,6 +360,35 @@ async fn complete_answer(reader: &Reader, o: &mut Observation, next: i64) -> Res
                 *request = Arc::new(RequestFact::of(live));
             }
         }
+    }
+    Ok(())
+}
+
+/// A request whose private key is nowhere is deleted, and its order with it: a Secret that no informer has shown yet is
+/// read before.
+async fn look_for_key(reader: &Reader, o: &mut Observation, next: i64) -> Result<(), ReadError> {
+    let mut requests = o.requests.iter();
+    let Some(request) = requests.find(|r| r.revision == Some(next) && !r.id.deleting) else {
+        return Ok(());
+    };
+    let (Ok(compared), Some(name)) = (&request.compared, &request.key_secret) else {
+        return Ok(());
+    };
+    let stored = o
+        .next_keys
+        .iter()
+        .filter_map(|s| s.key.as_ref()?.as_ref().ok());
+    let mut known = stored.chain(&o.staged);
+    if !o.is_issuing() || known.any(|key| key.public == compared.public) {
+        return Ok(());
+    }
+    let live: Option<Secret> = reader.live(&request.id.namespace, name).await?;
+    let Some(fact) = live.map(|secret| SecretFact::of(&secret)) else {
+        return Ok(());
+    };
+    if fact.next_key_of.as_deref() == o.certificate.metadata.uid.as_deref() {
+        o.next_keys.retain(|seen| seen.id.name != fact.id.name);
+        o.next_keys.push(Arc::new(fact));
     }
     Ok(())
 }

@@ -249,7 +249,7 @@ pub fn request_differences(o: &Observation, request: &RequestFact) -> Vec<&'stat
 
 fn renewal_due(o: &Observation, leaf: &LeafFact, now: Timestamp) -> Option<Violation> {
     let due = o.renewal_of(leaf)?;
-    if due.at > now {
+    if o.renewal_start(leaf, &due) > now {
         return None;
     }
     if let Some(suggestion) = o.suggestion().filter(|_| due.by == By::Demand) {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::suggestion::Suggestion;
+use super::suggestion::{Suggestion, drawn};
 use super::window::{place, windows};
 use crate::acme::limits::{refusal_delay, within_a_share};
 use crate::api::CertificateSpec;
 use crate::api::duration::parse_go_duration;
+use crate::controllers::facts::LeafFact;
 
 /// When a certificate is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +46,8 @@ pub enum By {
 /// A window of the CA that was over when it was named means that the certificate is revoked, or will be: then at once, and
 /// no window of the spec is waited for. Who disabled renewals has none even then: contract §4.2 has no exception.
 ///
-/// Without a suggestion the time is exactly the contract's, without a jitter: clients compare it with what cert-manager
-/// shows.
+/// Without a suggestion the time is exactly the contract's: clients compare it with what cert-manager shows. See [`delay`]
+/// for when the renewal begins then.
 pub fn renewal(
     spec: &CertificateSpec,
     not_before: Timestamp,
@@ -78,6 +79,29 @@ pub fn renewal(
         misses_windows: placed.is_none(),
         by,
     })
+}
+
+/// The longest time by which a renewal is put off so that a fleet does not come at once.
+const LONGEST_DELAY: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long after its time the renewal of a certificate of an ACME CA begins that has named no time of its own: what was
+/// issued in one minute would come back in one minute otherwise, and wait for the CA's limits.
+///
+/// Drawn by a digest, so that it is the same in each replica and after each restart, from whichever is least of an hour, of
+/// the hundredth part of the time that the certificate was in use, and of half of what is left of it. None for one that is
+/// renewed within a day, as whoever looks on has it, and where the spec has windows, since one could be missed.
+pub fn delay(spec: &CertificateSpec, leaf: &LeafFact, due: &Renewal) -> SignedDuration {
+    let used = due.at.duration_since(leaf.not_before);
+    let is_exact = due.by != By::Spec
+        || used < SignedDuration::from_hours(24)
+        || windows(spec).is_ok_and(|windows| !windows.is_empty());
+    if is_exact {
+        return SignedDuration::ZERO;
+    }
+    let left = leaf.not_after.duration_since(due.at);
+    let span = (used / 100).min(left / 2).min(LONGEST_DELAY);
+    let text = format!("{:x} {}", leaf.public, leaf.not_after.as_second());
+    SignedDuration::from_secs(drawn(&text, span.as_secs()))
 }
 
 fn desired_time(

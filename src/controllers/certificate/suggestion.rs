@@ -61,19 +61,24 @@ impl Suggestion<'_> {
     /// remember but the window.
     pub fn drawn(&self, limit: Timestamp) -> Timestamp {
         let (start, end) = (self.start.as_second(), self.end.min(limit).as_second());
-        let span = u64::try_from(end.saturating_sub(start)).unwrap_or(0);
         let text = format!("{} {start} {}", self.id, self.end.as_second());
-        let digest = digest(&SHA256, text.as_bytes());
-        let random = digest
-            .as_ref()
-            .iter()
-            .take(8)
-            .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
-        // The upper half of the product: below `span`.
-        let offset = (u128::from(random) * u128::from(span)) >> 64;
-        let offset = i64::try_from(offset).unwrap_or(0);
+        let offset = drawn(&text, end.saturating_sub(start));
         Timestamp::from_second(start.saturating_add(offset)).unwrap_or(self.start)
     }
+}
+
+/// A number below `span`, and not below 0: for one text always the same, and for many texts as good as random.
+pub fn drawn(text: &str, span: i64) -> i64 {
+    let digest = digest(&SHA256, text.as_bytes());
+    let random = digest
+        .as_ref()
+        .iter()
+        .take(8)
+        .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+    let span = u64::try_from(span).unwrap_or(0);
+    // The upper half of the product: below `span`.
+    let offset = (u128::from(random) * u128::from(span)) >> 64;
+    i64::try_from(offset).unwrap_or(0)
 }
 
 /// Why a window says nothing, if so: one of more than half of the lifetime holds the usual time anyway, and a point

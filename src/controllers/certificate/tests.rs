@@ -15,6 +15,7 @@ mod cron;
 mod failure;
 mod issuing;
 mod key;
+mod late;
 mod model;
 mod outputs;
 mod policy;

@@ -70,6 +70,13 @@ impl IssuerFact {
         }
     }
 
+    /// Another one when the issuer was changed other than in its status, also within one second unless only its annotations
+    /// were.
+    pub fn version(&self) -> Option<String> {
+        let (uid, generation) = (&self.id.uid, self.generation);
+        Some(format!("{uid}/{generation}/{}", self.changed_at?))
+    }
+
     /// Whether nobody who uses the issuer has to look at it again.
     pub fn is_as_before(&self, old: &Self) -> bool {
         old.generation == self.generation

@@ -11,7 +11,7 @@ use crate::api::labels;
 use crate::api::meta::IssuerReference;
 use crate::controllers::digest::{digest, public_digest, short};
 use crate::controllers::matching::{NamesByField, leaf_names};
-use crate::pki::{KeyAlgorithm, PrivateKey, TEMPORARY_ISSUER, parse_chain};
+use crate::pki::{KeyAlgorithm, PrivateKey, Purposes, TEMPORARY_ISSUER, parse_chain};
 
 /// A Secret that carries the label `controller.cert-manager.io/fao`.
 #[derive(Debug, Clone)]
@@ -88,6 +88,8 @@ pub struct LeafFact {
     pub id: Option<Box<str>>,
     /// Where it says that the revocation list of its CA is.
     pub list: Option<Arc<str>>,
+    /// Its extended usages.
+    pub purposes: Purposes,
 }
 
 impl LeafFact {
@@ -110,6 +112,7 @@ impl LeafFact {
                 .iter()
                 .find_map(|uri| web_link(uri))
                 .map(Into::into),
+            purposes: leaf.purposes(),
         };
         Ok((fact, temporary))
     }

@@ -85,9 +85,6 @@ impl Driver {
     ) -> Result<(), Failure> {
         let settings = &self.settings.certificate;
         let uid = seen.certificate.metadata.uid.clone().unwrap_or_default();
-        if !seen.is_issuing() {
-            self.reader.keys.forget(&key.namespace, &key.name);
-        }
         let mut plan = certificate::plan(seen, settings, now());
         if let Some(certificate::Effect::Prepare { durable: false, .. }) = &plan.effect
             && !self.answers_at_once(key, seen).await?
@@ -97,6 +94,10 @@ impl Driver {
         }
         let effect = plan.effect.take();
         self.carry_out(key, &uid, plan, ended).await?;
+        // Not before a write has shown that this is how the Certificate is.
+        if !seen.is_issuing() {
+            self.reader.keys.forget(&key.namespace, &key.name);
+        }
         if effect.is_none() && !seen.is_issuing() {
             self.consumed(key, seen, seen.next_revision() - 1);
         }

@@ -227,6 +227,7 @@ impl Effects {
                     .map_err(|e| bug(&what, &e))?;
                 let reply = self.exchange(&what, existing).await?;
                 match owner(&meta, &reply.metadata) {
+                    Owner::Unseen => Err(EffectError::Stale { what }),
                     Owner::Same => Ok(Written::of(seen(informer, &reply))),
                     Owner::Former => {
                         self.delete_at(&path, name, &reply.metadata.uid, None)

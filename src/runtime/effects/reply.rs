@@ -33,6 +33,8 @@ pub(super) struct ReplyMeta {
 pub(super) enum Owner {
     /// It is the one that was to be made.
     Same,
+    /// A next private key of the same owner, and another one than that at hand: no request must be made of this one.
+    Unseen,
     /// Its owner was replaced by one of the same name: the garbage collector would take it away, but
     /// may need half a minute.
     Former,
@@ -53,9 +55,17 @@ pub(super) fn owner(wanted: &ObjectMeta, found: &ReplyMeta) -> Owner {
         let same = mark(wanted.labels.as_ref()) == mark(Some(&found.labels));
         return if same { Owner::Same } else { Owner::Other };
     };
+    let is_key = |labels: &BTreeMap<_, _>| labels.contains_key(labels::NEXT_PRIVATE_KEY_LABEL);
+    let is_key_wanted = wanted.labels.as_ref().is_some_and(is_key);
+    let is_key_found = is_key(&found.labels);
     let found = &found.owner_references;
     if found.iter().any(|o| o.uid == controller.uid) {
-        Owner::Same
+        match (is_key_wanted, is_key_found) {
+            (false, _) => Owner::Same,
+            (true, true) => Owner::Unseen,
+            // No informer will show it as a key.
+            (true, false) => Owner::Other,
+        }
     } else if found
         .iter()
         .any(|o| o.kind == controller.kind && o.name == controller.name)

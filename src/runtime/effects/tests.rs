@@ -7,6 +7,7 @@ use kube::client::Body;
 use tower_service::Service;
 
 use super::*;
+use crate::controllers::action::SecretObject;
 
 /// An API server whose objects are all newer than what was seen of them: a real one has them so by chance only.
 #[derive(Clone)]
@@ -43,4 +44,63 @@ async fn a_challenge_that_is_let_go_may_be_gone_and_one_that_is_held_may_not() {
     }
     let held = effects.execute(set(&[labels::CHALLENGE_FINALIZER])).await;
     assert!(matches!(held, Err(EffectError::Stale { .. })), "{held:?}");
+}
+
+/// An API server that has an object of each name already, as this says.
+#[derive(Clone)]
+struct Taken(Value);
+
+impl Service<Request<Body>> for Taken {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if request.method() == http::Method::POST {
+            return Newer.call(request);
+        }
+        ready(Ok(Response::new(Body::from(
+            self.0.to_string().into_bytes(),
+        ))))
+    }
+}
+
+/// What another replica has written, or this one before a watch that is late has shown it: a real server is that late by
+/// chance only.
+#[tokio::test]
+async fn a_private_key_of_a_name_that_is_taken_is_not_stored() {
+    let object = |owner: &str, labels: Value| {
+        let owner = json!({ "apiVersion": "cert-manager.io/v1", "kind": "Certificate", "name": "app", "uid": owner,
+            "controller": true, "blockOwnerDeletion": true });
+        json!({ "metadata": { "name": "app-x", "namespace": "shop", "uid": "1", "resourceVersion": "7",
+            "labels": labels, "ownerReferences": [owner] } })
+    };
+    let tags = json!({ labels::NEXT_PRIVATE_KEY_LABEL: "true", labels::FAO_LABEL: "true" });
+    let ensured = async |found: Value, made: &Value| {
+        let effects = Effects::new(Client::new(Taken(found), "default"), Arc::default());
+        let secret = SecretObject(serde_json::from_value(made.clone()).unwrap());
+        let ensured = effects.execute(Action::Ensure(Box::new(Object::Secret(secret))));
+        ensured.await
+    };
+    let key = object("of-app", tags.clone());
+    let written = ensured(key.clone(), &key).await;
+    assert!(
+        matches!(written, Err(EffectError::Stale { .. })),
+        "{written:?}"
+    );
+    // No watch shows it as a key: it is in the way for good.
+    let bare = object("of-app", json!({}));
+    let written = ensured(bare.clone(), &key).await;
+    assert!(
+        matches!(written, Err(EffectError::Foreign { .. })),
+        "{written:?}"
+    );
+    let written = ensured(bare.clone(), &bare).await;
+    assert!(written.is_ok(), "{written:?}");
+    let other = ensured(object("of-other", tags), &bare).await;
+    assert!(matches!(other, Err(EffectError::Stale { .. })), "{other:?}");
 }

@@ -208,7 +208,11 @@ impl Step<'_> {
         }
         let rotates = budget::is_of_rotation(self.o, policy::trigger(self.o, self.now).as_ref());
         let listed = (!made.is_empty() || rotates).then_some(&made);
-        let request = certificate_request(certificate, revision, &name, csr, listed, prefixes);
+        let mut request = certificate_request(certificate, revision, &name, csr, listed, prefixes);
+        if let Some(version) = &self.o.issuer_version {
+            let annotations = request.metadata.annotations.get_or_insert_default();
+            annotations.insert(labels::ISSUER_SEEN_ANNOTATION.into(), version.clone());
+        }
         if self.settings.verbose_events {
             let created = request.metadata.name.clone().unwrap_or_default();
             let message = format!("Created new CertificateRequest resource \"{created}\"");

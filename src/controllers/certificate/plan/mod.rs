@@ -1,6 +1,7 @@
 //! One plan for one Certificate: trigger, private key, request, issuance, readiness and history
 //! (contract §4.2 to §4.7).
 
+mod deviations;
 mod issue;
 mod key;
 mod renewal_info;
@@ -24,7 +25,6 @@ use crate::api::meta::Condition;
 use crate::controllers::action::{Action, Event, Plan, patch_status};
 use crate::controllers::facts::{Identity, RequestFact};
 use crate::controllers::key::Kind;
-use crate::controllers::matching::spec_names;
 use crate::controllers::status::{condition, find, remove_condition, set_condition};
 use crate::explain::{Code, Verdict, acme_failure_may_pass, quoted};
 
@@ -235,7 +235,7 @@ impl<'a> Step<'a> {
                 self.settings.max_backoff,
             )
         };
-        let delay = if self.o.cause_ended(began) {
+        let delay = if self.o.cause_ended(request.map(AsRef::as_ref), began) {
             delay.min(fresh_delay(attempts))
         } else {
             delay
@@ -332,7 +332,8 @@ impl<'a> Step<'a> {
                     message = notes.fold(message, |all, note| joined(&all, note));
                 } else {
                     let fallback = self.o.current_request().and_then(fallback);
-                    let notes = self.other_names().into_iter().chain(fallback);
+                    let notes = self.other_names().into_iter();
+                    let notes = notes.chain(self.left_out_usages()).chain(fallback);
                     message = notes.fold(message, |all, note| joined(&all, &note.to_string()));
                 }
                 if let Some(note) = self.chosen_by_ca() {
@@ -379,16 +380,6 @@ impl<'a> Step<'a> {
             self.plan.events.push(event);
         }
         Some(note)
-    }
-
-    /// That the certificate has other names than the spec, though all else fits: the issuer chose them. As
-    /// cert-manager does, it is used; whoever misses a name finds here why.
-    fn other_names(&self) -> Option<Verdict> {
-        let leaf = self.o.leaf()?;
-        (leaf.names != spec_names(&self.o.certificate.spec)).then(|| {
-            let text = "The issuer put other names into it than the spec asks for: see the annotations of the Secret";
-            Verdict::new(Code::OTHER_NAMES, text)
-        })
     }
 
     /// Why what the issuer returned last was of no use.

@@ -86,7 +86,7 @@ impl Step<'_> {
         matches!(wish, Some(Wish::Trust | Wish::Retire))
     }
 
-    /// Validity and renewal time as the Secret's certificate says; returns the latter.
+    /// Validity and renewal time as the Secret's certificate says; returns when the renewal begins.
     pub(super) fn settle_times(&mut self) -> Option<Timestamp> {
         let Some(leaf) = self.o.leaf() else {
             self.clear(["notBefore", "notAfter", "renewalTime", "acme"]);
@@ -97,7 +97,8 @@ impl Step<'_> {
             self.plan
                 .sooner(between(self.now, leaf.not_after) + Duration::from_secs(1));
         }
-        let due = self.o.renewal_of(leaf).map(|due| due.at);
+        let renewal = self.o.renewal_of(leaf);
+        let due = renewal.map(|due| due.at);
         let status = self.o.status();
         if noted(status, leaf).is_none() {
             // What the CA said was of another certificate.
@@ -128,7 +129,7 @@ impl Step<'_> {
                 self.put(name, new);
             }
         }
-        due
+        renewal.map(|due| self.o.renewal_start(leaf, &due))
     }
 
     /// Keep the newest `revisionHistoryLimit` requests, once Ready; of those of one revision the current one.

@@ -198,13 +198,24 @@ pub(super) fn pair_of(
     now: Timestamp,
     lifetime: SignedDuration,
 ) -> (Vec<u8>, Vec<u8>) {
+    pair_for(key, names, &[], now, lifetime)
+}
+
+/// This key and a certificate for it with these usages: PEM.
+pub(super) fn pair_for(
+    key: &PrivateKey,
+    names: &[&str],
+    usages: &[&str],
+    now: Timestamp,
+    lifetime: SignedDuration,
+) -> (Vec<u8>, Vec<u8>) {
     let params = RequestParams {
         dns_names: names.iter().map(|n| (*n).to_owned()).collect(),
         ..RequestParams::default()
     };
     let csr = build_request(&params, key).unwrap();
     let csr = CertificateSigningRequest::parse_pem(csr.as_bytes()).unwrap();
-    let usages = KeyUsages::from_names::<&str>(&[], false).unwrap();
+    let usages = KeyUsages::from_names(usages, false).unwrap();
     (
         pem(key, KeyEncoding::Pkcs1).to_vec(),
         sign(&csr, now, lifetime, false, usages),

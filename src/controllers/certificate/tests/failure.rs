@@ -264,17 +264,46 @@ fn the_wait_ends_with_its_cause() {
     ended(|w| w.settings.min_backoff = Duration::ZERO);
 }
 
+/// All times of the API server are in whole seconds. Without a version: requests of cert-manager, which note none.
+#[test]
+fn an_issuer_of_the_second_of_the_request_does_not_end_the_wait() {
+    for version in [None, Some("1".to_owned())] {
+        let mut world = World::new(&json!({}));
+        world.answer = Answer::Fail;
+        (world.issuer_changed, world.issuer_version) = (Some(world.now), version);
+        assert!(world.run(12), "{:?}", world.writes);
+        assert_eq!(attempts(&world), Some(1));
+        world.pass(SignedDuration::from_mins(59));
+        world.run(12);
+        assert_eq!(attempts(&world), Some(1));
+    }
+}
+
 #[test]
 fn an_edit_of_the_issuer_does_not_end_the_wait_after_the_next_attempt() {
-    let mut world = failed(Answer::Fail);
-    world.pass(SignedDuration::from_mins(5));
-    world.issuer_changed = Some(world.now);
+    for version in [None, Some("2".to_owned())] {
+        let mut world = failed(Answer::Fail);
+        world.pass(SignedDuration::from_mins(5));
+        (world.issuer_changed, world.issuer_version) = (Some(world.now), version);
+        world.run(12);
+        assert_eq!((attempts(&world), world.issuing().0), (Some(2), "False"));
+        world.pass(SignedDuration::from_mins(119));
+        world.run(3);
+        assert_eq!(attempts(&world), Some(2));
+    }
+}
+
+#[test]
+fn an_edit_of_the_issuer_in_the_second_of_the_request_ends_the_wait() {
+    let mut world = World::new(&json!({}));
+    world.answer = Answer::Fail;
+    (world.issuer_changed, world.issuer_version) = (Some(world.now), Some("1".into()));
+    assert!(world.run(12), "{:?}", world.writes);
+    world.issuer_version = Some("2".into());
+    world.answer = Answer::Sign;
     world.pass(SignedDuration::from_secs(1));
     world.run(12);
-    assert_eq!((attempts(&world), world.issuing().0), (Some(2), "False"));
-    world.pass(SignedDuration::from_mins(119));
-    world.run(3);
-    assert_eq!(attempts(&world), Some(2));
+    assert_eq!(world.ready(), ("True", "Ready"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::authority::{Answer, pair_of, read_key};
+use super::authority::{Answer, pair_for, pair_of, read_key};
 use super::world::{START, World};
 use crate::controllers::certificate::IssuerState;
 use crate::controllers::certificate::request::owner;
@@ -223,6 +223,43 @@ fn names_that_the_issuer_chose_are_used_and_said() {
         "{message}"
     );
     assert_eq!(world.requests.len(), 1);
+}
+
+/// Let's Encrypt gives none for clients.
+#[test]
+fn usages_that_the_ca_left_out_are_said_once() {
+    let usages = json!(["digital signature", "server auth", "client auth"]);
+    let mut world = World::issued(&json!({ "usages": usages }));
+    assert_eq!(
+        world.message("Ready"),
+        "Certificate is up to date and has not expired"
+    );
+    let key = read_key(world.secret.as_ref().unwrap()).unwrap();
+    let given = |world: &World, usages: &[&str]| {
+        let names = ["app.example.com"];
+        pair_for(&key, &names, usages, world.now, world.lifetime).1
+    };
+    *world.entry("tls.crt") = given(&world, &["digital signature", "server auth"]);
+    assert!(world.run(12));
+    assert_eq!(world.ready(), ("True", "Ready"));
+    let message = world.message("Ready");
+    assert!(
+        message.contains("(client auth)") && message.ends_with("(EL-1112)."),
+        "{message}"
+    );
+    assert_eq!(world.event_reasons(), ["UsagesLeftOut"]);
+    assert!(world.events[0].warning);
+    world.pass(SignedDuration::from_hours(1));
+    assert!(world.run(12));
+    assert_eq!((world.event_reasons().len(), world.requests.len()), (1, 1));
+    assert_eq!(world.status().revision, Some(1));
+    // One that says no extended usages may be used for all.
+    *world.entry("tls.crt") = given(&world, &[]);
+    assert!(world.run(12));
+    assert_eq!(
+        world.message("Ready"),
+        "Certificate is up to date and has not expired"
+    );
 }
 
 #[test]

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::authority::Answer;
 use super::world::{START, World};
 use crate::api::CertificateSpec;
-use crate::controllers::certificate::renewal::renewal;
+use crate::controllers::certificate::renewal::{delay, renewal};
+use crate::controllers::facts::LeafFact;
 
 /// Seconds from the start of a certificate's life until it is due.
 fn due(spec: &Value, lifetime: SignedDuration) -> Option<i64> {
@@ -144,4 +145,77 @@ fn without_renewal_it_expires_and_says_so() {
         world.message("Ready"),
         "Certificate expired on Wed, 01 Apr 2026 00:00:00 UTC"
     );
+}
+
+/// A fleet that was issued in one minute is not renewed in one minute, and `status.renewalTime` is the contract's all the same.
+#[test]
+fn what_an_acme_ca_signed_is_renewed_within_an_hour_of_its_time() {
+    let mut world = World::new(&json!({}));
+    (world.is_acme, world.lifetime) = (true, SignedDuration::from_hours(90 * 24));
+    assert!(world.run(12), "{:?}", world.writes);
+    let due = START + SignedDuration::from_hours(60 * 24);
+    assert_eq!(world.status().renewal_time.unwrap().0, due);
+    world.now = due;
+    assert!(world.run(3), "{:?}", world.writes);
+    let wait = SignedDuration::try_from(world.wake.unwrap()).unwrap();
+    assert!(
+        wait.is_positive() && wait < SignedDuration::from_hours(1),
+        "{wait}"
+    );
+    assert_eq!(world.status().revision, Some(1));
+    world.now = due + wait;
+    world.run(12);
+    assert_eq!(world.status().revision, Some(2));
+}
+
+/// The longest delays of certificates with this lifetime, from which so many seconds are the most: the mean is half of that.
+#[test]
+fn the_delay_is_drawn_from_a_part_of_the_lifetime() {
+    const HOUR: i64 = 3600;
+    let windows = json!({ "renewal": { "policy": "RenewBefore", "windows": [{ "cron": "0 0 * * *", "windowDuration": "4h" }] } });
+    for (spec, hours, most) in [
+        (json!({}), 90 * 24, HOUR),
+        (json!({}), 6 * 24, 96 * 36),
+        (json!({}), 36, 24 * 36),
+        // What somebody looks at.
+        (json!({}), 35, 0),
+        (json!({}), 1, 0),
+        (json!({ "renewBefore": "2159h" }), 90 * 24, 0),
+        (json!({ "renewBefore": "20m" }), 90 * 24, 600),
+        (windows, 90 * 24, 0),
+    ] {
+        let mut world = World::new(&spec);
+        world.lifetime = SignedDuration::from_hours(hours);
+        assert!(world.run(12), "{:?}", world.writes);
+        let seen = world.observe();
+        let leaf = seen.leaf().unwrap();
+        let due = seen.renewal_of(leaf).unwrap();
+        let delays = (0..200).map(|public| {
+            let leaf = LeafFact {
+                public,
+                ..leaf.clone()
+            };
+            delay(&seen.certificate.spec, &leaf, &due).as_secs()
+        });
+        let delays: Vec<_> = delays.collect();
+        assert!(
+            delays.iter().all(|delay| (0..=most).contains(delay)),
+            "{spec} {hours}"
+        );
+        let mean = delays.iter().sum::<i64>() / 200;
+        assert!(
+            (most * 2 / 5..=most * 3 / 5).contains(&mean),
+            "{spec} {hours}: {mean}"
+        );
+    }
+}
+
+#[test]
+fn what_another_ca_signed_is_renewed_at_its_time() {
+    let mut world = World::new(&json!({}));
+    world.lifetime = SignedDuration::from_hours(90 * 24);
+    assert!(world.run(12), "{:?}", world.writes);
+    world.now = world.status().renewal_time.unwrap().0;
+    world.run(12);
+    assert_eq!(world.status().revision, Some(2));
 }

@@ -47,6 +47,7 @@ pub(super) struct World {
     pub(super) memory: HashMap<String, Arc<PrivateKey>>,
     pub(super) issuer: IssuerState,
     pub(super) issuer_changed: Option<Timestamp>,
+    pub(super) issuer_version: Option<String>,
     pub(super) recovered: Option<Timestamp>,
     pub(super) cause: Option<String>,
     pub(super) unapproved: Option<Timestamp>,
@@ -71,6 +72,7 @@ pub(super) struct World {
     pub(super) is_reported: bool,
     /// Public keys that are compromised.
     pub(super) compromised: Vec<u64>,
+    pub(super) is_acme: bool,
     /// Whether the issuer's CA is asked when to renew.
     pub(super) asking: Asking,
     /// What it says.
@@ -135,6 +137,7 @@ impl World {
             memory: HashMap::new(),
             issuer: IssuerState::Ready { in_process: false },
             issuer_changed: None,
+            issuer_version: None,
             recovered: None,
             cause: None,
             unapproved: None,
@@ -150,6 +153,7 @@ impl World {
             is_reported: false,
             compromised: vec![],
             asking: Asking::Off,
+            is_acme: false,
             heard: None,
             asked: 0,
             polled: None,
@@ -255,6 +259,7 @@ impl World {
             rival: self.rival.clone(),
             issuer: self.issuer,
             issuer_changed: self.issuer_changed,
+            issuer_version: self.issuer_version.clone(),
             cause: self.cause.clone(),
             unapproved: self.unapproved,
             refused: self.refused.clone(),
@@ -268,6 +273,7 @@ impl World {
             is_stood_by: false,
             is_reported: self.is_reported,
             asking: Asking::Off,
+            is_acme: self.is_acme,
             signer: Some(self.certificate.spec.issuer_ref.clone()),
         };
         seen.asking = self.asking(&seen);
@@ -396,7 +402,7 @@ impl World {
                     .iter()
                     .any(|s| s.metadata.name == secret.metadata.name)
                 {
-                    return ensure;
+                    return false;
                 }
                 identify(&mut secret.metadata, self.now, self.versions);
                 self.next_keys.push(secret);

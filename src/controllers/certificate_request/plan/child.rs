@@ -15,10 +15,11 @@ use crate::controllers::status::{condition, seconds, set_condition};
 use crate::explain::{Code, Fault, Verdict, ca_fault};
 
 /// Annotations of a request that are about its Certificate, not about what is signed.
-const NOT_COPIED: [&str; 3] = [
+const NOT_COPIED: [&str; 4] = [
     labels::CERTIFICATE_REVISION_ANNOTATION,
     labels::REQUESTS_MADE_ANNOTATION,
     labels::FAILED_ATTEMPTS_ANNOTATION,
+    labels::ISSUER_SEEN_ANNOTATION,
 ];
 
 impl Step<'_> {
