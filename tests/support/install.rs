@@ -59,7 +59,7 @@ pub fn pods(lab: &Lab, count: usize) -> Result<()> {
     })
 }
 
-/// What is found at this JSONPath of each of the operator's Pods.
+/// What is found at this `JSONPath` of each of the operator's Pods.
 pub fn of_pods(lab: &Lab, path: &str) -> Result<Vec<String>> {
     let of = [
         "--namespace",
