@@ -49,9 +49,10 @@ use crate::telemetry::admin::{Check, Probes, serve_metrics, serve_probes};
 use crate::telemetry::metrics::{AcmeRequest, Metrics};
 
 /// The longest time that reconciles under way get after a SIGTERM.
-const DRAIN: Duration = Duration::from_secs(8);
-/// And for what is left to say after them, and the Lease. With the above less than `terminationGracePeriodSeconds` of the chart.
-const PARTING: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(6);
+/// And for what is left to say after them, and the Lease: ten seconds with the above, less than
+/// `terminationGracePeriodSeconds` of the chart.
+const PARTING: Duration = Duration::from_secs(4);
 /// How long after its end a Lease that is still held fails liveness, as in cert-manager.
 const TOLERANCE: Duration = Duration::from_secs(20);
 /// A clock that moved by more than this against the monotonic one fails liveness, as in cert-manager.
