@@ -33,7 +33,8 @@ impl Asked {
             host.resolved.iter().all(|address| *address == host.used)
                 && words.contains(&host.used.to_string())
         };
-        (!self.0.iter().all(is_told)).then(|| format!("the CA asked {self}"))
+        let told = || clean(&format!("the CA asked {self}"), MAX_PIECE);
+        (!self.0.iter().all(is_told)).then(told)
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Memo {
     pub working: Option<Timestamp>,
     /// Faults in a row.
     pub faults: u32,
+    /// How often in a row the CA did not know what it has made.
+    pub unknown: u32,
     /// Refusals in a row that did not say until when.
     pub refusals: u32,
     /// The CA has found it valid.
@@ -60,6 +62,10 @@ pub struct Memo {
     pub probes: u32,
     /// When the newest of them began.
     pub probed: Option<Timestamp>,
+    /// It is on its way.
+    pub probing: bool,
+    /// When something in the cluster was last in the way of an answer.
+    pub hindered: Option<Timestamp>,
 }
 
 impl Memo {
@@ -111,8 +117,8 @@ impl Memo {
                 Some(retry.unwrap_or_else(wait))
             }
             Outcome::Unknown { .. } => {
-                next.faults = self.faults.saturating_add(1);
-                Some(spread(doubled(FAULT, self.faults, FAULT_MOST), now))
+                next.unknown = self.unknown.saturating_add(1);
+                Some(spread(doubled(FAULT, self.unknown, FAULT_MOST), now))
             }
             Outcome::Refused { .. } => {
                 next.working = None;
@@ -120,6 +126,9 @@ impl Memo {
                 Some(refusal_delay(next.refusals))
             }
         };
+        if !matches!(outcome, Outcome::Unknown { .. }) {
+            next.unknown = 0;
+        }
         if matches!(outcome, Outcome::State { .. }) {
             (next.accepted, next.faults, next.refusals) = (true, 0, 0);
         }

@@ -47,6 +47,8 @@ pub struct Memo {
     pub looks: u32,
     /// Faults in a row.
     pub faults: u32,
+    /// How often in a row the CA did not know what it has made.
+    pub unknown: u32,
     /// Refusals in a row.
     pub refusals: u32,
     /// An Order of this name has got the certificate of another key before.
@@ -135,7 +137,7 @@ impl Memo {
     pub fn is_lost(&self, wait: Wait, expires: Option<Timestamp>, now: Timestamp) -> bool {
         match wait {
             Wait::Missing if self.faults >= MISSED => true,
-            Wait::Unknown if self.faults >= UNKNOWN => true,
+            Wait::Unknown if self.unknown >= UNKNOWN => true,
             Wait::Missing | Wait::Unknown | Wait::Fault => {
                 expires.is_some_and(|end| now.duration_since(end) >= OUTLASTS)
             }
@@ -179,9 +181,11 @@ impl Memo {
             Heard::Wait(wait) => {
                 let is_fault = matches!(wait, Wait::Fault | Wait::Missing | Wait::Unknown);
                 let next = |count: u32| count.saturating_add(1);
+                let is_unknown = wait == Wait::Unknown;
                 Self {
                     resting,
                     faults: if is_fault { next(self.faults) } else { 0 },
+                    unknown: if is_unknown { next(self.unknown) } else { 0 },
                     refusals: if is_fault {
                         self.refusals
                     } else {

@@ -31,7 +31,7 @@ use crate::solvers::http01::self_check::{Reason, SelfCheck};
 /// Names of one ordered issuer that are looked at in peacetime.
 pub const MOST_NAMES: usize = 1000;
 /// For one name, each of two times: within [`LOOK`].
-const DEADLINE: Duration = Duration::from_secs(4);
+const DEADLINE: Duration = Duration::from_secs(3);
 /// Names that are looked at at once, of all Orders together.
 const TOGETHER: usize = 32;
 /// Of one Order.

@@ -117,6 +117,10 @@ impl Validations {
             }
             return;
         }
+        if seen.missing_class.is_some() || seen.objects.pod_problem.is_some() {
+            seen.memo.hindered = Some(now());
+            self.places.lock().memo_mut(key).hindered = seen.memo.hindered;
+        }
         let is_solved = mode(object, settings).is_some() || is_dns01(object);
         let takes_place = seen.account && !seen.earlier && !seen.memo.valid && is_solved;
         seen.admitted = !takes_place || self.places.lock().admit(key, monotonic());
@@ -187,6 +191,9 @@ impl Validations {
             (challenge::Effect::Probe, _) => {
                 let mut places = self.places.lock();
                 let memo = places.memo_mut(key);
+                if std::mem::replace(&mut memo.probing, true) {
+                    return challenge::Outcome::Started;
+                }
                 memo.probes = memo.probes.saturating_add(1);
                 memo.probed = Some(now());
                 drop(places);
@@ -256,7 +263,13 @@ impl Validations {
     fn check(self: Arc<Self>, key: Key, object: Arc<Challenge>, probe: bool) {
         tokio::spawn(async move {
             let look = self.look(key.clone(), object, probe);
-            if AssertUnwindSafe(look).catch_unwind().await.is_err() && !probe {
+            let broke = AssertUnwindSafe(look).catch_unwind().await.is_err();
+            if probe {
+                let mut places = self.places.lock();
+                if places.knows(&key) {
+                    places.memo_mut(&key).probing = false;
+                }
+            } else if broke {
                 self.broke(key);
             }
         });

@@ -73,6 +73,11 @@ fn answer<B>(tokens: &Tokens, request: &Request<B>) -> Response<Full<Bytes>> {
         "/" | "/healthz" => plain(StatusCode::OK, "ok\n"),
         path => match authorization(tokens, request, path) {
             Some(key) => plain(StatusCode::OK, Bytes::copy_from_slice(key.as_bytes())),
+            // The operator looks after a refusal too, when the way here may be open for a moment more: that is no answer of
+            // whoever the name leads to.
+            None if is_self_check(request) => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "no such token\n")
+            }
             None => plain(StatusCode::NOT_FOUND, "not found\n"),
         },
     }
@@ -89,11 +94,12 @@ fn authorization<B>(
         Some(host) => host,
         None => request.headers().get(HOST)?.to_str().ok()?,
     };
-    let own = request
-        .headers()
-        .get(USER_AGENT)
-        .is_some_and(|agent| agent == SELF_CHECK_AGENT);
-    tokens.answer(host, token, own)
+    tokens.answer(host, token, is_self_check(request))
+}
+
+fn is_self_check<B>(request: &Request<B>) -> bool {
+    let agent = request.headers().get(USER_AGENT);
+    agent.is_some_and(|agent| agent == SELF_CHECK_AGENT)
 }
 
 fn plain(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -9,7 +9,10 @@ use crate::dns::Caa;
 
 /// How many looks in a row have to agree: a server that answers now and then is not to cost an attempt each time.
 const TWICE: u32 = 2;
-/// The same where nothing has changed but addresses: two minutes, which those do not stay that change all the time.
+/// The same where one of several addresses has gone, and nothing else has changed: more than a resolver that is short of one
+/// for a moment.
+const GONE: u32 = 6;
+/// The same where others have come: three minutes, which those do not stay that change all the time.
 const SETTLED: u32 = 24;
 
 /// What one look shows.
@@ -57,12 +60,25 @@ impl Answer {
     }
 }
 
+/// What has changed between two looks.
+enum Change {
+    /// The answer, or the CAA records.
+    Other,
+    /// Addresses alone, in which so many looks have to agree.
+    Addresses(u32),
+}
+
 impl Glimpse {
-    /// How many looks have to agree that it has changed since; `None` if it has not, or only for the worse.
-    fn change_since(&self, before: &Self) -> Option<u32> {
+    /// Whether all is as there but the addresses.
+    fn is_like(&self, other: &Self) -> bool {
+        (&self.answer, &self.caa) == (&other.answer, &other.caa)
+    }
+
+    /// What has changed since; `None` if nothing has, or only for the worse.
+    fn change_since(&self, before: &Self) -> Option<Change> {
         let caa = self.caa.as_ref().zip(before.caa.as_ref());
         if caa.is_some_and(|(now, before)| now != before) {
-            return Some(TWICE);
+            return Some(Change::Other);
         }
         if !self.answer.is_somebody() {
             return None;
@@ -72,14 +88,14 @@ impl Glimpse {
             (Answer::Other(before), Answer::Other(now)) => before != now,
             _ => false,
         };
-        let has_gone = !before.addresses.is_subset(&self.addresses);
-        let has_come = !self.addresses.is_subset(&before.addresses);
+        let are_known = !before.addresses.is_empty() && !self.addresses.is_empty();
+        let has_gone = are_known && !before.addresses.is_subset(&self.addresses);
+        let has_come = are_known && !self.addresses.is_subset(&before.addresses);
         match (is_another, has_gone, has_come) {
-            (true, ..) => Some(TWICE),
+            (true, ..) => Some(Change::Other),
             (false, false, false) => None,
-            // One of several was wrong.
-            (false, true, false) if !self.addresses.is_empty() => Some(TWICE),
-            _ => Some(SETTLED),
+            (false, true, false) => Some(Change::Addresses(GONE)),
+            _ => Some(Change::Addresses(SETTLED)),
         }
     }
 }
@@ -90,8 +106,10 @@ pub struct Watch {
     /// When it refused, or at the first look after that.
     before: Option<Glimpse>,
     newest: Option<Glimpse>,
-    /// How many looks in a row were as the newest.
+    /// How many looks in a row were as the newest, whatever their addresses.
     times: u32,
+    /// How many with its addresses too.
+    settled: u32,
 }
 
 impl Watch {
@@ -110,13 +128,11 @@ impl Watch {
 
     /// Take note of a look; whether what it shows is another thing than at the refusal, and no worse.
     pub fn see(&mut self, now: Glimpse) -> bool {
-        let is_same = self.newest.as_ref() == Some(&now);
-        self.times = if is_same {
-            self.times.saturating_add(1)
-        } else {
-            1
-        };
-        self.newest = Some(now.clone());
+        let newest = self.newest.replace(now.clone());
+        let more = |times: u32, agrees: bool| if agrees { times.saturating_add(1) } else { 1 };
+        let is_like = newest.as_ref().is_some_and(|newest| newest.is_like(&now));
+        self.times = more(self.times, is_like);
+        self.settled = more(self.settled, newest.as_ref() == Some(&now));
         let Some(before) = &mut self.before else {
             if now.answer != Answer::Silence || self.times >= TWICE {
                 self.before = Some(now);
@@ -129,8 +145,13 @@ impl Watch {
         if before.caa.is_none() {
             before.caa.clone_from(&now.caa);
         }
-        let needed = now.change_since(before);
-        let has_changed = needed.is_some_and(|needed| self.times >= needed);
+        if before.addresses.is_empty() {
+            before.addresses.clone_from(&now.addresses);
+        }
+        let has_changed = now.change_since(before).is_some_and(|change| match change {
+            Change::Other => self.times >= TWICE,
+            Change::Addresses(needed) => self.settled >= needed,
+        });
         if has_changed {
             self.before = Some(now);
         }
@@ -204,6 +225,28 @@ mod tests {
             // A wrong address beside a good one.
             (
                 vec![(at(both, status(404)), 1), (at(here, status(404)), 9)],
+                vec![6],
+            ),
+            // A resolver that is short of it for a moment, or does not say where the name leads.
+            (
+                vec![
+                    (at(both, status(404)), 1),
+                    (at(here, status(404)), 5),
+                    (at(both, status(404)), 9),
+                ],
+                vec![],
+            ),
+            (
+                vec![(at(&[], status(404)), 1), (at(here, status(404)), 60)],
+                vec![],
+            ),
+            // Others each time, and another answer.
+            (
+                vec![
+                    (at(here, page(9)), 1),
+                    (at(there, status(404)), 1),
+                    (at(both, status(404)), 1),
+                ],
                 vec![2],
             ),
             (

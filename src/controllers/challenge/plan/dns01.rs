@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::{Check, Effect, Failure, Observation, RecordState, Retry, Settings, Sight};
 use super::{
-    CHALLENGES, NOT_PRESENTED, PROBE, Patience, asked, between, checked, effect, probe, say,
-    started,
+    CHALLENGES, NOT_PRESENTED, Patience, asked, between, checked, effect, probe, say, started,
+    until_probe,
 };
 use crate::api::challenge::DNS_01;
 use crate::api::dns01::Dns01Solver;
@@ -31,11 +31,6 @@ const PERMANENT_PATIENCE: Duration = Duration::from_secs(5);
 const TRANSIENT_PATIENCE: Duration = Duration::from_secs(30);
 /// The same for one that has said when it may be asked.
 const LIMITED_PATIENCE: Duration = Duration::from_mins(3);
-
-/// The longest time between looks at the DNS after a failure, which is reached after an hour, and how many there are in
-/// the first minute.
-const LONGEST_PROBE: Duration = Duration::from_mins(1);
-const PROBES_A_MINUTE: u32 = 12;
 
 const WAITING: &str = "Waiting for DNS-01 challenge propagation";
 
@@ -121,13 +116,6 @@ fn limit(o: &Observation, settings: &Settings) -> Duration {
     from_then
         .saturating_add(denied.unwrap_or_default())
         .min(most)
-}
-
-/// When to look at the DNS again after a failure. One look asks several servers: more seldom, once it is no hasty
-/// correction any more.
-pub(super) fn until_probe(o: &Observation) -> Duration {
-    let times = (o.memo.probes / PROBES_A_MINUTE).saturating_add(1);
-    PROBE.saturating_mul(times).min(LONGEST_PROBE)
 }
 
 /// The step that failed, once its time has come.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::{Effect, Observation, Settings};
-use super::{Patience, RETRY, asked, checked, first, not_presented, started, unsay};
+use super::{Patience, RETRY, asked, between, checked, first, not_presented, started, unsay};
 use crate::api::solver::IngressSolver;
 use crate::controllers::action::{Action, Object, Plan, Target};
 use crate::controllers::facts::Identity;
@@ -57,19 +57,24 @@ pub(super) fn live(
     if let Some(forget) = unsay(o) {
         return first(forget);
     }
-    let limit = if o.missing_class.is_some() || o.objects.pod_problem.is_some() {
+    let is_hindered = o.missing_class.is_some() || o.objects.pod_problem.is_some();
+    let limit = if is_hindered {
         OBSTACLE_LIMIT
-    } else if o.memo.blocked == 0 {
+    } else if o.memo.blocked < 2 {
         let most = OBSTACLE_LIMIT.max(settings.self_check_limit);
         settings.self_check_limit.saturating_mul(WRONG).min(most)
-    } else if o.waited && o.memo.blocked > 1 {
+    } else if o.waited {
         // For the same as before.
         Duration::ZERO
     } else {
         settings.self_check_limit
     };
+    // What was in the way has left an Ingress controller no time.
+    let hindered = o.memo.presented.zip(o.memo.hindered);
+    let hindered = hindered.filter(|_| !is_hindered);
+    let hindered = hindered.map(|(since, until)| between(since, until));
     let patience = Patience {
-        limit,
+        limit: limit.saturating_add(hindered.unwrap_or_default()),
         longest: CHECK_AGAIN,
         speaks_at_once: o.missing_class.is_some(),
     };

@@ -40,8 +40,11 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const LONG: Duration = Duration::from_secs(30);
 /// How soon it is looked again for an older Challenge of the name.
 const EARLIER: Duration = Duration::from_secs(1);
-/// Time between looks at a name that could not be reached.
+/// Time between the first looks at a name after a failure.
 const PROBE: Duration = Duration::from_secs(5);
+/// The longest, which is reached after an hour, and how many looks there are in the first minute.
+const LONGEST_PROBE: Duration = Duration::from_mins(1);
+const PROBES_A_MINUTE: u32 = 12;
 /// At the latest when a Challenge that has no place asks again for one.
 const TURN: Duration = Duration::from_secs(10);
 /// How soon it is looked again for what keeps the answer from being put in place.
@@ -330,14 +333,15 @@ fn rest(o: &Observation, settings: &Settings, now: Timestamp) -> Plan<Effect> {
     let failed = state(&o.challenge) != "valid";
     let is_http01 = o.challenge.spec.type_ == HTTP_01;
     if failed && (is_http01 || is_dns01) && plan.actions.is_empty() {
-        let pause = if is_dns01 {
-            dns01::until_probe(o)
-        } else {
-            PROBE
-        };
-        probe(o, &mut plan, pause, now);
+        probe(o, &mut plan, until_probe(o), now);
     }
     plan
+}
+
+/// When to look at a name again after a failure: more seldom, once it is no hasty correction any more.
+fn until_probe(o: &Observation) -> Duration {
+    let times = (o.memo.probes / PROBES_A_MINUTE).saturating_add(1);
+    PROBE.saturating_mul(times).min(LONGEST_PROBE)
 }
 
 /// Look at the name each time that this has passed, whatever else wakes the Challenge: what two looks agree in is to be so
@@ -415,7 +419,7 @@ pub fn absorb(
                 ..Plan::idle()
             }
         }
-        Outcome::Unknown { reason } if o.memo.faults >= UNKNOWN => {
+        Outcome::Unknown { reason } if o.memo.unknown >= UNKNOWN => {
             ended(o, settings, "expired", Some(reason))
         }
         Outcome::Unavailable { reason, .. }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use tokio::time::timeout;
+
 use crate::api::Challenge;
 use crate::api::dns01::Dns01Solver;
 use crate::controllers::challenge::{Check, RecordState, Sight};
@@ -138,7 +140,8 @@ impl Dns01 {
             None => self.resolver.clone(),
         };
         let name = dns::name(&object.spec.dns_name).ok()?;
-        resolver.caa_upwards(&name).await.ok()
+        let read = timeout(dns::DEADLINE, resolver.caa_upwards(&name)).await;
+        read.ok()?.ok()
     }
 
     /// After a record could not be written: whether it belongs elsewhere by now, and is to be written there.

@@ -116,6 +116,17 @@ fn a_request_of_the_self_check_is_no_hit() {
     assert_eq!(hits.count(), 0);
     answer(&tokens, &get("www.example.com", PATH));
     assert_eq!(hits.count(), 1);
+    // After its time the way here may be open for a moment more, which says nothing of whoever the name leads to.
+    let status = |mut request: Request<()>, path: &str| {
+        *request.uri_mut() = path.parse().unwrap();
+        answer(&tokens, &request).status()
+    };
+    let other = "/.well-known/acme-challenge/other";
+    assert_eq!(status(request, other), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        status(get("www.example.com", PATH), other),
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[derive(Parser)]
