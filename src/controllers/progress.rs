@@ -122,6 +122,13 @@ impl Seen {
             written,
         }
     }
+
+    /// Whether the other one is delivered whenever this one is.
+    pub fn implies(&self, other: &Self) -> bool {
+        self.informer == other.informer
+            && self.version >= other.version
+            && self.written >= other.written
+    }
 }
 
 /// How far all informers have come.

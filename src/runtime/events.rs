@@ -1,7 +1,7 @@
 //! Kubernetes events: posted aside, so that no reconcile waits for one or fails with one, and while there are many
 //! reconciles a little later. The same words about the same object are not said twice within a while.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,10 +60,13 @@ impl Events {
             said: said.clone(),
         };
         let task = tokio::spawn(async move {
+            let mut failing = Failing::default();
             while let Some(waiting) = receiver.recv().await {
                 let latest = (waiting.since + PATIENCE).into();
                 drop(tokio::time::timeout_at(latest, queue.at_rest()).await);
-                if let Err(error) = post(&effects, &waiting.event).await {
+                let posted = post(&effects, &waiting.event, failing.pauses(&waiting.event)).await;
+                failing.note(&waiting.event, &posted);
+                if let Err(error) = posted {
                     tracing::debug!(%error, "an event could not be posted");
                     if error.may_pass() {
                         take_back(&said, waiting.words);
@@ -113,14 +116,51 @@ fn take_back(said: &Said, words: Option<u64>) {
     }
 }
 
+/// Where the last event could not be posted: that of all, and those of namespaces, which may have webhooks of their own.
+#[derive(Default)]
+struct Failing {
+    last: bool,
+    namespaces: HashSet<String>,
+}
+
+impl Failing {
+    /// After which pauses this event is tried again: others wait behind it, and what has failed for the last one will for this.
+    fn pauses(&self, event: &CoreEvent) -> &'static [Duration] {
+        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+        if self.last || self.namespaces.contains(namespace) {
+            &[]
+        } else {
+            &PAUSES
+        }
+    }
+
+    fn note(&mut self, event: &CoreEvent, posted: &Result<(), EffectError>) {
+        let namespace = event.metadata.namespace.clone().unwrap_or_default();
+        self.last = may_pass(posted);
+        if self.last {
+            self.namespaces.insert(namespace);
+        } else {
+            self.namespaces.remove(&namespace);
+        }
+    }
+}
+
+fn may_pass(posted: &Result<(), EffectError>) -> bool {
+    posted.as_ref().is_err_and(EffectError::may_pass)
+}
+
 /// Post an event; later ones wait, so that all are told in order.
-async fn post(effects: &Effects, event: &CoreEvent) -> Result<(), EffectError> {
+async fn post(
+    effects: &Effects,
+    event: &CoreEvent,
+    pauses: &[Duration],
+) -> Result<(), EffectError> {
     let mut answer = effects.post_event(event).await;
-    for pause in PAUSES {
-        if !matches!(&answer, Err(error) if error.may_pass()) {
+    for pause in pauses {
+        if !may_pass(&answer) {
             break;
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(*pause).await;
         answer = match effects.post_event(event).await {
             // The name is taken by itself: only the answer was lost.
             Err(EffectError::Stale { .. }) => Ok(()),
@@ -255,7 +295,11 @@ mod tests {
     }
 
     fn warn(events: &Events, message: &str) {
-        let key = Key::new(Kind::Certificate, "shop", "www");
+        warn_in("shop", events, message);
+    }
+
+    fn warn_in(namespace: &str, events: &Events, message: &str) {
+        let key = Key::new(Kind::Certificate, namespace, "www");
         let event = Event {
             warning: true,
             reason: "Failed".into(),
@@ -302,6 +346,29 @@ mod tests {
         drop(events);
         task.await.unwrap();
         assert_eq!(messages(&server).len(), tries + 1, "said once");
+    }
+
+    /// Those behind it would wait for each: a webhook of one namespace fails for good, an API server is down for long.
+    #[tokio::test]
+    async fn what_fails_is_tried_once_until_it_works_again() {
+        let down = [503; PAUSES.len() + 1];
+        let (events, task, server) = start(&[&down[..], &[503, 201, 503, 201, 503][..]].concat());
+        for (namespace, message) in [
+            ("shop", "tried again"),
+            ("blog", "all fails"),
+            ("blog", "works again"),
+            ("shop", "fails still"),
+            ("shop", "works too"),
+            ("shop", "tried again, too"),
+        ] {
+            warn_in(namespace, &events, message);
+        }
+        drop(events);
+        task.await.unwrap();
+        let mut expected = vec!["tried again"; down.len()];
+        expected.extend(["all fails", "works again", "fails still", "works too"]);
+        expected.extend(["tried again, too"; 2]);
+        assert_eq!(messages(&server), expected);
     }
 
     #[tokio::test]

@@ -140,18 +140,16 @@ pub async fn hold(
     let mut seen = None::<Seen>;
     let mut told = None;
     let mut last = None;
-    let mut unsure = false;
+    // What was asked for may be done though it was not answered: only that somebody else has it is certain.
+    let mut may_be_ours = false;
     while !stop.is_cancelled() {
         let began = monotonic();
         let until = last.map(|last| last + settings.renew_deadline);
         let round = before(until, attempt(&api, &settings, &mut seen));
+        may_be_ours = true;
         let round = tokio::select! {
             round = round => round,
-            () = stop.cancelled() => {
-                // What was asked for may still be done: it may be ours.
-                unsure = true;
-                break;
-            }
+            () = stop.cancelled() => break,
         };
         match round.unwrap_or(Err(Error::Deadline)) {
             Ok(true) => {
@@ -165,6 +163,7 @@ pub async fn hold(
                 return;
             }
             Ok(false) => {
+                may_be_ours = false;
                 let holder = seen.as_ref().map(|seen| seen.holder.clone());
                 if told != holder {
                     let lease = format!("{}/{NAME}", settings.namespace);
@@ -190,7 +189,7 @@ pub async fn hold(
             () = stop.cancelled() => {}
         }
     }
-    if last.is_some() || unsure {
+    if may_be_ours {
         release(&api, &settings).await;
     }
 }
@@ -472,6 +471,23 @@ mod tests {
         };
         let both = futures::future::join(hold, asked);
         let ended = tokio::time::timeout(Duration::from_secs(20), both);
+        ended.await.unwrap();
+        assert!(server.writes.lock().is_empty(), "it was not given back");
+    }
+
+    #[tokio::test]
+    async fn a_lease_whose_write_has_failed_is_given_back_at_the_end() {
+        // It may be done all the same.
+        let server = Server::held_by("me", &[500, 200]);
+        let stop = CancellationToken::new();
+        let client = Client::new(server.clone(), "system");
+        let hold = hold(client, settings(), watch::channel(None).0, stop.clone());
+        let mut hold = std::pin::pin!(hold);
+        // It has its answer, and waits for the next try.
+        let waits = tokio::time::timeout(Duration::from_millis(200), hold.as_mut());
+        assert!(waits.await.is_err());
+        stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(20), hold);
         ended.await.unwrap();
         assert!(server.writes.lock().is_empty(), "it was not given back");
     }

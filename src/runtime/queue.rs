@@ -50,7 +50,7 @@ struct State {
     ready: [Turns; Kind::COUNT],
     delayed: BTreeSet<(Instant, Key)>,
     /// Keys that wait for their own writes.
-    held: Vec<Key>,
+    held: BTreeSet<Key>,
     next_kind: usize,
     limit: usize,
     stale_skips: u64,
@@ -63,7 +63,7 @@ struct Entry {
     /// Asked for while it was running.
     again: bool,
     failures: u32,
-    /// Own writes that the informers have to show first.
+    /// Own writes that the informers have to show first: the newest of each.
     awaiting: Vec<Seen>,
     held_until: Option<Instant>,
     /// It panicked: nothing makes it run before this time.
@@ -120,7 +120,7 @@ impl Queue {
                 entries: HashMap::new(),
                 ready: std::array::from_fn(|_| Turns::default()),
                 delayed: BTreeSet::new(),
-                held: Vec::new(),
+                held: BTreeSet::new(),
                 next_kind: 0,
                 limit,
                 stale_skips: 0,
@@ -149,7 +149,7 @@ impl Queue {
                 state.make_ready(key);
                 self.work.notify_one();
             } else {
-                state.held.push(key);
+                state.held.insert(key);
             }
         }
     }
@@ -193,7 +193,10 @@ impl Queue {
         }
         let entry = state.entries.entry(key.clone()).or_default();
         entry.running = false;
-        entry.awaiting.extend(awaiting);
+        for seen in awaiting {
+            entry.awaiting.retain(|earlier| !seen.implies(earlier));
+            entry.awaiting.push(seen);
+        }
         let again = std::mem::take(&mut entry.again);
         let delay = match done {
             Done::Idle(delay) => {
@@ -328,7 +331,7 @@ impl State {
         if !entry.awaiting.is_empty() {
             let until = *entry.held_until.get_or_insert(now + HOLD);
             if now < until {
-                self.held.push(key.clone());
+                self.held.insert(key.clone());
                 self.delay(key.clone(), until);
                 return true;
             }
@@ -460,6 +463,31 @@ mod tests {
         progress.advance(Informer::Secrets, "7");
         queue.progressed();
         assert_eq!(take(&queue), Some(key("a", "x")));
+    }
+
+    #[test]
+    fn nothing_grows_while_a_watch_is_dead() {
+        let (queue, _) = queue(8);
+        let mut now = monotonic();
+        for version in 1..=9 {
+            queue.add(key("a", "x"));
+            // It is held, and is asked for meanwhile.
+            let mut running = take_at(&queue, now);
+            if running.is_none() {
+                queue.add(key("a", "x"));
+                assert_eq!(take_at(&queue, now), None);
+                queue.progressed();
+                now += HOLD;
+                running = take_at(&queue, now);
+            }
+            let version = version.to_string();
+            let write = |informer| Seen::new(informer, &version, now);
+            let writes = vec![write(Informer::Secrets), write(Informer::Certificates)];
+            queue.done(running.unwrap(), &Done::Idle(None), writes);
+        }
+        let state = queue.state.lock();
+        let awaiting = state.entries.values().map(|e| e.awaiting.len());
+        assert_eq!((awaiting.sum::<usize>(), state.held.len()), (2, 1));
     }
 
     #[tokio::test]

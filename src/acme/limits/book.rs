@@ -93,7 +93,7 @@ pub(super) struct Freeze {
 
 impl Freeze {
     /// Whether another refusal would be the next in a row with this one.
-    fn is_of_a_row(&self, now: Timestamp) -> bool {
+    pub(super) fn is_of_a_row(&self, now: Timestamp) -> bool {
         self.unsaid > 0 && later(self.until, ROW) > now
     }
 }

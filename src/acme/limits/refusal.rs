@@ -127,7 +127,8 @@ fn in_a_row(last: Option<&Freeze>, expires: Option<Timestamp>, now: Timestamp) -
         Some(last) if last.until > now && last.unsaid == 0 => (last.until, 0),
         Some(last) if last.until > now => (last.until.min(until(last.unsaid)), last.unsaid),
         _ => {
-            let refusals = last.map_or(0, |last| last.unsaid).saturating_add(1);
+            let row = last.filter(|last| last.is_of_a_row(now));
+            let refusals = row.map_or(0, |last| last.unsaid).saturating_add(1);
             (until(refusals), refusals)
         }
     }

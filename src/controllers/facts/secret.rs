@@ -11,7 +11,9 @@ use crate::api::labels;
 use crate::api::meta::IssuerReference;
 use crate::controllers::digest::{digest, public_digest, short};
 use crate::controllers::matching::{NamesByField, leaf_names};
-use crate::pki::{KeyAlgorithm, PrivateKey, Purposes, TEMPORARY_ISSUER, parse_chain};
+use crate::pki::{
+    KeyAlgorithm, ParsedCertificate, PrivateKey, Purposes, TEMPORARY_ISSUER, parse_chain,
+};
 
 /// A Secret that carries the label `controller.cert-manager.io/fao`.
 #[derive(Debug, Clone)]
@@ -98,7 +100,13 @@ impl LeafFact {
         let chain = parse_chain(pem).map_err(|e| e.to_string())?;
         let leaf = chain.first().ok_or("no certificate found")?;
         let temporary = leaf.issuer().common_name().as_deref() == Some(TEMPORARY_ISSUER);
-        let fact = Self {
+        Ok((Self::from(leaf), temporary))
+    }
+}
+
+impl From<&ParsedCertificate> for LeafFact {
+    fn from(leaf: &ParsedCertificate) -> Self {
+        Self {
             not_before: leaf.not_before(),
             not_after: leaf.not_after(),
             public: public_digest(leaf.public_key_der()),
@@ -113,8 +121,7 @@ impl LeafFact {
                 .find_map(|uri| web_link(uri))
                 .map(Into::into),
             purposes: leaf.purposes(),
-        };
-        Ok((fact, temporary))
+        }
     }
 }
 

@@ -36,6 +36,9 @@ const FAILED: SignedDuration = SignedDuration::from_secs(10);
 /// Less than this before its end, an order is given up: what is proven then comes too late.
 const TOO_LATE: SignedDuration = SignedDuration::from_secs(30);
 
+/// After its end no CA gives an order to whoever asks for the same names: its clock may be behind ours by so much.
+const OVER: SignedDuration = SignedDuration::from_secs(10);
+
 /// An order that is made anew when it ends has lasted for so long at least.
 const LASTS: SignedDuration = SignedDuration::from_mins(30);
 
@@ -107,13 +110,13 @@ fn decide(o: &Observation, now: Timestamp) -> Plan<Effect> {
         Ok(wanted) => solve(o, &status, wanted),
         Err(NoSolver(reason)) => no_solver(o, &status, &reason),
     };
-    let end = status.expires.as_ref().map(|end| end.0 - TOO_LATE);
     // It is the end of what is open. What is proven lasts longer, and the CA says how long.
-    if plan.effect.is_none() && end.is_some_and(|end| end <= now) {
-        return expire(o, now);
-    }
-    if let Some(end) = end.filter(|_| plan.effect.is_none()) {
-        plan.sooner(between(now, end));
+    if let (None, Some(end)) = (&plan.effect, &status.expires) {
+        let late = end.0 - TOO_LATE;
+        if late <= now {
+            return expire(o, end.0, now);
+        }
+        plan.sooner(between(now, late));
     }
     plan
 }
@@ -140,10 +143,10 @@ pub fn steps(plan: &Plan<Effect>) -> Vec<Event> {
     plan.actions.iter().filter_map(step).collect()
 }
 
-/// The CA ends the order now: another one is made, and what is open of this one is in its way. That is no failed attempt if the CA
-/// has nothing to validate yet, such as for want of a DNS provider's token: nobody would hear that it is there, once a back-off has
-/// begun. A CA whose orders last for moments only would be asked without end.
-fn expire(o: &Observation, now: Timestamp) -> Plan<Effect> {
+/// The CA ends the order now, at `end` by its own word: another one is made, and what is open of this one is in its way. That is no
+/// failed attempt if the CA has nothing to validate yet, such as for want of a DNS provider's token: nobody would hear that it is
+/// there, once a back-off has begun. A CA whose orders last for moments only would be asked without end.
+fn expire(o: &Observation, end: Timestamp, now: Timestamp) -> Plan<Effect> {
     let id = Identity::of(&o.order.metadata);
     let state = |c: &Challenge| c.status.as_ref().and_then(|s| s.state.clone());
     let is_at_work = |c: &Arc<Challenge>| state(c).as_deref() == Some("processing");
@@ -154,6 +157,10 @@ fn expire(o: &Observation, now: Timestamp) -> Plan<Effect> {
         && !o.challenges.is_empty()
         && !o.challenges.iter().any(is_at_work)
     {
+        // Before, the CA may give the same order again (Boulder, `GetOrderForNames`), which has no time left.
+        if now.duration_since(end) < OVER {
+            return Plan::wait(between(now, end + OVER));
+        }
         let mut actions = delete_all(o);
         actions.push(Action::Delete(Target::Order, id));
         return Plan {

@@ -1010,7 +1010,11 @@ fn an_order_that_runs_out_before_the_ca_could_validate_is_made_anew() {
         let owner = json!([{ "apiVersion": "cert-manager.io/v1", "kind": "CertificateRequest", "name": "site-1", "uid": "r", "controller": true }]);
         order.metadata.owner_references = serde_json::from_value(owner).unwrap();
         seen.order = order.into();
-        let plan = plan(&seen, late);
+        // Until its end the CA gives the same order again.
+        let soon = plan(&seen, late - SignedDuration::from_secs(30));
+        let waits = soon == Plan::wait(Duration::from_secs(40));
+        assert_eq!(waits, anew, "{age} {states:?}: {soon:?}");
+        let plan = plan(&seen, late + SignedDuration::from_secs(10));
         let (last, first) = plan.actions.split_last().unwrap();
         let remakes = *last == Action::Delete(Target::Order, Identity::of(&seen.order.metadata));
         assert_eq!(remakes, anew, "{age} {states:?}: {plan:?}");

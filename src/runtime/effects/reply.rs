@@ -55,12 +55,19 @@ pub(super) fn owner(wanted: &ObjectMeta, found: &ReplyMeta) -> Owner {
         let same = mark(wanted.labels.as_ref()) == mark(Some(&found.labels));
         return if same { Owner::Same } else { Owner::Other };
     };
-    let is_key = |labels: &BTreeMap<_, _>| labels.contains_key(labels::NEXT_PRIVATE_KEY_LABEL);
+    // What the informer and the facts want of one.
+    let is_key = |labels: &BTreeMap<String, String>| {
+        let mut marks = [labels::NEXT_PRIVATE_KEY_LABEL, labels::FAO_LABEL].iter();
+        marks.all(|mark| labels.get(*mark).is_some_and(|v| v == labels::TRUE))
+    };
     let is_key_wanted = wanted.labels.as_ref().is_some_and(is_key);
     let is_key_found = is_key(&found.labels);
     let found = &found.owner_references;
+    let is_controlled = found
+        .iter()
+        .any(|o| o.uid == controller.uid && o.controller == Some(true));
     if found.iter().any(|o| o.uid == controller.uid) {
-        match (is_key_wanted, is_key_found) {
+        match (is_key_wanted, is_key_found && is_controlled) {
             (false, _) => Owner::Same,
             (true, true) => Owner::Unseen,
             // No informer will show it as a key.

@@ -94,11 +94,23 @@ async fn a_private_key_of_a_name_that_is_taken_is_not_stored() {
     );
     // No watch shows it as a key: it is in the way for good.
     let bare = object("of-app", json!({}));
-    let written = ensured(bare.clone(), &key).await;
-    assert!(
-        matches!(written, Err(EffectError::Foreign { .. })),
-        "{written:?}"
-    );
+    let mut owned = key.clone();
+    owned["metadata"]["ownerReferences"][0]["controller"] = json!(false);
+    let half = |label: &str| object("of-app", json!({ label: "true" }));
+    let off = json!({ labels::NEXT_PRIVATE_KEY_LABEL: "false", labels::FAO_LABEL: "true" });
+    for found in [
+        bare.clone(),
+        half(labels::NEXT_PRIVATE_KEY_LABEL),
+        half(labels::FAO_LABEL),
+        object("of-app", off),
+        owned,
+    ] {
+        let written = ensured(found.clone(), &key).await;
+        assert!(
+            matches!(written, Err(EffectError::Foreign { .. })),
+            "{found}: {written:?}"
+        );
+    }
     let written = ensured(bare.clone(), &bare).await;
     assert!(written.is_ok(), "{written:?}");
     let other = ensured(object("of-other", tags), &bare).await;

@@ -11,9 +11,19 @@ fn refused(
     times: u32,
 ) -> Vec<i64> {
     let ca = ca(Policy::of("https://ca.example", 1000));
+    refused_by(&ca, ledger, (name, ask), now, times)
+}
+
+fn refused_by(
+    ca: &Ca,
+    ledger: &mut Ledger,
+    (name, ask): (&str, &Ask),
+    now: &mut Timestamp,
+    times: u32,
+) -> Vec<i64> {
     let (id, mut waits) = (id("team", name), vec![]);
     for _ in 0..times {
-        assert_eq!(ledger.ask(&ca, &id, "uid", ask.clone(), *now), Turn::Go);
+        assert_eq!(ledger.ask(ca, &id, "uid", ask.clone(), *now), Turn::Go);
         let Turn::Wait(slot) = ledger.refused(&id, SLOW, None, *now) else {
             panic!()
         };
@@ -47,6 +57,19 @@ fn a_ca_that_never_says_when_is_asked_less_and_less() {
         now,
     );
     assert_eq!(refused(&mut ledger, ("next", &ask), &mut now, 1), [60]);
+}
+
+/// Its bucket is kept until it is full again, which takes a week.
+#[test]
+fn a_refusal_of_days_ago_is_of_no_row_though_its_bucket_is_not_full() {
+    let (mut ledger, mut now) = (Ledger::default(), START);
+    let ask = ("site", &fresh(&["a.example.com"]));
+    let ca = lets_encrypt();
+    let waits = refused_by(&ca, &mut ledger, ask, &mut now, 2);
+    assert_eq!(waits, [60, 600]);
+    now += days(2);
+    let waits = refused_by(&ca, &mut ledger, ask, &mut now, 1);
+    assert_eq!(waits, [60]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{ISSUING, REQUESTS, Step, UP_TO_DATE, fallback, joined};
+use super::{ISSUING, REQUESTS, Step};
 use crate::api::duration::parse_go_duration;
 use crate::api::labels;
 use crate::api::meta::IssuerReference;
@@ -309,13 +309,9 @@ impl Step<'_> {
             return;
         };
         let Some(leaf) = chain.first() else { return };
+        let message = self.up_to_date(&leaf.into(), Some(&request));
         self.apply(Some(&request.issuer), leaf, data);
         let generation = self.o.certificate.metadata.generation;
-        let note = fallback(&request);
-        let message = note.map_or_else(
-            || UP_TO_DATE.to_owned(),
-            |note| joined(UP_TO_DATE, &note.to_string()),
-        );
         self.set(condition("Ready", true, "Ready", message, generation));
         remove_condition(&mut self.conditions, "Issuing");
         self.put("revision", json!(self.o.next_revision()));

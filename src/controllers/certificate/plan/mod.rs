@@ -330,11 +330,8 @@ impl<'a> Step<'a> {
                     let note = Verdict::new(Code::TEMPORARY, note).to_string();
                     let notes = std::iter::once(&note).chain(&self.o.cause);
                     message = notes.fold(message, |all, note| joined(&all, note));
-                } else {
-                    let fallback = self.o.current_request().and_then(fallback);
-                    let notes = self.other_names().into_iter();
-                    let notes = notes.chain(self.left_out_usages()).chain(fallback);
-                    message = notes.fold(message, |all, note| joined(&all, &note.to_string()));
+                } else if let Some(leaf) = self.o.leaf() {
+                    message = self.up_to_date(leaf, self.o.current_request());
                 }
                 if let Some(note) = self.chosen_by_ca() {
                     message = joined(&message, &note);

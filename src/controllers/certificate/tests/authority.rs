@@ -24,6 +24,8 @@ pub(super) enum Answer {
     Nothing,
     Pend,
     Sign,
+    /// As a public CA does, which gives nothing for clients.
+    SignForServers,
     Deny,
     Invalid,
     Fail,
@@ -76,6 +78,7 @@ pub(super) fn respond(
             request.status.get_or_insert_default().conditions = Some(conditions);
         }
         Answer::Sign
+        | Answer::SignForServers
         | Answer::WrongKey
         | Answer::LeafLast
         | Answer::Expired
@@ -88,6 +91,12 @@ pub(super) fn respond(
             );
             let pem = match answer {
                 Answer::Sign => Some(certificate_for(request, now, lifetime)),
+                Answer::SignForServers => {
+                    let mut taken = request.clone();
+                    let usages = taken.spec.usages.get_or_insert_default();
+                    usages.retain(|usage| usage != "client auth");
+                    Some(certificate_for(&taken, now, lifetime))
+                }
                 Answer::WrongKey => Some(pair(&["app.example.com"], now, lifetime).1),
                 Answer::LeafLast => {
                     let other = pair(&["ca.example.com"], now, lifetime).1;

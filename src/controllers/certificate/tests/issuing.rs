@@ -262,6 +262,47 @@ fn usages_that_the_ca_left_out_are_said_once() {
     );
 }
 
+/// The status of an issuance is written once, and each renewal is no news.
+#[test]
+fn what_a_new_certificate_lacks_is_said_with_it() {
+    let usages = json!(["digital signature", "server auth", "client auth"]);
+    let spec = json!({ "usages": usages, "encodeUsagesInRequest": false });
+    let mut world = World::new(&spec);
+    world.answer = Answer::SignForServers;
+    for revision in [1, 2] {
+        for _ in 0..12 {
+            if world.status().revision == Some(revision) {
+                break;
+            }
+            world.step();
+            world.answer_requests();
+        }
+        let issued = world.status();
+        assert_eq!(issued.revision, Some(revision));
+        let message = world.message("Ready");
+        assert!(message.ends_with("(EL-1112)."), "{message}");
+        assert!(world.run(12));
+        assert_eq!(world.status(), issued);
+        let said = world.event_reasons().into_iter();
+        assert_eq!(said.filter(|r| *r == "UsagesLeftOut").count(), 1);
+        world.renew_by_hand();
+    }
+}
+
+/// What the certificate in a Secret of a backup was asked for, nobody knows.
+#[test]
+fn without_its_request_a_ca_is_not_said_to_have_left_out_what_the_spec_asks_for() {
+    let mut world = World::issued(&json!({ "usages": ["server auth"] }));
+    world.requests.clear();
+    world.edit(&json!({ "usages": ["server auth", "client auth"] }));
+    assert!(world.run(12));
+    assert_eq!(world.status().revision, Some(1));
+    assert_eq!(
+        world.message("Ready"),
+        "Certificate is up to date and has not expired"
+    );
+}
+
 #[test]
 fn the_old_certificate_is_served_until_the_new_one_is_there() {
     let mut world = World::issued(&json!({}));

@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
 use super::session::Session;
+use crate::acme::limits::refusal_delay;
 use crate::acme::{Client, Hooks, Preference, Status};
 use crate::api::acme_issuer::AcmeIssuer;
 use crate::api::meta::IssuerReference;
@@ -31,6 +32,8 @@ use crate::runtime::signing::Signer;
 const LOOK: Duration = Duration::from_secs(10);
 /// Refusals that are further apart are no row.
 const ROW: SignedDuration = SignedDuration::from_hours(48);
+/// An account that was known for longer is not lost again: its CA was made anew.
+const KNOWN: Duration = Duration::from_hours(1);
 
 /// The accounts behind Issuers and ClusterIssuers.
 pub struct AccountsInUse {
@@ -61,6 +64,15 @@ struct Again {
     asked: Asked,
     at: Timestamp,
     row: u32,
+}
+
+impl Again {
+    /// Whether it is one of a row with a loss that is seen at this time: the account has not been in use for much longer than
+    /// it had to wait.
+    fn counts(&self, asked: &Asked, at: Timestamp) -> bool {
+        let known = Duration::try_from(at.duration_since(self.at)).unwrap_or_default();
+        self.asked == *asked && known < (2 * refusal_delay(self.row)).max(KNOWN)
+    }
 }
 
 /// What a CA made of an account, as far as it is remembered.
@@ -147,10 +159,9 @@ impl AccountsInUse {
         let refusal =
             refusal.filter(|refusal| asked(store, key).is_some_and(|asked| refusal.counts(&asked)));
         let again = self.again.lock();
-        let again = again.get(&name).filter(|again| {
-            let is_of_a_row = now().duration_since(again.at) < ROW;
-            is_of_a_row && asked(store, key).is_some_and(|asked| again.asked == asked)
-        });
+        let again = again.get(&name);
+        let again = again
+            .filter(|again| asked(store, key).is_some_and(|asked| again.counts(&asked, now())));
         let trouble = account.as_ref().and_then(|account| account.trouble());
         let (unknown, blocked) = match trouble {
             None => (false, None),
@@ -182,9 +193,7 @@ impl AccountsInUse {
         {
             let mut again = self.again.lock();
             let at = now();
-            let before = again
-                .get(&name)
-                .filter(|before| before.asked == asked && at.duration_since(before.at) < ROW);
+            let before = again.get(&name).filter(|before| before.counts(&asked, at));
             let row = before.map_or(0, |before| before.row).saturating_add(1);
             again.insert(name.clone(), Again { asked, at, row });
         }

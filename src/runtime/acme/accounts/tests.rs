@@ -545,3 +545,29 @@ async fn an_account_that_is_lost_again_and_again_is_registered_ever_less_often()
     let day = 24 * 60 * 60;
     assert_eq!(steps[..5], [60, 600, 6000, day, day]);
 }
+
+/// A CA that is made anew now and then is no such server. (How often in a row the account was taken, minutes since, whether another
+/// loss is of that row.)
+#[test]
+fn an_account_that_was_known_for_a_while_is_registered_again_at_once() {
+    let asked: Asked = ("uid".into(), 1, None, None);
+    let at = now();
+    for (row, minutes, counts) in [
+        (1, 59, true),
+        (1, 61, false),
+        (2, 61, false),
+        (3, 199, true),
+        (3, 201, false),
+        (4, 47 * 60, true),
+        (4, 49 * 60, false),
+        // The clock was put back.
+        (1, -5, true),
+    ] {
+        let asked = asked.clone();
+        let again = Again { asked, at, row };
+        let lost = at + SignedDuration::from_mins(minutes);
+        assert_eq!(again.counts(&again.asked, lost), counts, "{row} {minutes}");
+        let changed = ("uid".into(), 2, None, None);
+        assert!(!again.counts(&changed, lost));
+    }
+}
