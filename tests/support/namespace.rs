@@ -86,6 +86,15 @@ impl Namespace<'_> {
         Ok(())
     }
 
+    /// Have two attempts for a Certificate as failed: by itself the next one comes ten minutes after the last then, and in
+    /// no test.
+    pub fn failed_twice(&self, name: &str) -> Result<()> {
+        let patch = "--patch={\"status\":{\"failedIssuanceAttempts\":2}}";
+        let patch = ["--subresource=status", "--type=merge", patch];
+        self.kubectl(&[&["patch", "certificate", name], &patch[..]].concat())?;
+        Ok(())
+    }
+
     /// Have the certificate of this Certificate revoked; what the status says of it.
     pub fn revoked(&self, certificate: &str, reason: &str) -> Result<Value> {
         self.revoked_as(certificate, certificate, reason)
