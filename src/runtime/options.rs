@@ -93,7 +93,7 @@ pub struct Options {
     #[arg(long, default_value_t = PORT)]
     pub http01_port: u16,
     /// How long a name that cannot be reached keeps an order from being made, and the CA from being asked; a wrong answer
-    /// keeps the CA from it five times as long.
+    /// keeps the CA from it five times as long, ten minutes at most.
     #[arg(long, default_value = "60s", value_parser = go_duration)]
     pub http01_self_check_limit: Duration,
     /// Name servers that are asked where HTTP-01 self-checks go, as `ADDRESS:PORT` or `https://…`; without any, those of

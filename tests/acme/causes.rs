@@ -109,14 +109,7 @@ fn a_host_that_the_ca_could_not_resolve() -> Result<()> {
     ];
     namespace.says("site", &words, SAID)?;
     namespace.none_left(&["ingress", "service", "endpointslice", "pod"], SAID)?;
-    // Of two attempts: by itself the next one would come in ten minutes, and not in one.
-    namespace.kubectl(&[
-        "patch",
-        "certificate/site",
-        "--subresource=status",
-        "--type=merge",
-        "--patch={\"status\":{\"failedIssuanceAttempts\":2}}",
-    ])?;
+    namespace.failed_twice("site")?;
     cluster.dns_update("add y.nowhere.example.com 1 A 10.244.0.1")?;
     recovers(&namespace)
 }
@@ -151,7 +144,7 @@ fn a_rule_that_takes_every_path() -> Result<()> {
     // The CA is asked without a look of our own.
     let issuer = cluster
         .acme_issuer("pebble", "default", TRAEFIK)?
-        .replace("{http01:", "{waitInsteadOfSelfCheck: 2s, http01:");
+        .replace("{http01:", "{waitInsteadOfSelfCheck: 15s, http01:");
     namespace.apply(&issuer)?;
     namespace.apply(&certificate("site", "pebble", host, ""))?;
     let words = [
@@ -160,6 +153,7 @@ fn a_rule_that_takes_every_path() -> Result<()> {
         "or as soon as the cause has changed",
     ];
     namespace.says("site", &words, SAID)?;
+    namespace.failed_twice("site")?;
     namespace.kubectl(&["delete", "ingress,service,endpointslice", "other"])?;
     recovers(&namespace)
 }

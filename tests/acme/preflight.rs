@@ -9,6 +9,8 @@ use crate::{SAID, TRAEFIK, cluster, dns01};
 
 /// By which name Pebble goes.
 const IDENTITY: &str = "pebble.letsencrypt.org";
+/// As `--http01-self-check-limit` of `dns01::cluster` has it, in seconds.
+const LIMIT: i64 = 15;
 /// Where nothing listens at port 80.
 const DEAF: &str = "127.0.0.80";
 
@@ -164,10 +166,16 @@ fn the_ca_is_asked_in_the_end_and_nothing_is_waited_for_twice() -> Result<()> {
         let message = ready_condition(object)["message"].to_string();
         words.iter().all(|word| message.contains(word))
     })?;
-    // The challenge has another self-check of the same, which would wait for as long again.
+    // The challenge has another self-check of the same, which waits for as long again where nothing was waited for before.
     let words = ["urn:ietf:params:acme:error:", "Next attempt at"];
     namespace.says("site", &words, 2 * DEADLINE)?;
     assert_eq!(ca.orders()?, 1);
+    let [made, asked] =
+        ["Added order ", "Pulled a task from the Tasks queue"].map(|words| ca.times(words));
+    let (made, asked) = (made?, asked?);
+    let made = made.first().context("an order")?;
+    let asked = asked.first().context("a validation")?;
+    assert!(asked - made < LIMIT, "{} s between them", asked - made);
     // It was held back, and said why.
     let held = |order: &Value| {
         let reason = order["status"]["reason"].as_str().unwrap_or_default();

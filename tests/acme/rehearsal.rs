@@ -18,13 +18,7 @@ fn site<'a>(cluster: &'a Cluster, name: &str, host: &str) -> Result<Site<'a>> {
     let namespace = cluster.namespace(name)?;
     namespace.apply(&certificate("site", "production", host, ""))?;
     namespace.says("site", &["Issuer \"production\" does not exist"], SAID)?;
-    namespace.kubectl(&[
-        "patch",
-        "certificate/site",
-        "--subresource=status",
-        "--type=merge",
-        "--patch={\"status\":{\"failedIssuanceAttempts\":2}}",
-    ])?;
+    namespace.failed_twice("site")?;
     // The next one is made after those.
     namespace.kubectl(&["delete", "certificaterequest", "site-1"])?;
     let start = || Ca::start(&cluster.lab, &[("PEBBLE_AUTHZREUSE", "0")], |config| config);

@@ -80,6 +80,7 @@ fn caa_is_told_by_the_ca_too() -> Result<()> {
         "an order an attempt",
         |object| object["status"]["failedIssuanceAttempts"] == orders,
     )?;
+    namespace.failed_twice("told")?;
     // Once it may, it is asked again.
     let right = format!("update add {host} 1 CAA 0 issue \"{CAA_IDENTITY}\"");
     stage.cluster.dns_update(&right)?;

@@ -136,10 +136,8 @@ fn only_what_the_operator_has_the_right_to_approve_is_approved() -> Result<()> {
         "users": [{"name": "operator", "user": {"token": token.trim()}}],
         "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "operator"}}]});
     std::fs::write(&file, kubeconfig.to_string())?;
-    cluster.operator(&[FLAGS[0], &format!("--kubeconfig={}", file.display())])?;
-    let approved = rights_are_followed(&namespace);
-    cluster.operator(&FLAGS)?;
-    approved
+    let flags = [FLAGS[0], &format!("--kubeconfig={}", file.display())];
+    cluster.while_operator_with(&flags, &[], || rights_are_followed(&namespace))
 }
 
 fn rights_are_followed(namespace: &Namespace<'_>) -> Result<()> {

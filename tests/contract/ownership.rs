@@ -140,10 +140,8 @@ fn the_certificate_owns_its_secret_if_that_is_asked_for_and_other_owners_stay() 
     })?;
     until_owned_by(&namespace, "of the other", &json!([other]))?;
 
-    cluster.operator(&[FLAGS[0], "--enable-certificate-owner-ref"])?;
-    let owned = owner_is_put_right(&namespace, &own, &other);
-    cluster.operator(&FLAGS)?;
-    owned
+    let flags = [FLAGS[0], "--enable-certificate-owner-ref"];
+    cluster.while_operator_with(&flags, &[], || owner_is_put_right(&namespace, &own, &other))
 }
 
 fn owner_is_put_right(namespace: &Namespace<'_>, own: &Value, other: &Value) -> Result<()> {

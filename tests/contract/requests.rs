@@ -98,10 +98,8 @@ fn without_the_approver_people_decide() -> Result<()> {
         return Ok(());
     };
     let namespace = cluster.alone("approval")?;
-    cluster.operator(&[FLAGS[0], "--controllers=*,-certificaterequests-approver"])?;
-    let decided = decisions_are_followed(&namespace);
-    cluster.operator(&FLAGS)?;
-    decided
+    let flags = [FLAGS[0], "--controllers=*,-certificaterequests-approver"];
+    cluster.while_operator_with(&flags, &[], || decisions_are_followed(&namespace))
 }
 
 fn decisions_are_followed(namespace: &Namespace<'_>) -> Result<()> {

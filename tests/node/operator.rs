@@ -43,18 +43,19 @@ fn it_is_ready_by_its_probes_where_only_restricted_pods_may_run() -> Result<()> 
         .to_string();
     ensure!(refused.contains("violates PodSecurity"), "{refused}");
 
-    let pods = namespace.list("pod")?;
-    let pod = pods
-        .iter()
-        .find(|pod| pod["metadata"]["deletionTimestamp"].is_null())
-        .context("the operator's Pod")?;
+    let is_ready = |pod: &&Value| {
+        let status = &pod["status"]["containerStatuses"][0];
+        pod["metadata"]["deletionTimestamp"].is_null() && status["ready"] == true
+    };
+    let pods = namespace.until_list("pod", "one that is ready", |all| {
+        all.iter().any(|pod| is_ready(&pod))
+    })?;
+    let pod = pods.iter().find(is_ready).context("the operator's Pod")?;
     let container = &pod["spec"]["containers"][0];
     for (probe, path) in [("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
         assert_eq!(container[probe]["httpGet"]["path"], path);
     }
-    let status = &pod["status"]["containerStatuses"][0];
-    assert_eq!(status["ready"], true);
-    assert_eq!(status["restartCount"], 0);
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
     Ok(())
 }
 

@@ -42,11 +42,12 @@ fn keys_that_take_long_keep_no_process_from_its_end() -> Result<()> {
         return Ok(());
     };
     let _turn = turn();
-    cluster.operator(&[])?;
+    // All of them at a time.
+    cluster.operator(&["--concurrent-workers=64"])?;
     let namespace = cluster.namespace("slow")?;
     namespace.apply(SELF_SIGNED)?;
-    // More of them than can be made in the time that there is to end.
-    let names: Vec<_> = (0..16).map(|number| format!("slow-{number}")).collect();
+    // More of them than can be made in the time that the test gives it to end.
+    let names: Vec<_> = (0..64).map(|number| format!("slow-{number}")).collect();
     let slow = names.iter().map(|name| {
         let slow = certificate(name, "self", "slow.example.com", "");
         slow.replace("algorithm: ECDSA", "algorithm: RSA, size: 8192")
@@ -66,7 +67,7 @@ fn keys_that_take_long_keep_no_process_from_its_end() -> Result<()> {
     })?;
     let all = namespace.list("certificate")?;
     let made = all.iter().filter(|c| !c["status"]["revision"].is_null());
-    assert!(made.count() < names.len(), "the test tests something");
-    // The keys take longer than it waits.
+    // The others take longer than it waits.
+    assert!(made.count() < names.len() / 4, "the test tests something");
     cluster.stop_operator()
 }

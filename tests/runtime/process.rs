@@ -129,8 +129,8 @@ pub fn replica(lab: &Lab, number: u16) -> Result<Process> {
             "--leader-election-retry-period=2s",
         ])
         .args([
-            "--leader-election-lease-duration=15s",
-            "--leader-election-renew-deadline=12s",
+            "--leader-election-lease-duration=60s",
+            "--leader-election-renew-deadline=40s",
         ])
         .arg(format!("--http01-port={}", 8100 + number))
         .arg(format!(

@@ -1,5 +1,6 @@
 //! A lab with the CRDs and the operator in it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -7,7 +8,7 @@ use lab::{Lab, Options, Process, Tier};
 use parking_lot::RwLock;
 use serde_json::Value;
 
-use super::namespace::{Namespace, POLL, Turn, persistently};
+use super::namespace::{Namespace, POLL, Turn, kubectl, persistently};
 use super::{DEADLINE, Request, STOPPED, Tail, entry, everleaf, install, repository, unique};
 
 /// The operator's probes, as it has them by default.
@@ -130,7 +131,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Do this with an operator that is started so, and then start it as it was before.
+    /// Do this with an operator that is started so, and then start it as it was before, whatever came of it.
     pub fn while_operator_with(
         &self,
         arguments: &[&str],
@@ -139,15 +140,16 @@ impl Cluster {
     ) -> Result<()> {
         let before = self.started.lock().clone();
         self.operator_with(arguments, variables)?;
-        let done = act();
+        let done = catch_unwind(AssertUnwindSafe(act));
         let arguments: Vec<_> = before.arguments.iter().map(String::as_str).collect();
         let variables: Vec<_> = before
             .variables
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        self.operator_with(&arguments, &variables)?;
-        done
+        let restored = self.operator_with(&arguments, &variables);
+        done.unwrap_or_else(|panic| resume_unwind(panic))
+            .and(restored)
     }
 
     /// End the operator by SIGTERM and wait for it.
@@ -214,7 +216,7 @@ impl Cluster {
     }
 
     fn namespace_in_turn<'a>(&'a self, name: &str, turn: Turn<'a>) -> Result<Namespace<'a>> {
-        persistently(|| self.lab.kubectl(&["create", "namespace", name]))?;
+        kubectl(&self.lab, &["create", "namespace", name])?;
         Ok(Namespace {
             cluster: self,
             name: name.to_owned(),
@@ -231,7 +233,11 @@ impl Cluster {
     /// The same, of some requests.
     pub(super) fn quiet_as_to(&self, counts: impl Fn(&Request) -> bool) -> Result<()> {
         let end = Instant::now() + 2 * DEADLINE;
-        self.acts()?;
+        self.lab.wait(2 * DEADLINE, "the operator acts", || {
+            let said = self.probe("readyz?verbose")?;
+            let acts = said.is_none_or(|said| said.contains("role leader"));
+            Ok(acts.then_some(()))
+        })?;
         let mut log = Tail::start(&self.lab)?;
         let mut last = None;
         let (mut looks, mut since) = (0, Instant::now());
@@ -241,12 +247,12 @@ impl Cluster {
                 bail!("the operator does not come to rest: {last:?}");
             }
             std::thread::sleep(POLL);
-            let lives = self.lives();
+            let lives = self.probe("livez");
             let all = log.requests()?.into_iter();
             let mut asked =
                 all.filter(|r| r.verb != "watch" && r.resource != "leases" && counts(r));
             match (lives, asked.next()) {
-                (Ok(()), None) => looks += 1,
+                (Ok(_), None) => looks += 1,
                 seen => {
                     last = Some(seen);
                     (looks, since) = (0, Instant::now());
@@ -256,23 +262,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// Wait until the operator, if it runs as a process, knows everything and acts.
-    fn acts(&self) -> Result<()> {
+    /// What the operator, if it runs as a process, answers to a probe.
+    fn probe(&self, path: &str) -> Result<Option<String>> {
         if self.operator.lock().is_none() {
-            return Ok(());
+            return Ok(None);
         }
-        self.lab.wait(2 * DEADLINE, "the operator acts", || {
-            let said = self.lab.get(&format!("{PROBES}/readyz?verbose"))?;
-            Ok(said.contains("role leader").then_some(()))
-        })
-    }
-
-    /// The operator, if it runs as a process, answers.
-    fn lives(&self) -> Result<()> {
-        if self.operator.lock().is_none() {
-            return Ok(());
-        }
-        self.lab.get(&format!("{PROBES}/livez")).map(drop)
+        self.lab.get(&format!("{PROBES}/{path}")).map(Some)
     }
 
     /// The operator's metrics.

@@ -50,7 +50,7 @@ pub fn rolled_out(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Wait until the operator has so many Pods, those that are ending included.
+/// Wait until the operator has so many Pods, those that are ending included, and not those that the node has given up.
 pub fn pods(lab: &Lab, count: usize) -> Result<()> {
     let what = format!("{count} Pods of the operator");
     lab.wait(2 * DEADLINE, &what, || {
@@ -59,7 +59,7 @@ pub fn pods(lab: &Lab, count: usize) -> Result<()> {
     })
 }
 
-/// What is found at this `JSONPath` of each of the operator's Pods.
+/// What is found at this `JSONPath` of each of the operator's Pods that has not failed.
 pub fn of_pods(lab: &Lab, path: &str) -> Result<Vec<String>> {
     let of = [
         "--namespace",
@@ -67,6 +67,7 @@ pub fn of_pods(lab: &Lab, path: &str) -> Result<Vec<String>> {
         "get",
         "pods",
         "--selector=app.kubernetes.io/name=everleaf",
+        "--field-selector=status.phase!=Failed",
     ];
     let output = format!("-o=jsonpath={{range .items[*]}}{path}{{\"\\n\"}}{{end}}");
     let found = lab.kubectl(&[of.as_slice(), &[&output]].concat())?;

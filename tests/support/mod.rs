@@ -48,8 +48,8 @@ pub const TRAEFIK: &str = "{ingressClassName: traefik}";
 /// Everything temporary of a challenge.
 pub const TEMPORARY: [&str; 5] = ["challenge", "ingress", "service", "endpointslice", "pod"];
 
-/// A process that is told to end has ended by then, however busy the machine: the operator itself allows thirteen seconds.
-pub const STOPPED: Duration = Duration::from_secs(30);
+/// A process that is told to end has ended by then, however busy the machine: the operator itself allows ten seconds.
+pub const STOPPED: Duration = Duration::from_mins(1);
 
 /// The binary under test.
 pub fn everleaf() -> PathBuf {

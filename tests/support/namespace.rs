@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
+use lab::Lab;
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 use serde_json::{Value, json};
 
@@ -33,7 +34,11 @@ impl Namespace<'_> {
 
     /// Create the object of this YAML; as it was before anybody else has changed it.
     pub fn create(&self, yaml: &str) -> Result<Value> {
-        let created = self.kubectl(&["create", "--output=json", "-f", &self.file(yaml)?])?;
+        let file = self.file(yaml)?;
+        let mut created = self.kubectl(&["create", "--output=json", "-f", &file])?;
+        if created.is_empty() {
+            created = self.kubectl(&["get", "--output=json", "-f", &file])?;
+        }
         Ok(serde_json::from_str(&created)?)
     }
 
@@ -44,11 +49,10 @@ impl Namespace<'_> {
         Ok(file.to_string_lossy().into_owned())
     }
 
-    /// Run kubectl in this namespace.
+    /// Run kubectl in this namespace; what it said.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        let mut all = vec!["--namespace", self.name.as_str()];
-        all.extend(arguments);
-        persistently(|| self.cluster.lab.kubectl(&all))
+        let of = format!("--namespace={}", self.name);
+        kubectl(&self.cluster.lab, &[arguments, &[&of]].concat())
     }
 
     /// One object.
@@ -82,6 +86,15 @@ impl Namespace<'_> {
         }));
         let patch = json!({ "status": { "conditions": conditions } }).to_string();
         let patch = ["--subresource=status", "--type=merge", "--patch", &patch];
+        self.kubectl(&[&["patch", "certificate", name], &patch[..]].concat())?;
+        Ok(())
+    }
+
+    /// Have two attempts for a Certificate as failed: by itself the next one comes ten minutes after the last then, and in
+    /// no test.
+    pub fn failed_twice(&self, name: &str) -> Result<()> {
+        let patch = "--patch={\"status\":{\"failedIssuanceAttempts\":2}}";
+        let patch = ["--subresource=status", "--type=merge", patch];
         self.kubectl(&[&["patch", "certificate", name], &patch[..]].concat())?;
         Ok(())
     }
@@ -280,34 +293,61 @@ impl Namespace<'_> {
     }
 }
 
-/// Words of kubectl, of curl and of the API server for an answer that did not come.
-const LOST: [&str; 9] = [
+/// Words of kubectl and of the API server for an answer that did not come.
+const LOST: [&str; 10] = [
     "etcdserver:",
     "(Timeout)",
     "Client.Timeout",
     "handshake timeout",
     "i/o timeout",
-    "Operation timed out",
-    "returned error: 5",
+    "deadline exceeded",
     "EOF",
     "connection refused",
+    "connection reset",
+    "connection lost",
 ];
 
+/// What a command has said that failed: all but the first line, in which the command is.
+fn said(error: &Error) -> String {
+    let text = format!("{error:#}");
+    text.split_once('\n').unwrap_or_default().1.to_owned()
+}
+
+/// Whether no answer came. Of curl it is whatever is not 4xx.
+fn is_lost(said: &str) -> bool {
+    let of_curl = said.contains("curl: (") && !said.contains("returned error: 4");
+    of_curl || LOST.iter().any(|word| said.contains(word))
+}
+
 /// Run a command that asks a server; once or twice more if the answer is lost, as on a busy machine. No refusal is.
-pub(super) fn persistently(mut ask: impl FnMut() -> Result<String>) -> Result<String> {
-    let is_lost = |error: &Error| {
-        let text = format!("{error:#}");
-        // The command is in the first line.
-        let said = text.split_once('\n').map_or("", |(_, said)| said);
-        LOST.iter().any(|word| said.contains(word))
-    };
+pub(super) fn persistently<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 1..3 {
         match ask() {
-            Err(error) if is_lost(&error) => std::thread::sleep(POLL),
+            Err(error) if is_lost(&said(&error)) => std::thread::sleep(POLL),
             done => return done,
         }
     }
     ask()
+}
+
+/// Run kubectl so. What was created or deleted although the answer was lost, is; nothing is said of it then.
+pub(super) fn kubectl(lab: &Lab, arguments: &[&str]) -> Result<String> {
+    let done = match arguments.first() {
+        Some(&"create") => Some("(AlreadyExists)"),
+        Some(&"delete") => Some("(NotFound)"),
+        _ => None,
+    };
+    let mut is_again = false;
+    persistently(|| {
+        let answer = lab.kubectl(arguments);
+        let was_lost = std::mem::replace(&mut is_again, true);
+        let refused = answer.as_ref().err().map(said).unwrap_or_default();
+        let is_done = done.is_some_and(|done| refused.contains(done));
+        if was_lost && is_done && !is_lost(&refused) {
+            return Ok(String::new());
+        }
+        answer
+    })
 }
 
 /// Look until there is what is wanted. An error says what there is instead, or why it could not be seen: one answer that

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use lab::{Lab, Process};
 use serde_json::Value;
 
+use super::namespace::persistently;
 use super::{DEADLINE, api, poll, unique};
 
 /// A watch that runs until it is dropped.
@@ -14,6 +15,10 @@ pub struct Watch(Process);
 impl Watch {
     /// Watch one object, or with an empty name all of its kind; whatever happens from now on is seen.
     pub fn start(lab: &Lab, namespace: &str, kind: &str, name: &str) -> Result<Self> {
+        persistently(|| Self::begin(lab, namespace, kind, name))
+    }
+
+    fn begin(lab: &Lab, namespace: &str, kind: &str, name: &str) -> Result<Self> {
         let pki = lab.dir().join("pki");
         let list = api::url(namespace, kind, "")?;
         let selector = match name {
@@ -23,7 +28,7 @@ impl Watch {
         let log = format!("watch-{kind}-{}", unique());
         let head = lab.dir().join(format!("{log}.head"));
         let mut curl = lab.command("curl");
-        curl.args(["-sSN", "--dump-header"])
+        curl.args(["-fsSN", "--dump-header"])
             .arg(&head)
             .arg("--cacert")
             .arg(pki.join("ca.crt"))
@@ -33,16 +38,15 @@ impl Watch {
             .arg(pki.join("admin.key"))
             .arg(format!("{list}?watch=1{selector}"));
         let process = lab.spawn(&log, curl)?;
-        // The API server answers when the watch stands.
-        let answer = lab.wait(DEADLINE, "an answer to the watch", || {
+        // The API server answers when the watch stands. With another answer curl ends.
+        lab.wait(DEADLINE, "an answer to the watch", || {
             let answer = std::fs::read_to_string(&head).unwrap_or_default();
+            let (first, rest) = answer.split_once("\r\n").unwrap_or_default();
+            let stands = first.contains(" 200") && rest.contains("\r\n\r\n");
             let ended = process.exit_status()?.is_some();
-            Ok((ended || answer.contains("\r\n\r\n")).then_some(answer))
+            Ok((ended || stands).then_some(()))
         })?;
         let watch = Self(process);
-        if let Some(status) = answer.lines().next() {
-            ensure!(status.contains(" 200"), "the watch was answered {status}");
-        }
         watch.goes_on()?;
         Ok(watch)
     }
@@ -54,7 +58,7 @@ impl Watch {
         };
         let log = self.0.log()?;
         let said = log.lines().next_back().unwrap_or_default();
-        bail!("the watch has ended: {status}: {said}")
+        bail!("the watch has ended: {status}\n{said}")
     }
 
     /// Wait until what has happened satisfies `holds`. A watch may be behind what a GET has shown.

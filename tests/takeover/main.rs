@@ -61,26 +61,12 @@ impl Taken {
         for file in files {
             recorded::restore(&taken.cluster.lab, &recorded::objects(file)?)?;
         }
-        taken.served()?;
         Ok(Some(taken))
-    }
-
-    /// Wait until the API server serves each kind: it takes a moment for one that is new.
-    fn served(&self) -> Result<()> {
-        for kind in ["certificate", "certificaterequest", "order", "challenge"] {
-            let list = || self.namespace().list(kind).map(Some);
-            self.cluster.lab.wait(support::DEADLINE, kind, list)?;
-        }
-        Ok(())
     }
 
     /// Start the operator, or start it again at the same time, and wait until it has come to rest.
     fn operate(&self) -> Result<()> {
         self.cluster.operator(&["--leader-elect=false"])?;
-        self.cluster.lab.wait(support::DEADLINE, "readiness", || {
-            let url = format!("http://{}:9403/readyz", lab::ADDRESS);
-            self.cluster.lab.get(&url).map(Some)
-        })?;
         self.cluster.quiet()
     }
 

@@ -214,7 +214,6 @@ fn what_is_broken_beside_the_good_is_passed_over() -> Result<()> {
     second["spec"]["request"] = other["spec"]["request"].clone();
     objects.push(second);
     recorded::restore(&taken.cluster.lab, &objects)?;
-    taken.served()?;
 
     let namespace = taken.namespace();
     let secrets = by_name(&namespace, "secret", version)?;
@@ -247,7 +246,6 @@ fn without_requests_and_status_the_secrets_are_used() -> Result<()> {
         }
     }
     recorded::restore(&taken.cluster.lab, &kept)?;
-    taken.served()?;
     let namespace = taken.namespace();
     let secrets = by_name(&namespace, "secret", version)?;
     taken.operate()?;

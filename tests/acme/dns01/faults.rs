@@ -251,6 +251,7 @@ fn a_refusal_for_an_alias_is_tried_again_once_the_alias_is_put_right() -> Result
     })?;
     // The CA has said no.
     namespace.says("site", &["Next attempt at"], SAID)?;
+    namespace.failed_twice("site")?;
     cluster.dns_update(&format!("delete {alias} CNAME"))?;
     let site = namespace.ready("site", DEADLINE)?;
     assert_eq!(site["metadata"]["generation"], 1);
