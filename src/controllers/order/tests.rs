@@ -752,11 +752,9 @@ fn an_order_that_is_asked_for_in_vain_is_given_up() {
     ] {
         let mut seen = pending(&["a.example.com"], &http01());
         edit(&mut seen, &json!({ "expires": expires }));
-        match wait {
-            // Faults of another kind before are no answers about the order.
-            Wait::Unknown => (seen.memo.faults, seen.memo.unknown) = (9, faults),
-            _ => (seen.memo.faults, seen.memo.unknown) = (faults, 9),
-        }
+        // Faults of another kind before are no answers about the order.
+        let is_unknown = wait == Wait::Unknown;
+        (seen.memo.faults, seen.memo.unknown) = if is_unknown { (9, faults) } else { (faults, 9) };
         let reason = "404 (EL-1420)".to_owned();
         let plan = absorb(&seen, Outcome::Unavailable { reason, wait }, START);
         let state = status(&plan.actions[0]).get("state");
