@@ -65,6 +65,20 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Of these facts, with nothing else known yet.
+    pub fn new(store: Arc<Store>, client: Client) -> Self {
+        Self {
+            store,
+            keys: Arc::default(),
+            recoveries: Arc::default(),
+            checked: Arc::default(),
+            trusting: Arc::default(),
+            polls: Arc::default(),
+            watched: Arc::default(),
+            client,
+        }
+    }
+
     /// One live object; `None` when it does not exist.
     pub async fn live<K>(&self, namespace: &str, name: &str) -> Result<Option<K>, ReadError>
     where

@@ -28,7 +28,7 @@ use super::user;
 use crate::acme::{CallStage, Hooks};
 use crate::controllers::ordered_issuer::Looks;
 use crate::controllers::progress::Progress;
-use crate::controllers::reads::{Keys, Reader, Recoveries};
+use crate::controllers::reads::Reader;
 use crate::controllers::store::Store;
 use crate::dns::Resolver;
 use crate::net;
@@ -75,26 +75,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let limits = Arc::new(LimitsInUse::new(options.orders_under_way(), queue.clone()));
     metrics.set_objects(Arc::new(Scrape::new(store.clone(), limits.clone())));
-    let recoveries = Arc::new(Recoveries::default());
     let http = net::Client::plain(net::public_roots()).context("TLS for DNS services")?;
     let check = self_check(&options, &http)?;
     let signer = Arc::new(Signer::default());
     let accounts = AccountsInUse::new(hooks(&metrics), signer.clone());
-    let reader = Reader {
-        store: store.clone(),
-        keys: Arc::new(Keys::default()),
-        recoveries: recoveries.clone(),
-        checked: Arc::default(),
-        trusting: Arc::default(),
-        polls: Arc::default(),
-        watched: Arc::default(),
-        client: client.clone(),
-    };
+    let reader = Reader::new(store.clone(), client.clone());
     let dns01 = Dns01::new(reader.clone(), queue.clone(), dns01, http, hosted()?);
     let validations = Arc::new(Validations::new(
         check.clone(),
         dns01,
-        recoveries,
+        reader.recoveries.clone(),
         queue.clone(),
         options.max_concurrent_challenges,
     ));

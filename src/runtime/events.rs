@@ -235,15 +235,12 @@ mod tests {
     )]
 
     use std::collections::VecDeque;
-    use std::convert::Infallible;
-    use std::task::{Context, Poll};
 
-    use futures::future::BoxFuture;
     use http::{Request, Response};
     use http_body_util::BodyExt as _;
     use kube::Client;
     use kube::client::Body;
-    use tower_service::Service;
+    use tower::service_fn;
 
     use super::*;
     use crate::controllers::progress::Progress;
@@ -256,30 +253,27 @@ mod tests {
         sent: Arc<Mutex<Vec<CoreEvent>>>,
     }
 
-    impl Service<Request<Body>> for Server {
-        type Response = Response<Body>;
-        type Error = Infallible;
-        type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
+    impl Server {
+        async fn answer(self, request: Request<Body>) -> http::Result<Response<Body>> {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let event = serde_json::from_slice(&body).unwrap();
+            self.sent.lock().push(event);
+            let code = self.answers.lock().pop_front().unwrap_or(201);
+            let reply = if code == 201 {
+                serde_json::json!({ "metadata": {} })
+            } else {
+                serde_json::json!({ "kind": "Status", "status": "Failure", "message": "", "code": code })
+            };
+            let body = Body::from(reply.to_string().into_bytes());
+            Response::builder().status(code).body(body)
         }
 
-        fn call(&mut self, request: Request<Body>) -> Self::Future {
+        fn client(&self) -> Client {
             let server = self.clone();
-            Box::pin(async move {
-                let body = request.into_body().collect().await.unwrap().to_bytes();
-                let event = serde_json::from_slice(&body).unwrap();
-                server.sent.lock().push(event);
-                let code = server.answers.lock().pop_front().unwrap_or(201);
-                let reply = if code == 201 {
-                    serde_json::json!({ "metadata": {} })
-                } else {
-                    serde_json::json!({ "kind": "Status", "status": "Failure", "message": "", "code": code })
-                };
-                let body = Body::from(reply.to_string().into_bytes());
-                Ok(Response::builder().status(code).body(body).unwrap())
-            })
+            Client::new(
+                service_fn(move |request| server.clone().answer(request)),
+                "default",
+            )
         }
     }
 
@@ -288,7 +282,7 @@ mod tests {
             answers: Arc::new(Mutex::new(answers.iter().copied().collect())),
             ..Server::default()
         };
-        let effects = Effects::new(Client::new(server.clone(), "default"), Arc::default());
+        let effects = Effects::new(server.client(), Arc::default());
         let queue = Arc::new(Queue::new(8, Arc::<Progress>::default()));
         let (events, task) = Events::start(effects, queue);
         (events, task, server)

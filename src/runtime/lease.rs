@@ -324,15 +324,12 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
     use std::collections::VecDeque;
-    use std::convert::Infallible;
     use std::sync::Arc;
-    use std::task::{Context, Poll};
 
-    use futures::future::BoxFuture;
     use http::{Method, Request, Response};
     use kube::client::Body;
     use parking_lot::Mutex;
-    use tower_service::Service;
+    use tower::service_fn;
 
     use super::*;
 
@@ -348,16 +345,8 @@ mod tests {
         writes: Arc<Mutex<VecDeque<u16>>>,
     }
 
-    impl Service<Request<Body>> for Server {
-        type Response = Response<Body>;
-        type Error = Infallible;
-        type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, request: Request<Body>) -> Self::Future {
+    impl Server {
+        async fn answer(self, request: Request<Body>) -> http::Result<Response<Body>> {
             let status = match *request.method() {
                 Method::GET => Some(200),
                 _ => self.writes.lock().pop_front(),
@@ -369,17 +358,20 @@ mod tests {
                 }))
                 .unwrap(),
             };
-            Box::pin(async move {
-                let Some(status) = status.filter(|status| *status != HANGS) else {
-                    return std::future::pending().await;
-                };
-                let reply = Response::builder().status(status).body(Body::from(body));
-                Ok(reply.unwrap())
-            })
+            let Some(status) = status.filter(|status| *status != HANGS) else {
+                return std::future::pending().await;
+            };
+            Response::builder().status(status).body(Body::from(body))
         }
-    }
 
-    impl Server {
+        fn client(&self) -> Client {
+            let server = self.clone();
+            Client::new(
+                service_fn(move |request| server.clone().answer(request)),
+                "system",
+            )
+        }
+
         fn held_by(holder: &str, writes: &[u16]) -> Self {
             let lease = Lease {
                 metadata: ObjectMeta {
@@ -394,7 +386,7 @@ mod tests {
     }
 
     fn server(holder: &str, writes: &[u16]) -> Client {
-        Client::new(Server::held_by(holder, writes), "system")
+        Server::held_by(holder, writes).client()
     }
 
     fn settings() -> Settings {
@@ -448,7 +440,7 @@ mod tests {
         let server = Server::held_by("me", &[200, 500, 409, 200]);
         let (held, mut seen) = watch::channel(None);
         let stop = CancellationToken::new();
-        let client = Client::new(server.clone(), "system");
+        let client = server.client();
         let hold = tokio::spawn(hold(client, settings(), held, stop.clone()));
         super::held(&mut seen).await.unwrap();
         stop.cancel();
@@ -461,7 +453,7 @@ mod tests {
     async fn a_lease_whose_write_has_no_answer_is_given_back_at_the_end() {
         let server = Server::held_by("me", &[HANGS, 200]);
         let stop = CancellationToken::new();
-        let client = Client::new(server.clone(), "system");
+        let client = server.client();
         let hold = hold(client, settings(), watch::channel(None).0, stop.clone());
         let asked = async {
             while server.writes.lock().len() == 2 {
@@ -480,7 +472,7 @@ mod tests {
         // It may be done all the same.
         let server = Server::held_by("me", &[500, 200]);
         let stop = CancellationToken::new();
-        let client = Client::new(server.clone(), "system");
+        let client = server.client();
         let hold = hold(client, settings(), watch::channel(None).0, stop.clone());
         let mut hold = std::pin::pin!(hold);
         // It has its answer, and waits for the next try.

@@ -1,38 +1,29 @@
 use std::convert::Infallible;
-use std::task::{Context, Poll};
+use std::future::ready;
 
-use futures::future::{Ready, ready};
 use http::{Request, Response};
 use kube::client::Body;
-use tower_service::Service;
+use tower::service_fn;
 
 use super::*;
 use crate::controllers::action::SecretObject;
 
-/// An API server whose objects are all newer than what was seen of them: a real one has them so by chance only.
-#[derive(Clone)]
-struct Newer;
+fn newer() -> Response<Body> {
+    let status = json!({ "kind": "Status", "status": "Failure", "reason": "Conflict", "message": "", "code": 409 });
+    let mut response = Response::new(Body::from(status.to_string().into_bytes()));
+    *response.status_mut() = http::StatusCode::CONFLICT;
+    response
+}
 
-impl Service<Request<Body>> for Newer {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<Body>) -> Self::Future {
-        let status = json!({ "kind": "Status", "status": "Failure", "reason": "Conflict", "message": "", "code": 409 });
-        let mut response = Response::new(Body::from(status.to_string().into_bytes()));
-        *response.status_mut() = http::StatusCode::CONFLICT;
-        ready(Ok(response))
-    }
+/// Of an API server that answers so: a real one has objects newer than what was seen of them by chance only.
+fn effects(answer: impl Fn(&Request<Body>) -> Response<Body> + Send + 'static) -> Effects {
+    let answer = move |request| ready(Ok::<_, Infallible>(answer(&request)));
+    Effects::new(Client::new(service_fn(answer), "default"), Arc::default())
 }
 
 #[tokio::test]
 async fn a_challenge_that_is_let_go_may_be_gone_and_one_that_is_held_may_not() {
-    let effects = Effects::new(Client::new(Newer, "default"), Arc::default());
+    let effects = effects(|_| newer());
     let set = |finalizers: &[&str]| Action::SetFinalizers {
         key: Key::new(Kind::Challenge, "shop", "app"),
         version: "7".into(),
@@ -46,27 +37,15 @@ async fn a_challenge_that_is_let_go_may_be_gone_and_one_that_is_held_may_not() {
     assert!(matches!(held, Err(EffectError::Stale { .. })), "{held:?}");
 }
 
-/// An API server that has an object of each name already, as this says.
-#[derive(Clone)]
-struct Taken(Value);
-
-impl Service<Request<Body>> for Taken {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+/// Of one that has an object of each name already, as this says.
+fn effects_taken(object: &Value) -> Effects {
+    let object = object.to_string();
+    effects(move |request| {
         if request.method() == http::Method::POST {
-            return Newer.call(request);
+            return newer();
         }
-        ready(Ok(Response::new(Body::from(
-            self.0.to_string().into_bytes(),
-        ))))
-    }
+        Response::new(Body::from(object.clone().into_bytes()))
+    })
 }
 
 /// What another replica has written, or this one before a watch that is late has shown it: a real server is that late by
@@ -81,7 +60,7 @@ async fn a_private_key_of_a_name_that_is_taken_is_not_stored() {
     };
     let tags = json!({ labels::NEXT_PRIVATE_KEY_LABEL: "true", labels::FAO_LABEL: "true" });
     let ensured = async |found: Value, made: &Value| {
-        let effects = Effects::new(Client::new(Taken(found), "default"), Arc::default());
+        let effects = effects_taken(&found);
         let secret = SecretObject(serde_json::from_value(made.clone()).unwrap());
         let ensured = effects.execute(Action::Ensure(Box::new(Object::Secret(secret))));
         ensured.await

@@ -1,16 +1,14 @@
 //! Informers that are late, each on its own.
 
-use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures::future::{Ready, ready};
 use http::{Request, Response};
 use k8s_openapi::api::core::v1::Secret;
 use kube::client::Body;
 use kube::{Client, ResourceExt};
 use serde_json::json;
-use tower_service::Service;
+use tower::service_fn;
 
 use super::authority::Answer;
 use super::world::World;
@@ -22,36 +20,21 @@ use crate::controllers::reads::Reader;
 use crate::controllers::store::{Change, Store};
 
 /// An API server with one Secret, or none, that no watch has shown yet: a real one is that late by chance only.
-#[derive(Clone)]
-struct Unwatched(Option<Secret>);
-
-impl Service<Request<Body>> for Unwatched {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let asked = |s: &&Secret| {
-            request
-                .uri()
-                .path()
-                .ends_with(&format!("/secrets/{}", s.name_any()))
-        };
-        let (code, body) = match self.0.as_ref().filter(asked) {
+fn unwatched(secret: Option<Secret>) -> Client {
+    let answer = move |request: Request<Body>| {
+        let path = request.uri().path();
+        let asked = |s: &&Secret| path.ends_with(&format!("/secrets/{}", s.name_any()));
+        let (code, body) = match secret.as_ref().filter(asked) {
             Some(secret) => (200, json!(secret)),
             None => (
                 404,
                 json!({ "kind": "Status", "status": "Failure", "reason": "NotFound", "message": "", "code": 404 }),
             ),
         };
-        let mut response = Response::new(Body::from(body.to_string().into_bytes()));
-        *response.status_mut() = http::StatusCode::from_u16(code).unwrap();
-        ready(Ok(response))
-    }
+        let body = Body::from(body.to_string().into_bytes());
+        ready(Response::builder().status(code).body(body))
+    };
+    Client::new(service_fn(answer), "default")
 }
 
 /// Whether the request of a world is deleted by who does not remember its private key, while this Secret is there.
@@ -61,16 +44,7 @@ async fn deletes_request(world: &World, secret: Option<Secret>) -> bool {
     for request in &world.requests {
         store.apply(Change::Request(RequestFact::of(request.clone())));
     }
-    let reader = Reader {
-        store: Arc::new(store),
-        keys: Arc::default(),
-        recoveries: Arc::default(),
-        checked: Arc::default(),
-        trusting: Arc::default(),
-        polls: Arc::default(),
-        watched: Arc::default(),
-        client: Client::new(Unwatched(secret), "default"),
-    };
+    let reader = Reader::new(Arc::new(store), unwatched(secret));
     let key = Key::new(Kind::Certificate, "shop", "app");
     let seen = observe(&reader, &key, &world.settings, world.now).await;
     let plan = plan(&seen.unwrap().unwrap(), &world.settings, world.now);

@@ -16,16 +16,8 @@ use crate::net;
 /// Of an API server that nobody asks.
 pub fn reader() -> Reader {
     let nowhere = Config::new(http::Uri::from_static("http://127.0.0.1:1"));
-    Reader {
-        store: Arc::new(Store::new("system")),
-        keys: Arc::default(),
-        recoveries: Arc::default(),
-        checked: Arc::default(),
-        trusting: Arc::default(),
-        polls: Arc::default(),
-        watched: Arc::default(),
-        client: kube::Client::try_from(nowhere).unwrap(),
-    }
+    let client = kube::Client::try_from(nowhere).unwrap();
+    Reader::new(Arc::new(Store::new("system")), client)
 }
 
 /// And of providers that nobody asks.
