@@ -124,6 +124,13 @@ pub struct Observation {
     pub memo: Memo,
 }
 
+impl Observation {
+    /// Whether something in the cluster is in the way of an answer, and known.
+    pub fn is_hindered(&self) -> bool {
+        self.missing_class.is_some() || self.objects.pod_problem.is_some()
+    }
+}
+
 /// The objects of one presentation, as far as they exist.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {

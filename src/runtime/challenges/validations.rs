@@ -117,7 +117,7 @@ impl Validations {
             }
             return;
         }
-        if seen.missing_class.is_some() || seen.objects.pod_problem.is_some() {
+        if seen.is_hindered() {
             seen.memo.hindered = Some(now());
             self.places.lock().memo_mut(key).hindered = seen.memo.hindered;
         }

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::{Check, Effect, Failure, Observation, RecordState, Retry, Settings, Sight};
 use super::{
-    CHALLENGES, NOT_PRESENTED, Patience, asked, between, checked, effect, probe, say, started,
-    until_probe,
+    CHALLENGES, NOT_PRESENTED, Patience, after_presented, asked, between, checked, effect, probe,
+    say, started, until_probe,
 };
 use crate::api::challenge::DNS_01;
 use crate::api::dns01::Dns01Solver;
@@ -111,11 +111,8 @@ fn limit(o: &Observation, settings: &Settings) -> Duration {
         Sight::Partly => PARTLY,
         Sight::Nothing => settings.self_check_limit,
     };
-    let denied = o.memo.presented.zip(o.memo.denied);
-    let denied = denied.map(|(since, denied)| between(since, denied));
-    from_then
-        .saturating_add(denied.unwrap_or_default())
-        .min(most)
+    let denied = after_presented(o, o.memo.denied);
+    denied.saturating_add(from_then).min(most)
 }
 
 /// The step that failed, once its time has come.

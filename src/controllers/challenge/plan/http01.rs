@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::{Effect, Observation, Settings};
-use super::{Patience, RETRY, asked, between, checked, first, not_presented, started, unsay};
+use super::{
+    Patience, RETRY, after_presented, asked, checked, first, not_presented, started, unsay,
+};
 use crate::api::solver::IngressSolver;
 use crate::controllers::action::{Action, Object, Plan, Target};
 use crate::controllers::facts::Identity;
@@ -57,10 +59,20 @@ pub(super) fn live(
     if let Some(forget) = unsay(o) {
         return first(forget);
     }
-    let is_hindered = o.missing_class.is_some() || o.objects.pod_problem.is_some();
-    let limit = if is_hindered {
-        OBSTACLE_LIMIT
-    } else if o.memo.blocked < 2 {
+    let patience = Patience {
+        limit: limit(o, settings),
+        longest: CHECK_AGAIN,
+        speaks_at_once: o.missing_class.is_some(),
+    };
+    checked(o, settings, &patience, |reason| obstacle(o, reason), now)
+}
+
+/// How long a failing self-check keeps the CA from being asked.
+fn limit(o: &Observation, settings: &Settings) -> Duration {
+    if o.is_hindered() {
+        return OBSTACLE_LIMIT;
+    }
+    let from_then = if o.memo.blocked < 2 {
         let most = OBSTACLE_LIMIT.max(settings.self_check_limit);
         settings.self_check_limit.saturating_mul(WRONG).min(most)
     } else if o.waited {
@@ -70,15 +82,7 @@ pub(super) fn live(
         settings.self_check_limit
     };
     // What was in the way has left an Ingress controller no time.
-    let hindered = o.memo.presented.zip(o.memo.hindered);
-    let hindered = hindered.filter(|_| !is_hindered);
-    let hindered = hindered.map(|(since, until)| between(since, until));
-    let patience = Patience {
-        limit: limit.saturating_add(hindered.unwrap_or_default()),
-        longest: CHECK_AGAIN,
-        speaks_at_once: o.missing_class.is_some(),
-    };
-    checked(o, settings, &patience, |reason| obstacle(o, reason), now)
+    after_presented(o, o.memo.hindered).saturating_add(from_then)
 }
 
 /// Why the challenge is not answered yet, with the deepest cause that is known.

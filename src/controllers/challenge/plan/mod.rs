@@ -270,6 +270,12 @@ fn between(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
+/// How long after everything was in place that was, if both were.
+fn after_presented(o: &Observation, then: Option<Timestamp>) -> Duration {
+    let both = o.memo.presented.zip(then);
+    both.map_or(Duration::ZERO, |(since, then)| between(since, then))
+}
+
 /// Whether success needs no word in the status: the Order hears of it from this process, asks the CA,
 /// and deletes the Challenge. After a crash in between the CA is asked again. A status that says
 /// something else already is brought up to date.
